@@ -1,0 +1,56 @@
+# Thin commands: each sets up what it needs, in any order, from an empty clone.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+NOTEBOOK ?= 03
+GRID ?= -g encoder=tfidf,minilm -g geometry=raw,zca
+
+.PHONY: run test unit lab sweep bench lint notebooks report setup assets clean
+
+run: assets            ## execute every notebook into runs/ and print what each found
+	$(PY) -m recsys_lib run
+
+test: lint assets      ## lint, types, unit tests, doctests, and every notebook against its committed outputs
+	$(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout 600 -q
+
+unit: assets           ## the same without the notebooks
+	$(PY) -m pytest -n 2 --dist loadfile -q tests recsys_lib
+
+lint: $(READY)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check recsys_lib tests conftest.py
+	$(PY) -m mypy
+
+lab: assets            ## JupyterLab in notebooks/
+	$(PY) -m recsys_lib lab
+
+sweep: assets          ## one notebook over a grid: make sweep NOTEBOOK=03 GRID="-g encoder=minilm,e5"
+	$(PY) -m recsys_lib sweep $(NOTEBOOK) $(GRID)
+
+bench: $(READY) assets ## against peers, in one run
+	$(PY) -m recsys_lib bench similarity
+	$(PY) -m recsys_lib bench encode
+
+notebooks: assets      ## execute the committed notebooks in place and refresh figures/
+	$(PY) -m recsys_lib run --in-place
+
+report: assets         ## render the notebooks as a static site
+	$(PY) -m recsys_lib report
+
+setup: $(READY)
+
+assets: $(READY)
+	$(PY) -m recsys_lib fetch
+
+# The stamp is written last: an interrupted set-up is done again.
+$(READY): requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install --quiet -r requirements.txt
+	$(PY) -m pip install --quiet --no-deps -e .
+	touch $@
+
+clean:
+	rm -rf runs site .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,134 @@
+"""The command line: ``python -m recsys_lib``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from recsys_lib.errors import InputError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m recsys_lib",
+        description="Recommenders built on language models, and the hardware they cost.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    fetch = commands.add_parser("fetch", help="download, verify and unpack models and data sets")
+    fetch.add_argument("names", nargs="*", metavar="NAME", help="assets of data/assets.toml (default: all)")
+    run = commands.add_parser("run", help="execute notebooks with papermill into runs/")
+    run.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="path, name or number (default: all)")
+    run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
+    run.add_argument("--in-place", action="store_true", help="execute the committed notebooks and keep their outputs")
+    sweep = commands.add_parser("sweep", help="run one notebook over a grid of parameters")
+    sweep.add_argument("notebook", metavar="NOTEBOOK")
+    sweep.add_argument("-g", action="append", default=[], metavar="NAME=V1,V2", help="an axis of the grid")
+    sweep.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a fixed parameter")
+    sweep.add_argument("-j", "--jobs", type=int, default=0, help="runs at once (default: one per core)")
+    sweep.add_argument("--metric", help="the metric the figure shows (default: the first)")
+    sweep.add_argument("--folder", type=Path, help="where runs go (default: runs/sweep-NOTEBOOK)")
+    probe = commands.add_parser("probe", help="this machine: what it is and what it was measured to reach")
+    probe.add_argument("--json", type=Path, metavar="FILE", help="also write it with all raw samples")
+    bench = commands.add_parser("bench", help="time this library against its peers, in turns, in one run")
+    bench.add_argument("name", metavar="NAME", help="similarity or encode")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="also write the rows and the environment")
+    report = commands.add_parser("report", help="render executed notebooks as a static site")
+    report.add_argument("--folder", type=Path, help="where the pages go (default: site/)")
+    commands.add_parser("lab", help="open JupyterLab in notebooks/")
+    return parser
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    from recsys_lib import assets
+
+    for name, folder in assets.fetch(args.names).items():
+        size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+        print(f"{name:16} {size / 1e6:8.1f} MB  ready")
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    from recsys_lib import experiments, plots, report
+
+    paths = [experiments.find_notebook(n) for n in args.notebooks] or experiments.numbered_notebooks()
+    if args.in_place:
+        if args.p:
+            raise InputError("--in-place runs with the committed parameters: leave out -p")
+        for path in paths:
+            print(f"{path.stem:28} {experiments.execute_in_place(path):7.1f} s", flush=True)
+        plots.write_index()
+        return 0
+    chosen = [(path, _parameters(path, args.p)) for path in paths]
+    runs = []
+    for path, parameters in chosen:
+        runs.append(experiments.execute(path, parameters, experiments.RUNS / path.name, progress=sys.stderr.isatty()))
+        print(report.run_line(runs[-1]), flush=True)
+    print(report.run_table(runs))
+    return 1 if any(run.status == "failed" for run in runs) else 0
+
+
+def _parameters(path: Path, pairs: list[list[str]]) -> dict:
+    from recsys_lib import experiments
+
+    defaults = experiments.parameters_of(path)
+    return {name: experiments.parse_parameter(path.stem, defaults, name, text) for name, text in pairs}
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    from recsys_lib import experiments, report
+
+    path = experiments.find_notebook(args.notebook)
+    points = experiments.grid_of(path, args.g, dict(args.p))
+    folder = args.folder or experiments.RUNS / f"sweep-{path.stem}"
+    runs = experiments.sweep(path, points, folder, args.jobs)
+    axes = [axis.partition("=")[0] for axis in args.g]
+    print(report.sweep_summary(runs, axes, args.metric, folder))
+    return 1 if any(run.status == "failed" for run in runs) else 0
+
+
+def _probe(args: argparse.Namespace) -> int:
+    from recsys_lib import report
+
+    print(report.probe(args.json))
+    return 0
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from recsys_lib import bench
+
+    print(bench.run(args.name, args.json))
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from recsys_lib import experiments, report
+
+    print(report.site(args.folder or experiments.ROOT / "site"))
+    return 0
+
+
+def _lab(args: argparse.Namespace) -> int:
+    from recsys_lib import experiments
+
+    return experiments.open_lab()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; a user's mistake is one line on stderr and status 2, Ctrl-C is status 130."""
+    args = _parser().parse_args(arguments)
+    commands = {
+        "fetch": _fetch, "run": _run, "sweep": _sweep, "probe": _probe, "bench": _bench, "report": _report, "lab": _lab,
+    }  # fmt: skip
+    try:
+        return commands[args.command](args)
+    except InputError as error:
+        print(f"recsys_lib {args.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"recsys_lib {args.command}: interrupted; what had finished is kept", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

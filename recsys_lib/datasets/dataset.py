@@ -1,0 +1,117 @@
+"""The one form in which interactions and their items travel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys_lib.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Interactions as parallel arrays over dense indices, with the tables those indices point into.
+
+    user, item: ``[n]`` int32, rows of ``users`` and ``items``. rating: ``[n]`` float32, NaN where the interaction is
+    implicit (seen, not rated). timestamp: ``[n]`` int64 seconds, or None where the data set has no times. No pair of
+    user and item occurs twice. items: columns ``id``, ``title`` and what else is known (``genres`` joined by ", ", ``year``,
+    ``author``, ``publisher``); missing text is the empty string, a missing year is ``<NA>``. users: column ``id`` and others.
+    """
+
+    name: str
+    user: np.ndarray
+    item: np.ndarray
+    rating: np.ndarray
+    timestamp: np.ndarray | None
+    items: pd.DataFrame
+    users: pd.DataFrame
+
+    @property
+    def n_users(self) -> int:
+        return len(self.users)
+
+    @property
+    def n_items(self) -> int:
+        return len(self.items)
+
+    @property
+    def n_interactions(self) -> int:
+        return len(self.user)
+
+    def matrix(self, rows: np.ndarray | None = None, min_rating: float | None = None) -> sp.csr_matrix:
+        """Interactions as ones, CSR float32 ``[n_users, n_items]``; ``rows`` picks some of the ``n``.
+
+        With ``min_rating`` only explicit ratings of at least that much count; without, every interaction does.
+        """
+        rows = np.arange(self.n_interactions) if rows is None else np.asarray(rows)
+        if min_rating is not None:
+            rows = rows[self.rating[rows] >= min_rating]  # NaN, the implicit ones, compare as false
+        ones = np.ones(len(rows), dtype=np.float32)
+        return sp.csr_matrix((ones, (self.user[rows], self.item[rows])), shape=(self.n_users, self.n_items))
+
+    def select(self, rows: np.ndarray) -> Dataset:
+        """The data set of these interactions only; users and items left without any go, indices become dense again."""
+        rows = np.asarray(rows)
+        users, user = np.unique(self.user[rows], return_inverse=True)
+        items, item = np.unique(self.item[rows], return_inverse=True)
+        return replace(
+            self,
+            user=user.astype(np.int32),
+            item=item.astype(np.int32),
+            rating=self.rating[rows],
+            timestamp=None if self.timestamp is None else self.timestamp[rows],
+            items=self.items.iloc[items].reset_index(drop=True),
+            users=self.users.iloc[users].reset_index(drop=True),
+        )
+
+    def k_core(self, k: int) -> Dataset:
+        """The largest part in which every user and every item has at least ``k`` interactions (iterated to a fixed point).
+
+        Raises:
+            InputError: ``k`` below 1, or nothing is left.
+        """
+        if k < 1:
+            raise InputError(f"k={k!r}: a k-core needs k of at least 1")
+        rows = np.arange(self.n_interactions)
+        while len(rows):
+            per_user = np.bincount(self.user[rows], minlength=self.n_users)
+            per_item = np.bincount(self.item[rows], minlength=self.n_items)
+            keep = (per_user[self.user[rows]] >= k) & (per_item[self.item[rows]] >= k)
+            if keep.all():
+                return self.select(rows)
+            rows = rows[keep]
+        raise InputError(f"k={k}: no user and item of {self.name!r} keep {k} interactions each")
+
+    def item_texts(self, fields: tuple[str, ...] = ("title", "genres", "year")) -> list[str]:
+        """One short text per item from the chosen columns, in natural order whatever the order of ``fields``.
+
+        ``The Usual Suspects (1995). Crime, Thriller`` for a film, ``Emma by Jane Austen (1997)`` for a book. Missing
+        values leave nothing behind; an item without any of the fields has the empty text. Columns that a data set lacks
+        are passed over if it has at least one of ``fields``.
+
+        Raises:
+            InputError: the item table has none of the fields.
+        """
+        known = [f for f in fields if f in self.items.columns]
+        if not known:
+            have = ", ".join(c for c in self.items.columns)
+            raise InputError(f"fields {tuple(fields)!r}: the items of {self.name!r} have {have}")
+        columns = {f: self.items[f].astype("string").fillna("").tolist() for f in known}
+        return [_sentence(dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
+
+
+def _sentence(value: dict[str, str]) -> str:
+    """Title by author (year). Then the rest, each its own sentence."""
+    head = value.get("title", "")
+    if value.get("author"):
+        head = f"{head} by {value['author']}" if head else value["author"]
+    if value.get("year"):
+        head = f"{head} ({value['year']})" if head else value["year"]
+    rest = [text for field, text in value.items() if field not in ("title", "author", "year") and text]
+    return ". ".join([part for part in (head, *rest) if part])

@@ -156,7 +156,7 @@ def _exclusion(exclude, n_queries: int, n_items: int) -> sp.csr_matrix | None:
         if len(exclude) != n_queries:
             raise InputError(f"exclude has {len(exclude)} lists: want one per query, {n_queries}")
         indices = np.concatenate([np.asarray(list(e), dtype=np.int64) for e in exclude] or [np.empty(0, np.int64)])
-        if len(indices) and not (0 <= indices.min() and indices.max() < n_items):
+        if len(indices) and not (indices.min() >= 0 and indices.max() < n_items):
             raise InputError(
                 f"exclude holds id {indices.max() if indices.min() >= 0 else indices.min()}: want 0 to {n_items - 1}"
             )
@@ -180,7 +180,7 @@ def rank_scores(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     A row with fewer than ``k`` scores above -inf ends in ids of -1. A selection in linear time finds the k-th score; only
     rows where ties straddle it are mended by a full sort.
     """
-    n, n_items = scores.shape
+    n_items = scores.shape[1]
     if k >= n_items:
         ids = np.argsort(-scores, axis=1, kind="stable")
     else:
@@ -197,8 +197,8 @@ def _selected(scores: np.ndarray, k: int) -> np.ndarray:
     import torch
 
     # torch selects several times faster than NumPy partitions; one more than k shows whether a tie straddles the cut.
-    values, ids = torch.from_numpy(np.ascontiguousarray(scores)).topk(k + 1, dim=1)
-    best, ids = values.numpy(), ids.numpy()
+    selected = torch.from_numpy(np.ascontiguousarray(scores)).topk(k + 1, dim=1)
+    best, ids = selected.values.numpy(), selected.indices.numpy()
     straddled = np.flatnonzero(best[:, k - 1] == best[:, k])
     best, ids = best[:, :k], ids[:, :k].copy()
     order = np.lexsort((ids, -best), axis=1)

@@ -67,22 +67,33 @@ def _last_ranks(user: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def random_split(
-    dataset: Dataset, test_fraction: float = 0.2, validation_fraction: float = 0.0, seed: int = 0
+    dataset: Dataset,
+    test_fraction: float = 0.2,
+    validation_fraction: float = 0.0,
+    seed: int = 0,
+    per_user: bool = True,
 ) -> Split:
-    """For each user, a random ``test_fraction`` of the interactions (rounded) for testing, then one for validation.
+    """A random ``test_fraction`` of the interactions for testing, then a ``validation_fraction``; both are shares of all.
 
-    Both are shares of all the user's interactions. A user always keeps at least one for training, so users with one
-    interaction only train.
+    ``per_user`` draws within each user (rounded), and a user always keeps at least one for training. Without it the
+    interactions of all users are drawn together, as most published holdouts do: users with few may get no test item.
     """
     _fraction("test_fraction", test_fraction)
     _fraction("validation_fraction", validation_fraction, zero=True)
     _fraction("test_fraction + validation_fraction", test_fraction + validation_fraction)
-    counts = np.bincount(dataset.user, minlength=dataset.n_users)
-    place = _last_ranks(dataset.user, np.random.default_rng(seed).permutation(dataset.n_interactions))
+    order = np.random.default_rng(seed).permutation(dataset.n_interactions)
+    if per_user:
+        place, counts = _last_ranks(dataset.user, order), np.bincount(dataset.user, minlength=dataset.n_users)
+    else:
+        place = np.empty(dataset.n_interactions, dtype=np.int64)
+        place[order] = np.arange(dataset.n_interactions)
+        counts = np.array([dataset.n_interactions])
+    group = dataset.user if per_user else np.zeros(dataset.n_interactions, dtype=np.int64)
     n_test = np.minimum(np.rint(counts * test_fraction), np.maximum(counts - 1, 0))
     n_held = np.minimum(np.rint(counts * (test_fraction + validation_fraction)), np.maximum(counts - 1, 0))
-    role = np.where(place < n_test[dataset.user], 2, np.where(place < n_held[dataset.user], 1, 0))
-    return _split(f"random {1 - test_fraction:.0%}/{test_fraction:.0%}, seed {seed}", dataset, role)
+    role = np.where(place < n_test[group], 2, np.where(place < n_held[group], 1, 0))
+    kind = "random per user" if per_user else "random"
+    return _split(f"{kind} {1 - test_fraction:.0%}/{test_fraction:.0%}, seed {seed}", dataset, role)
 
 
 def temporal_split(dataset: Dataset, test_fraction: float = 0.2, validation_fraction: float = 0.0) -> Split:

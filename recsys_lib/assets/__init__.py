@@ -27,11 +27,11 @@ class Asset:
     sha256: str
     bytes: int
     root: str
-    members: tuple[str, ...]
+    members: list[str]
     licence: str
     citation: str
     source: str
-    platforms: tuple[str, ...] = ()
+    platforms: list[str] = field(default_factory=list)
     python: str = ""
     convert: str = ""
     rename: dict[str, str] = field(default_factory=dict)
@@ -42,11 +42,7 @@ def table() -> dict[str, Asset]:
     """All assets by name."""
     with open(ROOT / "data" / "assets.toml", "rb") as file:
         rows = tomllib.load(file)
-    tuples = ("members", "platforms")
-    return {
-        name: Asset(name=name, **{key: tuple(value) if key in tuples else value for key, value in row.items()})
-        for name, row in rows.items()
-    }
+    return {name: Asset(name=name, **row) for name, row in rows.items()}
 
 
 def cache_dir() -> Path:

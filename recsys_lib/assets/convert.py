@@ -10,6 +10,7 @@ import json
 import struct
 import unicodedata
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def read_packed_e5(path: Path) -> PackedE5:
     scores = np.frombuffer(data, "<f4", n_pieces, at + offsets.nbytes)
     at += offsets.nbytes + scores.nbytes
     blob = data[at : at + blob_bytes]
-    pieces = [blob[a:b].decode("utf-8") for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    pieces = [blob[a:b].decode("utf-8") for a, b in pairwise(offsets)]
     character_map, at = _character_map(data, at + blob_bytes)
     return PackedE5(config, pieces, scores, character_map, _tensors(data, at))
 

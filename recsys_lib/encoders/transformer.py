@@ -1,0 +1,238 @@
+"""Encoder and decoder transformers as text encoders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recsys_lib.assets import MANIFEST, asset, resolve_model, table
+from recsys_lib.assets.quiet import quiet
+from recsys_lib.encoders import check_texts
+from recsys_lib.encoders.cache import encode_cached
+from recsys_lib.encoders.pooling import POOLINGS, pool
+from recsys_lib.errors import InputError
+
+PREFIXES = {"e5": "query: "}
+MOST_TOKENS = {"minilm": 256}
+ECHO = ("Rewrite the sentence: ", ", rewritten sentence: ")
+
+
+class Transformer:
+    """A transformer whose last layer is pooled into one vector per text.
+
+    name: ``minilm``, ``e5``, ``smollm2``, a folder, or a Hugging Face id. The model is loaded at the first text that the
+    cache does not know. Texts longer than ``max_tokens`` are cut. A text's vector depends on the batch it is in by float
+    rounding only (about 1e-6 in float32, 1e-2 in bfloat16, whose vectors are therefore cached apart).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        precision: str = "auto",
+        pooling: str | None = None,
+        prefix: str | None = None,
+        max_tokens: int | None = None,
+        token_budget: int = 4096,
+        device: str = "auto",
+        cache: bool = True,
+    ):
+        self.name = name
+        self.source = resolve_model(name)
+        self.cache = cache
+        self.token_budget = token_budget
+        self.device = _device(device)
+        self.pooling = pooling or _own_pooling(self.source)
+        if self.pooling not in POOLINGS:
+            raise InputError(f"pooling={pooling!r}: want one of {', '.join(POOLINGS)}")
+        if token_budget < 1 or (max_tokens is not None and max_tokens < 1):
+            raise InputError(f"token_budget={token_budget!r}, max_tokens={max_tokens!r}: want at least 1")
+        self.prefix = PREFIXES.get(name, "") if prefix is None else prefix
+        self.max_tokens = max_tokens or MOST_TOKENS.get(name, 512)
+        self.precision = _precision(precision, self.device)
+        self.options: dict[str, Any] = {
+            "model": name if name in table() else Path(name).name, "weights": _fingerprint(name, self.source),
+            "precision": self.precision, "pooling": self.pooling, "prefix": self.prefix, "max_tokens": self.max_tokens,
+        }  # fmt: skip
+
+    @cached_property
+    def config(self):
+        from transformers import AutoConfig
+
+        return self._loaded(AutoConfig)
+
+    @property
+    def dimension(self) -> int:
+        return int(self.config.hidden_size)
+
+    @cached_property
+    def is_decoder(self) -> bool:
+        """Whether tokens see only those before them."""
+        return any("CausalLM" in a for a in self.config.architectures or []) or self.config.model_type in (
+            "llama",
+            "gpt2",
+        )
+
+    @cached_property
+    def model(self):
+        """The transformer without its head, in evaluation mode, on its device."""
+        import torch
+        from transformers import AutoModel
+
+        options: dict[str, Any] = {"dtype": getattr(torch, self.precision)}
+        if self.config.model_type == "bert":
+            options["add_pooling_layer"] = False  # trained for next-sentence prediction, not used here
+        return self._loaded(AutoModel, **options).eval().to(self.device)
+
+    @cached_property
+    def tokenizer(self):
+        from transformers import AutoTokenizer
+
+        tokenizer = self._loaded(AutoTokenizer)
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        return tokenizer
+
+    def _loaded(self, kind, **options):
+        with quiet():
+            try:
+                return kind.from_pretrained(self.source, **options)
+            except (OSError, ValueError) as error:
+                reason = str(error).strip().splitlines()[0]
+                raise InputError(f"model {self.name!r} could not be loaded: {reason}") from error
+
+    @property
+    def n_parameters(self) -> int:
+        """Weights of the model without a language-modelling head."""
+        return sum(p.numel() for p in self.model.parameters())
+
+    def tokens(self, text: str) -> list[str]:
+        """The text's tokens as the model reads them, prefix and special tokens included."""
+        return self.tokenizer.convert_ids_to_tokens(self._tokenize([text])[0][0])
+
+    def layers(self, text: str) -> np.ndarray:
+        """Hidden states of one text after the embedding and after every layer, float32 ``[layers + 1, tokens, d]``."""
+        import torch
+
+        ids, _ = self._tokenize([text])[0]
+        with torch.inference_mode():
+            out = self.model(input_ids=torch.tensor([ids], device=self.device), output_hidden_states=True)
+        return torch.cat(out.hidden_states).float().cpu().numpy()
+
+    def encode(self, texts: Sequence[str], progress: bool = True) -> np.ndarray:
+        """Vectors float32 ``[n, d]``, not normalized, in the order of ``texts``.
+
+        Raises:
+            InputError: not a list of texts, or a model that cannot be loaded.
+        """
+        from tqdm import tqdm
+
+        texts = check_texts(texts)
+        if not self.cache:
+            return self._encode(texts, tqdm(total=len(texts), desc=self.name, disable=None if progress else True))
+        bar = tqdm(desc=self.name, unit="text", disable=None if progress else True)
+        with bar:
+            return encode_cached(texts, self.options, self.dimension, lambda chunk: self._encode(chunk, bar))
+
+    def _encode(self, texts: list[str], bar) -> np.ndarray:
+        """Longest first in batches of about ``token_budget`` padded tokens, then back in order."""
+        import torch
+
+        tokenized = self._tokenize(texts)
+        order = sorted(range(len(texts)), key=lambda i: -len(tokenized[i][0]))
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
+        start = 0
+        with torch.inference_mode():
+            while start < len(order):
+                longest = max(1, len(tokenized[order[start]][0]))
+                rows = order[start : start + max(1, self.token_budget // longest)]
+                vectors[rows] = self._forward([tokenized[i] for i in rows])
+                start += len(rows)
+                bar.update(len(rows))
+        return vectors
+
+    def _forward(self, batch: list[tuple[list[int], int]]) -> np.ndarray:
+        import torch
+
+        longest = max(1, max(len(ids) for ids, _ in batch))
+        ids = torch.full((len(batch), longest), self.tokenizer.pad_token_id or 0)
+        mask = torch.zeros((len(batch), longest), dtype=torch.long)
+        pooled = torch.zeros((len(batch), longest), dtype=torch.long)
+        for row, (tokens, begin) in enumerate(batch):
+            ids[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.long)
+            mask[row, : len(tokens)] = 1
+            pooled[row, begin : len(tokens)] = 1
+        ids, mask, pooled = (t.to(self.device) for t in (ids, mask, pooled))
+        options: dict[str, Any] = {"use_cache": False} if self.is_decoder else {}
+        # Without padding there is nothing to mask, and attention without a mask is faster.
+        if not bool(mask.all()):
+            options["attention_mask"] = mask
+        hidden = self.model(input_ids=ids, **options).last_hidden_state
+        return pool(self.pooling, hidden, pooled).cpu().numpy()
+
+    def _tokenize(self, texts: list[str]) -> list[tuple[list[int], int]]:
+        """Token ids of every text, and where the pooled part begins (0, or the second copy under echo pooling)."""
+        if self.pooling == "echo":
+            return self._tokenize_echo(texts)
+        prefixed = [self.prefix + t for t in texts]
+        ids = self.tokenizer(prefixed, truncation=True, max_length=self.max_tokens)["input_ids"] if texts else []
+        # A decoder's tokenizer adds nothing to an empty text; its begin-of-text token stands for it.
+        begin = [self.tokenizer.bos_token_id or self.tokenizer.cls_token_id or 0]
+        return [(i or begin, 0) for i in ids]
+
+    def _tokenize_echo(self, texts: list[str]) -> list[tuple[list[int], int]]:
+        """The text twice: the second copy has read the first, so every token of it knows the whole text."""
+        lead, again = (self.tokenizer(part, add_special_tokens=False)["input_ids"] for part in ECHO)
+        room = max(1, (self.max_tokens - len(lead) - len(again)) // 2)
+        copies = (
+            self.tokenizer([self.prefix + t for t in texts], add_special_tokens=False)["input_ids"] if texts else []
+        )
+        rows = []
+        for copy in copies:
+            copy = copy[:room] or [self.tokenizer.bos_token_id or 0]
+            rows.append((lead + copy + again + copy, len(lead) + len(copy) + len(again)))
+        return rows
+
+
+def _device(device: str) -> str:
+    import torch
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device={device!r}: want auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device='cuda': this machine has no usable GPU; use device='auto'")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def _precision(precision: str, device: str) -> str:
+    from recsys_lib.machine import bfloat16_is_faster
+
+    if precision not in ("auto", "float32", "bfloat16", "float16"):
+        raise InputError(f"precision={precision!r}: want auto, float32, bfloat16 or float16")
+    if precision == "float16" and device == "cpu":
+        raise InputError("precision='float16': processors emulate it slowly; use bfloat16, or a GPU")
+    if precision != "auto":
+        return precision
+    return "bfloat16" if device == "cuda" or bfloat16_is_faster() else "float32"
+
+
+def _own_pooling(source: str) -> str:
+    """What a sentence-transformers folder says of itself; the mean otherwise."""
+    path = Path(source) / "1_Pooling" / "config.json"
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("pooling_mode_cls_token"):
+        return "first"
+    return "mean"
+
+
+def _fingerprint(name: str, source: str) -> str:
+    """What tells one set of weights from another without reading them: the pinned hash, or sizes and times of files."""
+    if name in table():
+        manifest = json.loads((Path(source) / MANIFEST).read_text(encoding="utf-8"))
+        return manifest["files"]["model.safetensors"]["sha256"][:16] + asset(name).sha256[:8]
+    weights = sorted(Path(source).glob("*.safetensors")) + sorted(Path(source).glob("*.bin"))
+    return " ".join(f"{p.name}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for p in weights) or source

@@ -1,0 +1,136 @@
+"""Full-ranking evaluation: every unseen item of the catalogue competes, for every user with something to find."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys_lib import metrics, similarity
+from recsys_lib.errors import InputError
+from recsys_lib.recommenders import Recommender
+
+# Scores of one batch of users: 64 MB of float32.
+BATCH_SCORES = 16 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Result at cut ``k``: ``users [m]`` with a test item, metrics ``per_user`` (name → ``[m]``), their lists ``ids [m, k]``."""
+
+    k: int
+    users: np.ndarray
+    per_user: dict[str, np.ndarray]
+    ids: np.ndarray
+
+    def mean(self) -> dict[str, float]:
+        """Every metric's mean over users."""
+        return {name: float(values.mean()) for name, values in self.per_user.items()}
+
+
+def recommend(
+    recommender: Recommender,
+    train: sp.csr_matrix,
+    users: np.ndarray | Sequence[int],
+    k: int = 10,
+    candidates: np.ndarray | None = None,
+) -> np.ndarray:
+    """The ``k`` best unseen items of every user, ids ``[len(users), k]``; equal scores by the smaller id.
+
+    ``candidates`` (item ids) restricts the competition, e.g. to cold items. Where fewer than ``k`` unseen items are left a
+    list ends in -1.
+
+    Raises:
+        InputError: ``k`` below 1, scores of a wrong shape or with NaN.
+    """
+    if k < 1:
+        raise InputError(f"k={k!r}: want at least 1")
+    users = np.asarray(users, dtype=np.int64)
+    n_items = train.shape[1]
+    left_out = np.ones(n_items, dtype=bool)
+    left_out[np.arange(n_items) if candidates is None else np.asarray(candidates)] = False
+    ids = np.empty((len(users), k), dtype=np.int64)
+    batch = max(1, BATCH_SCORES // n_items)
+    for start in range(0, len(users), batch):
+        rows = users[start : start + batch]
+        scores = np.array(recommender.scores(rows), dtype=np.float32)
+        if scores.shape != (len(rows), n_items) or np.isnan(scores).any():
+            raise InputError(
+                f"{type(recommender).__name__}.scores: shape {scores.shape}, want {(len(rows), n_items)} without NaN"
+            )
+        similarity.mask(scores, train[rows])
+        scores[:, left_out] = -np.inf
+        ids[start : start + batch] = similarity.rank_scores(scores, k)[0]
+    return ids
+
+
+def evaluate(
+    recommender: Recommender,
+    train: sp.csr_matrix,
+    test: sp.csr_matrix,
+    k: int = 10,
+    candidates: np.ndarray | None = None,
+) -> Evaluation:
+    """Rank the whole catalogue for every user who has a test item, items seen in training left out.
+
+    Raises:
+        InputError: different shapes of ``train`` and ``test``, an empty test.
+    """
+    if train.shape != test.shape:
+        raise InputError(f"train has shape {train.shape}, test {test.shape}: want the same users and items")
+    test = sp.csr_matrix(test)
+    users = np.flatnonzero(np.diff(test.indptr))
+    if not len(users):
+        raise InputError("test holds no interaction: nothing to evaluate")
+    ids = recommend(recommender, train, users, k, candidates)
+    return Evaluation(k, users, metrics.all_metrics(ids, test[users]), ids)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Paired difference ``a - b`` of one metric over the same users: mean, 95% bootstrap interval, Wilcoxon p."""
+
+    metric: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+
+
+def compare(a: Evaluation, b: Evaluation, metric: str = "ndcg", resamples: int = 2000, seed: int = 0) -> Comparison:
+    """Test whether ``a`` and ``b`` differ, paired by user: bootstrap over users and Wilcoxon's signed ranks, two-sided.
+
+    Raises:
+        InputError: different users or cuts, or an unknown metric.
+    """
+    from scipy import stats
+
+    if a.k != b.k or not np.array_equal(a.users, b.users):
+        raise InputError(
+            f"a (k={a.k}, {len(a.users)} users) and b (k={b.k}, {len(b.users)} users): want the same users and k"
+        )
+    if metric not in a.per_user:
+        raise InputError(f"metric={metric!r}: want one of {', '.join(a.per_user)}")
+    differences = a.per_user[metric] - b.per_user[metric]
+    rng = np.random.default_rng(seed)
+    # Resampling users is resampling counts; a multinomial draw is the same and needs no gather.
+    weights = rng.multinomial(len(differences), np.full(len(differences), 1 / len(differences)), size=resamples)
+    low, high = np.percentile(weights @ differences / len(differences), [2.5, 97.5])
+    p = 1.0 if not differences.any() else float(stats.wilcoxon(differences).pvalue)
+    return Comparison(metric, float(differences.mean()), float(low), float(high), p)
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Holm's adjusted p-values for several tests at once (Holm, 1979), in the given order.
+
+    >>> holm([0.01, 0.04, 0.03]).round(2).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order])
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(stepped, 1)
+    return adjusted

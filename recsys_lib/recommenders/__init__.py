@@ -1,0 +1,27 @@
+"""Recommenders: ``fit(train)`` on a CSR matrix ``[n_users, n_items]``, then ``scores(users)`` for all items at once."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys_lib.recommenders.ease import EASE
+from recsys_lib.recommenders.neighbours import ItemKNN
+from recsys_lib.recommenders.popularity import Popularity
+from recsys_lib.recommenders.text import TextProfile
+
+__all__ = ["EASE", "ItemKNN", "Popularity", "Recommender", "TextProfile"]
+
+
+class Recommender(Protocol):
+    """The contract that all of them keep.
+
+    ``fit`` returns the recommender itself; ``scores`` gives float32 ``[len(users), n_items]``, finite, higher is better,
+    seen items included (evaluation masks them). A user without history gets defined scores: see each class.
+    """
+
+    def fit(self, train: sp.csr_matrix) -> Recommender: ...
+
+    def scores(self, users: np.ndarray) -> np.ndarray: ...

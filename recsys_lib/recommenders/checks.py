@@ -1,0 +1,34 @@
+"""What every recommender checks of its input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys_lib.errors import InputError
+
+
+def interactions(train: Any) -> sp.csr_matrix:
+    """The training matrix as CSR float32 without stored zeros; anything else is refused."""
+    if not sp.issparse(train):
+        raise InputError(f"train is {type(train).__name__}: want a SciPy sparse matrix [n_users, n_items]")
+    train = sp.csr_matrix(train, dtype=np.float32, copy=True)
+    train.sum_duplicates()
+    train.eliminate_zeros()
+    if not train.shape[0] or not train.shape[1]:
+        raise InputError(f"train has shape {train.shape}: want at least one user and one item")
+    if not np.isfinite(train.data).all() or (train.data < 0).any():
+        raise InputError("train holds negative, infinite or NaN values: want non-negative weights")
+    return train
+
+
+def histories(train: sp.csr_matrix | None, users: np.ndarray) -> sp.csr_matrix:
+    """The rows of ``users``, or an InputError before ``fit`` and for users that do not exist."""
+    if train is None:
+        raise InputError("scores before fit: call fit(train) first")
+    users = np.asarray(users)
+    if len(users) and not (users.min() >= 0 and users.max() < train.shape[0]):
+        raise InputError(f"users from {users.min()} to {users.max()}: want indices from 0 to {train.shape[0] - 1}")
+    return train[users]

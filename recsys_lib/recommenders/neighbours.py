@@ -1,0 +1,60 @@
+"""Neighbourhood recommenders."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys_lib import similarity
+from recsys_lib.errors import InputError
+from recsys_lib.recommenders import checks
+
+# Columns of the item-item product formed at once: bounds memory to this times n_items floats.
+BLOCK = 1024
+
+
+class ItemKNN:
+    """Items like those of the history, by the cosine of their columns (Sarwar et al., WWW 2001).
+
+    ``cos(i, j) = x_i · x_j / (|x_i||x_j| + shrinkage)``; each item keeps its ``neighbours`` most similar others, and a user's
+    score of ``i`` is the sum of the similarities of ``i`` to the history. ``normalize=True`` divides by the sum of all
+    similarities of ``i``, which favours rare items. A user without history scores 0 everywhere.
+    """
+
+    def __init__(self, neighbours: int = 100, shrinkage: float = 0.0, normalize: bool = False):
+        if neighbours < 1 or shrinkage < 0:
+            raise InputError(f"neighbours={neighbours!r}, shrinkage={shrinkage!r}: want at least 1 and at least 0")
+        self.neighbours, self.shrinkage, self.normalize = neighbours, shrinkage, normalize
+        self.train: sp.csr_matrix | None = None
+        self.weights: sp.csr_matrix | None = None
+
+    def fit(self, train: sp.csr_matrix) -> ItemKNN:
+        self.train = checks.interactions(train)
+        columns = self.train.tocsc()
+        lengths = np.sqrt(np.asarray(columns.multiply(columns).sum(axis=0))).ravel()
+        blocks = []
+        for start in range(0, columns.shape[1], BLOCK):
+            stop = min(start + BLOCK, columns.shape[1])
+            cosines = (columns[:, start:stop].T @ columns).toarray()
+            cosines /= np.maximum(np.outer(lengths[start:stop], lengths) + self.shrinkage, 1e-12)
+            cosines[np.arange(stop - start), np.arange(start, stop)] = 0
+            blocks.append(_keep_largest(cosines, self.neighbours))
+        neighbours = sp.vstack(blocks, format="csr")
+        if self.normalize:
+            total = np.asarray(neighbours.sum(axis=1)).ravel()
+            neighbours = sp.diags(1 / np.where(total > 0, total, 1)) @ neighbours
+        self.weights = neighbours.T.tocsr().astype(np.float32)
+        return self
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        return (checks.histories(self.train, users) @ self.weights).toarray()
+
+
+def _keep_largest(similarities: np.ndarray, k: int) -> sp.csr_matrix:
+    """The ``k`` largest positive entries of every row, ties by the smaller column, as CSR."""
+    k = min(k, similarities.shape[1])
+    ids, values = similarity.rank_scores(similarities.astype(np.float32), k)
+    rows = np.repeat(np.arange(len(ids)), k)
+    positive = values.ravel() > 0
+    entries = (values.ravel()[positive], (rows[positive], ids.ravel()[positive]))
+    return sp.csr_matrix(entries, shape=similarities.shape)

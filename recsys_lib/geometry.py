@@ -132,7 +132,7 @@ def remove_top_components(train_v: np.ndarray, n: int = 2) -> Geometry:
     return Geometry("top-removed", mean.astype(np.float32), matrix.astype(np.float32))
 
 
-def whiten(train_v: np.ndarray, kind: str = "zca", dimensions: int | None = None, shrinkage: float = 0.1) -> Geometry:
+def whiten(train_v: np.ndarray, kind: str = "zca", dimensions: int | None = None, shrinkage: float = 0.5) -> Geometry:
     """Centre and give every direction the same variance.
 
     The covariance is shrunk towards a sphere of its mean variance, ``(1-s) C + s (tr C / d) I``, which keeps directions of

@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 NOTEBOOK ?= 03
-GRID ?= -g encoder=tfidf,minilm -g geometry=raw,zca
+GRID ?= -g encoder=tfidf,minilm -g geometry_name=raw,zca
 
 .PHONY: run test unit lab sweep bench lint notebooks report setup assets clean
 

@@ -168,7 +168,8 @@ def _reason(a: Asset, output: str) -> str:
         return f"asset {a.name!r}: the download of {a.package} {a.version} does not match its pinned hash; nothing was kept"
     if "No module named pip" in output:
         return f"asset {a.name!r}: this Python has no pip: run {Path(sys.executable).name} -m ensurepip, then {again}"
-    if re.search(r"Connection|Temporary failure|timed out|NewConnectionError|Max retries|resolve", output):
+    # "none": pip saw no version at all, which for a package that exists means no index answered.
+    if re.search(r"Connection|Temporary failure|timed out|Max retries|from versions: none", output):
         return f"asset {a.name!r}: the package index was not reached (no network?); connect, then {again}"
     errors = [line for line in output.splitlines() if line.startswith("ERROR")]
     return f"asset {a.name!r}: pip could not download {a.package} {a.version} ({(errors or ['no reason given'])[-1]}); {again}"

@@ -80,7 +80,8 @@ def evaluate(
     """
     if train.shape != test.shape:
         raise InputError(f"train has shape {train.shape}, test {test.shape}: want the same users and items")
-    test = sp.csr_matrix(test)
+    test = sp.csr_matrix(test, copy=True)
+    test.eliminate_zeros()
     users = np.flatnonzero(np.diff(test.indptr))
     if not len(users):
         raise InputError("test holds no interaction: nothing to evaluate")

@@ -27,7 +27,9 @@ def _vectors(name: str, v: np.ndarray) -> np.ndarray:
         raise InputError(f"{name} holds {v.dtype}: want real numbers")
     v = v if v.dtype == np.float64 else np.ascontiguousarray(v, dtype=np.float32)
     # A sum is finite only if all its terms are (or they overflow); the row is looked for only then.
-    if v.size and not np.isfinite(np.add.reduce(v, axis=None)):
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = np.add.reduce(v, axis=None)
+    if not np.isfinite(total):
         bad = np.flatnonzero(~np.isfinite(v).all(axis=1))
         if len(bad):
             raise InputError(f"{name} row {bad[0]} holds NaN or infinity ({len(bad)} such rows): want finite numbers")

@@ -28,7 +28,8 @@ def repair_text(text: str) -> str:
     """
     if not _SUSPECT.search(text):
         return text
-    text = html.unescape(text).replace("Ã?Â?", "?")
+    # Twice: some entities were escaped themselves, "&amp;#160;".
+    text = html.unescape(html.unescape(text)).replace("Ã?Â?", "?")
     text = re.sub("Ã\\?Â([\xa0-\xbf])", lambda match: "Ã" + match[1], text)
     text = text.replace("Ã?", "?")
     # Any Latin-1 pair that is valid UTF-8 for one letter was that letter.

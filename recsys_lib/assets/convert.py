@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import struct
-import unicodedata
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -127,6 +126,9 @@ def packed_e5(folder: Path, name: str) -> None:
     config = {"architectures": ["BertModel"], "model_type": "bert", "hidden_act": "gelu", "pad_token_id": 1}
     (folder / "config.json").write_text(json.dumps(config | packed.config, indent=1), encoding="utf-8")
     e5_tokenizer(packed).save(str(folder / "tokenizer.json"))
+    # Kept for whoever wants to check the tokenizer against what its makers did to characters.
+    text = json.dumps(packed.character_map, ensure_ascii=True, indent=0)
+    (folder / "character_map.json").write_text(text, encoding="utf-8")
     special = {"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "pad_token": "<pad>"}
     special |= {"unk_token": "<unk>", "mask_token": "<mask>"}
     settings = {
@@ -140,22 +142,26 @@ def packed_e5(folder: Path, name: str) -> None:
 def e5_tokenizer(packed: PackedE5):
     """The file's SentencePiece unigram model as a ``tokenizers`` one.
 
-    The file's character map is NFKC but for control characters (dropped), white space and zero-width characters (made a
-    space) and a few characters younger than the model (left alone): the rules are derived from the map, not assumed.
+    The file's character map is NFKC but for 30 control characters (dropped), 15 kinds of white space and zero-width
+    characters (made a space) and U+FF5E and U+1F23B (left alone). The rules are derived by asking the library's own NFKC
+    about every character, since its Unicode version is neither Python's nor the model's.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    differing = {c: to for c, to in packed.character_map.items() if unicodedata.normalize("NFKC", c) != to}
+    nfkc = normalizers.NFKC()
+    differing = {c: to for c, to in packed.character_map.items() if nfkc.normalize_str(c) != to}
     replace = [
         normalizers.Replace(Regex(_character_class([c for c in differing if differing[c] == to])), to)
         for to in sorted(set(differing.values()))
     ]
-    # `tokenizers` applies NFKC to all; characters that the map leaves alone step aside into a private area meanwhile.
-    kept = [c for c in _changed_by_nfkc() if c not in packed.character_map]
-    aside = {c: chr(0xF0000 + i) for i, c in enumerate(kept)}
-    steps = [*replace, *(normalizers.Replace(c, p) for c, p in aside.items()), normalizers.NFKC()]
+    # Characters that NFKC changes and the map does not step aside meanwhile, into code points that are no characters.
+    scalars = (chr(i) for i in range(0x110000) if not 0xD800 <= i < 0xE000)
+    kept = [c for c in scalars if c not in packed.character_map and nfkc.normalize_str(c) != c]
+    aside = {c: chr(0xFDD0 + i) for i, c in enumerate(kept)}
+    steps = [*replace, *(normalizers.Replace(c, p) for c, p in aside.items()), nfkc]
     steps += [normalizers.Replace(p, c) for c, p in aside.items()]
-    steps += [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip()]
+    # Not Strip: it would also take U+0085, which the map leaves alone.
+    steps += [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Replace(Regex("^ | $"), "")]
     vocabulary = list(zip(packed.pieces, packed.scores.astype(float).tolist(), strict=True))
     tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=3, byte_fallback=False))
     tokenizer.normalizer = normalizers.Sequence(steps)
@@ -169,11 +175,6 @@ def e5_tokenizer(packed: PackedE5):
 
 def _character_class(characters: list[str]) -> str:
     return "[" + "".join(f"\\x{{{ord(c):X}}}" for c in characters) + "]"
-
-
-def _changed_by_nfkc() -> list[str]:
-    scalars = (chr(i) for i in range(0x110000) if not 0xD800 <= i < 0xE000)
-    return [c for c in scalars if unicodedata.normalize("NFKC", c) != c]
 
 
 # ---------------------------------------------------------------- GGUF

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys_lib.assets import MANIFEST, asset, resolve_model, table
+from recsys_lib.assets import MANIFEST, resolve_model, table
 from recsys_lib.assets.quiet import quiet
 from recsys_lib.encoders import check_texts
 from recsys_lib.encoders.cache import encode_cached
@@ -113,13 +113,13 @@ class Transformer:
 
     def tokens(self, text: str) -> list[str]:
         """The text's tokens as the model reads them, prefix and special tokens included."""
-        return self.tokenizer.convert_ids_to_tokens(self._tokenize([text])[0][0])
+        return self.tokenizer.convert_ids_to_tokens(self.tokenize([text])[0][0])
 
     def layers(self, text: str) -> np.ndarray:
         """Hidden states of one text after the embedding and after every layer, float32 ``[layers + 1, tokens, d]``."""
         import torch
 
-        ids, _ = self._tokenize([text])[0]
+        ids, _ = self.tokenize([text])[0]
         with torch.inference_mode():
             out = self.model(input_ids=torch.tensor([ids], device=self.device), output_hidden_states=True)
         return torch.cat(out.hidden_states).float().cpu().numpy()
@@ -143,7 +143,7 @@ class Transformer:
         """Longest first in batches of about ``token_budget`` padded tokens, then back in order."""
         import torch
 
-        tokenized = self._tokenize(texts)
+        tokenized = self.tokenize(texts)
         order = sorted(range(len(texts)), key=lambda i: -len(tokenized[i][0]))
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         start = 0
@@ -175,7 +175,7 @@ class Transformer:
         hidden = self.model(input_ids=ids, **options).last_hidden_state
         return pool(self.pooling, hidden, pooled).cpu().numpy()
 
-    def _tokenize(self, texts: list[str]) -> list[tuple[list[int], int]]:
+    def tokenize(self, texts: list[str]) -> list[tuple[list[int], int]]:
         """Token ids of every text, and where the pooled part begins (0, or the second copy under echo pooling)."""
         if self.pooling == "echo":
             return self._tokenize_echo(texts)
@@ -230,9 +230,10 @@ def _own_pooling(source: str) -> str:
 
 
 def _fingerprint(name: str, source: str) -> str:
-    """What tells one set of weights from another without reading them: the pinned hash, or sizes and times of files."""
+    """What tells one model and tokenizer from another without reading them: pinned hashes, or sizes and times of files."""
+    folder = Path(source)
     if name in table():
-        manifest = json.loads((Path(source) / MANIFEST).read_text(encoding="utf-8"))
-        return manifest["files"]["model.safetensors"]["sha256"][:16] + asset(name).sha256[:8]
-    weights = sorted(Path(source).glob("*.safetensors")) + sorted(Path(source).glob("*.bin"))
-    return " ".join(f"{p.name}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for p in weights) or source
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        return " ".join(files[f]["sha256"][:16] for f in ("model.safetensors", "tokenizer.json"))
+    parts = [p for pattern in ("*.safetensors", "*.bin", "tokenizer*") for p in sorted(folder.glob(pattern))]
+    return " ".join(f"{p.name}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for p in parts) or source

@@ -1,10 +1,14 @@
 """Encoders agree with their references, pooling with naive loops, and the cache never gives a wrong vector."""
 
+import hashlib
+import http.server
+import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -358,6 +362,59 @@ def test_a_hub_that_is_not_reached_is_one_line():
         [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
     )
     assert "LINES 0 model 'some-org/some-model' could not be loaded" in result.stdout, result.stderr[-500:]
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """As much of a model hub as loading a model asks for: files of one repository with their commit and tag."""
+
+    folder: str
+
+    def do_HEAD(self):
+        self.answer(with_body=False)
+
+    def do_GET(self):
+        self.answer(with_body=True)
+
+    def answer(self, with_body):
+        path = Path(self.folder) / self.path.partition("/resolve/main/")[2].partition("?")[0]
+        if not self.path.startswith("/some-org/tiny/resolve/main/") or not path.is_file():
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        data = path.read_bytes()
+        self.send_response(200)
+        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if with_body:
+            self.wfile.write(data)
+
+    def log_message(self, *args):
+        pass
+
+
+def test_a_hub_id_is_downloaded_and_gives_the_vectors_of_the_folder(tiny, tmp_path):
+    handler = type("Handler", (Hub,), {"folder": tiny["bert"]})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    program = (
+        "import json; from recsys_lib import encoders\n"
+        "e = encoders.load('some-org/tiny', precision='float32', cache=False)\n"
+        "print(json.dumps(e.encode(['Toy Story', 'Alien']).tolist()))"
+    )
+    environment = os.environ | {
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }  # fmt: skip
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    server.shutdown()
+    assert result.returncode == 0, result.stderr[-1500:]
+    here = encoders.load(tiny["bert"], precision="float32", cache=False).encode(["Toy Story", "Alien"])
+    assert np.allclose(json.loads(result.stdout), here, atol=1e-6)
 
 
 def test_loading_and_encoding_print_nothing(tiny, capfd):

@@ -7,8 +7,27 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from recsys_lib import evaluation
 from recsys_lib.errors import InputError
-from recsys_lib.recommenders import EASE, ItemKNN, Popularity, TextProfile
+from recsys_lib.recommenders import (
+    BPR,
+    EASE,
+    IALS,
+    SLIM,
+    ItemKNN,
+    MaxSimilarity,
+    Popularity,
+    RankFusion,
+    RidgeMap,
+    SASRec,
+    ScoreBlend,
+    TextEASE,
+    TextItemKNN,
+    TextMLP,
+    TextProfile,
+    UserKNN,
+)
 from recsys_lib.recommenders.ease import ease_weights
+from recsys_lib.recommenders.sequential import ordered_histories
+from recsys_lib.recommenders.slim import slim_weights
 
 # Users 0-3 like even items, 4-7 odd ones, but each has not yet met one of them; user 8 is empty, item 8 was never seen.
 CHECKERBOARD = np.zeros((9, 9), dtype=np.float32)
@@ -20,13 +39,37 @@ PARITY = np.array([[i % 2 == 0, i % 2 == 1] for i in range(9)], dtype=np.float32
 PARITY[8] = 0
 
 RECOMMENDERS = {
-    "popularity": lambda: Popularity(),
-    "item-knn": lambda: ItemKNN(neighbours=5),
-    "item-knn, normalized": lambda: ItemKNN(neighbours=5, shrinkage=1, normalize=True),
-    "ease": lambda: EASE(1.0),
-    "text": lambda: TextProfile(PARITY),
+    "popularity": lambda v=PARITY: Popularity(),
+    "item-knn": lambda v=PARITY: ItemKNN(neighbours=5),
+    "item-knn, normalized": lambda v=PARITY: ItemKNN(neighbours=5, shrinkage=1, normalize=True),
+    "user-knn": lambda v=PARITY: UserKNN(neighbours=3),
+    "ease": lambda v=PARITY: EASE(1.0),
+    "slim": lambda v=PARITY: SLIM(0.01, 0.5),
+    "ials": lambda v=PARITY: IALS(factors=2, regularization=0.1, iterations=30),
+    "bpr": lambda v=PARITY: BPR(factors=2, iterations=300, learning_rate=0.1, regularization=0.1),
+    "sasrec": lambda v=PARITY: SASRec(8, 1, 1, length=6, dropout=0.0, epochs=60, learning_rate=0.01, progress=False),
+    "text": lambda v=PARITY: TextProfile(v),
+    "text, nearest": lambda v=PARITY: MaxSimilarity(v),
+    "text-knn": lambda v=PARITY: TextItemKNN(v, neighbours=3),
+    "ridge map": lambda v=PARITY: RidgeMap(v, factors=2, regularization=0.01),
+    "text mlp": lambda v=PARITY: TextMLP(v, 8, 4, negatives=8, epochs=60, learning_rate=0.02, progress=False),
+    "text ease": lambda v=PARITY: TextEASE(v, 1.0, 0.5),
+    "blend": lambda v=PARITY: ScoreBlend([EASE(1.0), TextProfile(v)], [1.0, 0.5]),
+    "fusion": lambda v=PARITY: RankFusion([ItemKNN(5), TextProfile(v)]),
 }
-PERSONAL = [n for n in RECOMMENDERS if n != "popularity"]
+# Fusion ranks even equal scores, and a blend, a factor model or a softmax has no natural zero.
+ZERO = [
+    "item-knn",
+    "item-knn, normalized",
+    "user-knn",
+    "ease",
+    "slim",
+    "text",
+    "text, nearest",
+    "text-knn",
+    "text ease",
+]
+PERSONAL = [n for n in RECOMMENDERS if n not in ("popularity", "sasrec")]
 every = pytest.mark.parametrize("name", RECOMMENDERS)
 
 
@@ -61,9 +104,12 @@ def test_the_training_matrix_is_left_alone(name):
 @every
 def test_an_empty_user_and_an_unseen_item(name):
     scores = RECOMMENDERS[name]().fit(sp.csr_matrix(CHECKERBOARD)).scores(np.arange(9))
+    assert np.isfinite(scores).all()
     if name != "popularity":
+        assert len(np.unique(scores[8])) == 1, "an empty user gets the same score for every item"
+    if name in ZERO:
         assert (scores[8] == 0).all()
-    assert np.allclose(scores[:, 8], 0)
+        assert np.allclose(scores[:, 8], 0)
 
 
 @every
@@ -71,17 +117,19 @@ def test_a_catalogue_in_two_parts_stays_in_two(name):
     blocks = sp.block_diag([np.ones((3, 3)), np.ones((3, 3))]).tolil()
     blocks[0, 0] = 0
     vectors = np.repeat(np.eye(2), 3, axis=0)
-    model = TextProfile(vectors) if name == "text" else RECOMMENDERS[name]()
-    scores = model.fit(sp.csr_matrix(blocks, dtype=np.float32)).scores(np.array([0]))[0]
-    if name != "popularity":
-        assert scores[0] > 0.2
+    scores = RECOMMENDERS[name](vectors).fit(sp.csr_matrix(blocks, dtype=np.float32)).scores(np.array([0]))[0]
+    if name in PERSONAL:
+        assert scores[0] > scores[3:].max()
+    if name in ZERO:
         assert np.allclose(scores[3:], 0, atol=1e-6)
 
 
 @every
 def test_everything_empty(name):
     train = sp.csr_matrix((3, 9), dtype=np.float32)
-    assert (RECOMMENDERS[name]().fit(train).scores(np.arange(3)) == 0).all()
+    scores = RECOMMENDERS[name]().fit(train).scores(np.arange(3))
+    assert np.isfinite(scores).all()
+    assert len(np.unique(scores)) == 1
 
 
 @every
@@ -100,6 +148,7 @@ def test_a_bad_training_matrix_is_refused(name, train, message):
 def test_scores_need_a_fit_and_known_users(name):
     with pytest.raises(InputError, match="call fit"):
         RECOMMENDERS[name]().scores(np.array([0]))
+    assert RECOMMENDERS[name]().fit(sp.csr_matrix(CHECKERBOARD)).scores(np.array([0, 0])).shape == (2, 9)
     model = RECOMMENDERS[name]().fit(sp.csr_matrix(CHECKERBOARD))
     for bad in ([9], [-1]):
         with pytest.raises(InputError, match="want indices from 0 to 8"):
@@ -178,6 +227,132 @@ def test_bad_settings_are_refused(make):
         make()
 
 
-def test_as_many_vectors_as_items():
+@pytest.mark.parametrize("make", [TextProfile, MaxSimilarity, TextItemKNN, RidgeMap, TextEASE, TextMLP])
+def test_as_many_vectors_as_items(make):
     with pytest.raises(InputError, match="train has 9 items, item_vectors 3 rows"):
-        TextProfile(np.eye(3)).fit(sp.csr_matrix(CHECKERBOARD))
+        make(np.eye(3)).fit(sp.csr_matrix(CHECKERBOARD))
+
+
+def test_user_knn_against_a_naive_loop():
+    train = random_train()
+    cosines = cosine_similarity(train)
+    np.fill_diagonal(cosines, 0)
+    for u, row in enumerate(cosines):
+        keep = sorted(range(40), key=lambda v: (-row[v], v))[:6]
+        cosines[u] = [c if v in keep else 0 for v, c in enumerate(row)]
+    assert np.allclose(UserKNN(6).fit(train).scores(np.arange(40)), cosines @ train.toarray(), atol=1e-5)
+
+
+def test_slim_against_scikit_learn_column_by_column():
+    from sklearn.linear_model import ElasticNet
+
+    x = random_train(300, 12).toarray().astype(float)
+    l1, l2 = 3.0, 5.0
+    ours = slim_weights(x.T @ x, l1, l2, iterations=300)
+    for i in range(12):
+        others = np.delete(np.arange(12), i)
+        # scikit-learn divides the squared error by n, and mixes its two penalties.
+        net = ElasticNet(
+            alpha=(l1 + l2) / 300,
+            l1_ratio=l1 / (l1 + l2),
+            fit_intercept=False,
+            positive=True,
+            tol=1e-10,
+            max_iter=10000,
+        )
+        net.fit(x[:, others], x[:, i])
+        assert np.allclose(ours[others, i], net.coef_, atol=2e-3)
+    assert (np.diag(ours) == 0).all() and (ours >= 0).all() and (ours == 0).mean() > 0.2
+
+
+def test_nearest_and_text_knn_against_naive_loops():
+    train = random_train()
+    vectors = np.random.default_rng(3).standard_normal((15, 6)).astype(np.float32)
+    cosines = cosine_similarity(vectors)
+    nearest = [cosines[row.indices].max(0) if row.nnz else np.zeros(15) for row in train]
+    assert np.allclose(MaxSimilarity(vectors).fit(train).scores(np.arange(40)), nearest, atol=1e-5)
+    np.fill_diagonal(cosines, -1)
+    for i, row in enumerate(cosines):
+        keep = sorted(range(15), key=lambda j: (-row[j], j))[:4]
+        cosines[i] = [max(c, 0) if j in keep else 0 for j, c in enumerate(row)]
+    assert np.allclose(TextItemKNN(vectors, 4).fit(train).scores(np.arange(40)), train @ cosines.T, atol=1e-5)
+
+
+def test_ridge_map_places_an_item_that_nobody_has_seen():
+    # Item 8 is even by its text: users of even items must get it before users of odd ones.
+    vectors = PARITY.copy()
+    vectors[8] = [1, 0]
+    for name in ("ridge map", "text mlp", "text"):
+        scores = RECOMMENDERS[name](vectors).fit(sp.csr_matrix(CHECKERBOARD)).scores(np.arange(8))
+        assert scores[:4, 8].min() > scores[4:, 8].max(), name
+
+
+def test_text_ease_without_weight_is_ease():
+    train = random_train()
+    vectors = np.random.default_rng(3).standard_normal((15, 6)).astype(np.float32)
+    ease, text = EASE(5.0).fit(train), TextEASE(vectors, 5.0, 0.0).fit(train)
+    assert np.allclose(ease.weights, text.weights, atol=1e-5)
+    # However heavy the side information, the system stays solvable.
+    assert np.isfinite(TextEASE(vectors, 5.0, 1e5).fit(train).scores(np.arange(40))).all()
+
+
+def test_blend_and_fusion_by_hand():
+    train = sp.csr_matrix(CHECKERBOARD)
+    a, b = EASE(1.0).fit(train), TextProfile(PARITY).fit(train)
+    users = np.arange(8)
+    z = [(s - s.mean(1, keepdims=True)) / s.std(1, keepdims=True) for s in (a.scores(users), b.scores(users))]
+    blend = ScoreBlend([EASE(1.0), TextProfile(PARITY)], [2, 1]).fit(train)
+    assert np.allclose(blend.scores(users), 2 * z[0] + z[1], atol=1e-5)
+
+    class Fixed:
+        def __init__(self, row):
+            self.row = np.array([row], dtype=np.float32)
+
+        def fit(self, train):
+            return self
+
+        def scores(self, users):
+            return self.row
+
+    fused = RankFusion([Fixed([3, 2, 1]), Fixed([5, 9, 5])], 10).scores(np.array([0]))[0]
+    assert fused == pytest.approx([1 / 11 + 1 / 12, 1 / 12 + 1 / 11, 1 / 13 + 1 / 12])
+
+
+@pytest.mark.parametrize("name", ["ials", "bpr", "sasrec", "text mlp", "ridge map"])
+def test_the_seed_decides(name):
+    train = random_train()
+    vectors = np.random.default_rng(0).standard_normal((15, 6)).astype(np.float32)
+    a, b = (RECOMMENDERS[name](vectors).fit(train).scores(np.arange(40)) for _ in range(2))
+    assert np.allclose(a, b, atol=1e-6)
+
+
+def test_histories_are_in_order_of_time():
+    train = sp.csr_matrix(np.array([[1, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]], dtype=np.float32))
+    times = sp.csr_matrix(np.array([[30, 10, 20, 0], [0, 5, 0, 0], [0, 0, 0, 0]], dtype=np.float64))
+    assert ordered_histories(train, times, 4).tolist() == [[0, 2, 3, 1], [0, 0, 0, 2], [0, 0, 0, 0]]
+    assert ordered_histories(train, times, 2).tolist() == [[3, 1], [0, 2], [0, 0]]
+    tied = times.copy()
+    tied.data[:] = 7
+    assert ordered_histories(train, tied, 3).tolist() == [[1, 2, 3], [0, 0, 2], [0, 0, 0]]
+    with pytest.raises(InputError, match="want a stored time"):
+        ordered_histories(train, times[:, ::-1], 3)
+
+
+def test_sasrec_learns_a_cycle():
+    # Everyone walks 0 → 1 → 2 → 3 → 4 → 0 from another start; the next step is the one not yet taken.
+    users = 25
+    train, times = np.zeros((users, 5)), np.zeros((users, 5))
+    for u in range(users):
+        for step in range(4):
+            item = (u + step) % 5
+            train[u, item], times[u, item] = 1, step + 1
+    model = SASRec(16, 1, 1, length=5, dropout=0.0, epochs=150, learning_rate=0.01, progress=False)
+    scores = model.fit(sp.csr_matrix(train, dtype=np.float32), sp.csr_matrix(times)).scores(np.arange(users))
+    assert (scores.argmax(1) == (np.arange(users) + 4) % 5).mean() > 0.9
+
+
+def test_weights_of_interactions_count():
+    train = sp.csr_matrix(np.array([[1, 0.25, 0]], dtype=np.float32))
+    assert Popularity().fit(train).counts.tolist() == [1, 0.25, 0]
+    profile = TextProfile(np.eye(3)).fit(train).profiles(np.array([0]))[0]
+    assert profile == pytest.approx(np.array([1, 0.25, 0]) / np.hypot(1, 0.25))

@@ -8,18 +8,42 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys_lib.recommenders.ease import EASE
-from recsys_lib.recommenders.neighbours import ItemKNN
+from recsys_lib.recommenders.factorization import BPR, IALS
+from recsys_lib.recommenders.hybrid import RankFusion, ScoreBlend, TextEASE
+from recsys_lib.recommenders.mapping import RidgeMap, TextMLP
+from recsys_lib.recommenders.neighbours import ItemKNN, UserKNN
 from recsys_lib.recommenders.popularity import Popularity
-from recsys_lib.recommenders.text import TextProfile
+from recsys_lib.recommenders.sequential import SASRec
+from recsys_lib.recommenders.slim import SLIM
+from recsys_lib.recommenders.text import MaxSimilarity, TextItemKNN, TextProfile
 
-__all__ = ["EASE", "ItemKNN", "Popularity", "Recommender", "TextProfile"]
+__all__ = [
+    "BPR",
+    "EASE",
+    "IALS",
+    "SLIM",
+    "ItemKNN",
+    "MaxSimilarity",
+    "Popularity",
+    "RankFusion",
+    "Recommender",
+    "RidgeMap",
+    "SASRec",
+    "ScoreBlend",
+    "TextEASE",
+    "TextItemKNN",
+    "TextMLP",
+    "TextProfile",
+    "UserKNN",
+]
 
 
 class Recommender(Protocol):
     """The contract that all of them keep.
 
     ``fit`` returns the recommender itself; ``scores`` gives float32 ``[len(users), n_items]``, finite, higher is better,
-    seen items included (evaluation masks them). A user without history gets defined scores: see each class.
+    seen items included (evaluation masks them). Values of ``train`` are weights, 1 for a plain interaction. A user without
+    history gets defined scores: see each class.
     """
 
     def fit(self, train: sp.csr_matrix) -> Recommender: ...

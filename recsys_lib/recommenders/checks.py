@@ -32,3 +32,9 @@ def histories(train: sp.csr_matrix | None, users: np.ndarray) -> sp.csr_matrix:
     if len(users) and not (users.min() >= 0 and users.max() < train.shape[0]):
         raise InputError(f"users from {users.min()} to {users.max()}: want indices from 0 to {train.shape[0] - 1}")
     return train[users]
+
+
+def vectors_for(train: sp.csr_matrix, item_vectors: np.ndarray) -> None:
+    """One row of ``item_vectors`` for every item of ``train``, or an InputError."""
+    if train.shape[1] != len(item_vectors):
+        raise InputError(f"train has {train.shape[1]} items, item_vectors {len(item_vectors)} rows: want as many")

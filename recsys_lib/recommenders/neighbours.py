@@ -50,6 +50,34 @@ class ItemKNN:
         return (checks.histories(self.train, users) @ self.weights).toarray()
 
 
+class UserKNN:
+    """What the users like this one chose, by the cosine of their rows (Herlocker et al., SIGIR 1999).
+
+    Each user keeps the ``neighbours`` most similar others, ``cos(u, v) = x_u · x_v / (|x_u||x_v| + shrinkage)``, and an item's
+    score is the sum of the similarities of those who have it. A user without history scores 0.
+    """
+
+    def __init__(self, neighbours: int = 100, shrinkage: float = 0.0):
+        if neighbours < 1 or shrinkage < 0:
+            raise InputError(f"neighbours={neighbours!r}, shrinkage={shrinkage!r}: want at least 1 and at least 0")
+        self.neighbours, self.shrinkage = neighbours, shrinkage
+        self.train: sp.csr_matrix | None = None
+
+    def fit(self, train: sp.csr_matrix) -> UserKNN:
+        self.train = checks.interactions(train)
+        return self
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        histories = checks.histories(self.train, users)
+        assert self.train is not None
+        lengths = np.sqrt(np.asarray(self.train.multiply(self.train).sum(axis=1))).ravel()
+        users = np.asarray(users, dtype=np.int64)
+        cosines = (histories @ self.train.T).toarray()
+        cosines /= np.maximum(np.outer(lengths[users], lengths) + self.shrinkage, 1e-12)
+        cosines[np.arange(len(users)), users] = 0
+        return (_keep_largest(cosines, self.neighbours) @ self.train).toarray().astype(np.float32)
+
+
 def _keep_largest(similarities: np.ndarray, k: int) -> sp.csr_matrix:
     """The ``k`` largest positive entries of every row, ties by the smaller column, as CSR."""
     k = min(k, similarities.shape[1])

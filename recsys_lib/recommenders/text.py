@@ -22,10 +22,7 @@ class TextProfile:
 
     def fit(self, train: sp.csr_matrix) -> TextProfile:
         self.train = checks.interactions(train)
-        if self.train.shape[1] != len(self.item_vectors):
-            raise InputError(
-                f"train has {self.train.shape[1]} items, item_vectors {len(self.item_vectors)} rows: want as many"
-            )
+        checks.vectors_for(self.train, self.item_vectors)
         return self
 
     def profiles(self, users: np.ndarray) -> np.ndarray:
@@ -34,3 +31,57 @@ class TextProfile:
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         return self.profiles(users) @ self.item_vectors.T
+
+
+class MaxSimilarity:
+    """Cosine with the nearest single item of the history instead of with its mean: a user may have several tastes.
+
+    Holds all cosines, ``[n_items, n_items]`` float32. A user without history scores 0.
+    """
+
+    def __init__(self, item_vectors: np.ndarray):
+        self.item_vectors = np.asarray(item_vectors, dtype=np.float32)
+        self.train: sp.csr_matrix | None = None
+        self.cosines = np.empty((0, 0), dtype=np.float32)
+
+    def fit(self, train: sp.csr_matrix) -> MaxSimilarity:
+        self.train = checks.interactions(train)
+        checks.vectors_for(self.train, self.item_vectors)
+        self.cosines = similarity.cosine(self.item_vectors, self.item_vectors)
+        return self
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        histories = checks.histories(self.train, users)
+        scores = np.zeros(histories.shape, dtype=np.float32)
+        for row in np.flatnonzero(np.diff(histories.indptr)):
+            scores[row] = self.cosines[histories.indices[histories.indptr[row] : histories.indptr[row + 1]]].max(axis=0)
+        return scores
+
+
+class TextItemKNN:
+    """Item-kNN whose neighbours are found by text: the sum of cosines to those history items that are among the nearest.
+
+    Each item keeps its ``neighbours`` nearest others with a positive cosine. A user without history scores 0.
+    """
+
+    def __init__(self, item_vectors: np.ndarray, neighbours: int = 50):
+        if neighbours < 1:
+            raise InputError(f"neighbours={neighbours!r}: want at least 1")
+        self.item_vectors, self.neighbours = np.asarray(item_vectors, dtype=np.float32), neighbours
+        self.train: sp.csr_matrix | None = None
+        self.weights: sp.csr_matrix | None = None
+
+    def fit(self, train: sp.csr_matrix) -> TextItemKNN:
+        self.train = checks.interactions(train)
+        checks.vectors_for(self.train, self.item_vectors)
+        n = len(self.item_vectors)
+        k = max(1, min(self.neighbours, n - 1))
+        itself = sp.identity(n, dtype=np.float32, format="csr")
+        ids, cosines = similarity.top_k(self.item_vectors, self.item_vectors, k, exclude=itself)
+        near = (ids >= 0) & (cosines > 0)
+        rows = np.repeat(np.arange(n), k).reshape(n, k)
+        self.weights = sp.csr_matrix((cosines[near], (ids[near], rows[near])), shape=(n, n), dtype=np.float32)
+        return self
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        return (checks.histories(self.train, users) @ self.weights).toarray()

@@ -1,0 +1,141 @@
+"""Learned maps from text into the space of interactions: what text alone cannot know, and new items need."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys_lib import similarity
+from recsys_lib.errors import InputError
+from recsys_lib.recommenders import checks
+
+
+class RidgeMap:
+    """Predict an item's interaction factors from its text vector by ridge regression, then rank by them.
+
+    The interaction matrix, its columns scaled to length 1, is cut to ``factors`` by a truncated SVD. Items with training
+    interactions teach the map ``text [d] → factors``, each with the weight ``n / (n + 5)`` of its ``n`` interactions, and every
+    item is then placed by its text alone, so that an item without any interaction is placed as well as any other. Linear
+    mappings of attributes to factors: Gantner et al., "Learning Attribute-to-Feature Mappings for Cold-Start
+    Recommendations", ICDM 2010. A user without history scores 0.
+    """
+
+    def __init__(self, item_vectors: np.ndarray, factors: int = 32, regularization: float = 1.0, seed: int = 0):
+        if factors < 1 or not regularization > 0:
+            raise InputError(f"factors={factors!r}, regularization={regularization!r}: want at least 1, more than 0")
+        self.item_vectors = similarity.normalize(np.asarray(item_vectors, dtype=np.float32))
+        self.factors, self.regularization, self.seed = factors, regularization, seed
+        self.train: sp.csr_matrix | None = None
+        self.user_factors = self.item_factors = np.empty((0, factors), dtype=np.float32)
+
+    def fit(self, train: sp.csr_matrix) -> RidgeMap:
+        self.train = checks.interactions(train)
+        checks.vectors_for(self.train, self.item_vectors)
+        counts = np.asarray((self.train != 0).sum(axis=0)).ravel()
+        warm = np.flatnonzero(counts)
+        k = min(self.factors, len(warm) - 1, self.train.shape[0] - 1)
+        if k < 1:
+            self.user_factors, self.item_factors = (np.zeros((n, 1), np.float32) for n in self.train.shape)
+            return self
+        scaled = self.train @ sp.diags(1 / np.sqrt(np.maximum(counts, 1)))
+        start = np.random.default_rng(self.seed).standard_normal(min(scaled.shape))
+        left, values, right = sp.linalg.svds(scaled.astype(np.float64), k=k, v0=start)
+        targets = (right * np.sqrt(values)[:, None]).T[warm]
+        weights = counts[warm] / (counts[warm] + 5.0)
+        x = self.item_vectors[warm].astype(np.float64)
+        mean, offset = np.average(x, axis=0, weights=weights), np.average(targets, axis=0, weights=weights)
+        centred = x - mean
+        gram = (centred.T * weights) @ centred + self.regularization * np.eye(x.shape[1])
+        coefficients = np.linalg.solve(gram, (centred.T * weights) @ (targets - offset))
+        self.item_factors = ((self.item_vectors - mean) @ coefficients + offset).astype(np.float32)
+        self.user_factors = (left * np.sqrt(values)).astype(np.float32)
+        self.user_factors[np.diff(self.train.indptr) == 0] = 0
+        return self
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        checks.histories(self.train, users)
+        return self.user_factors[np.asarray(users)] @ self.item_factors.T
+
+
+class TextMLP:
+    """A small network over frozen text vectors, trained by contrast: AlphaRec without its graph layers.
+
+    Items pass through ``d → hidden → output``; a user is the mean of the history's outputs. For each interaction the network
+    learns to tell the item from ``negatives`` drawn by chance, by InfoNCE with ``temperature`` over cosines; the item itself
+    is left out of its user's mean while it is the target. Sheng et al., "Language Representations Can Be What Recommenders
+    Need", 2024. Seeded; a user without history scores 0.
+    """
+
+    def __init__(
+        self,
+        item_vectors: np.ndarray,
+        hidden: int = 256,
+        output: int = 64,
+        temperature: float = 0.15,
+        negatives: int = 256,
+        epochs: int = 30,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 1e-5,
+        seed: int = 0,
+        progress: bool = True,
+    ):
+        if min(hidden, output, negatives, epochs) < 1 or not temperature > 0 or not learning_rate > 0:
+            raise InputError(
+                f"hidden={hidden!r}, output={output!r}, negatives={negatives!r}, epochs={epochs!r}: want at least 1"
+            )
+        self.item_vectors = similarity.normalize(np.asarray(item_vectors, dtype=np.float32))
+        self.hidden, self.output, self.temperature, self.negatives = hidden, output, temperature, negatives
+        self.epochs, self.learning_rate, self.weight_decay = epochs, learning_rate, weight_decay
+        self.seed, self.progress = seed, progress
+        self.train: sp.csr_matrix | None = None
+        self.items = np.empty((0, output), dtype=np.float32)
+
+    def fit(self, train: sp.csr_matrix) -> TextMLP:
+        import torch
+        from torch import nn
+        from tqdm import tqdm
+
+        self.train = checks.interactions(train)
+        checks.vectors_for(self.train, self.item_vectors)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            net = nn.Sequential(
+                nn.Linear(self.item_vectors.shape[1], self.hidden), nn.LeakyReLU(), nn.Linear(self.hidden, self.output)
+            )
+            optimizer = torch.optim.AdamW(net.parameters(), self.learning_rate, weight_decay=self.weight_decay)
+            bar = tqdm(range(self.epochs), desc="TextMLP", unit="epoch", disable=None if self.progress else True)
+            for _ in bar if self.train.nnz else ():
+                bar.set_postfix(loss=f"{self._epoch(net, optimizer):.3f}")
+            with torch.inference_mode():
+                self.items = nn.functional.normalize(net(torch.from_numpy(self.item_vectors)), dim=1).numpy()
+        return self
+
+    def _epoch(self, net, optimizer, batch: int = 4096) -> float:
+        """One pass over all interactions in random order; returns the mean loss."""
+        import torch
+        from torch.nn import functional
+
+        assert self.train is not None
+        vectors = torch.from_numpy(self.item_vectors)
+        users = torch.from_numpy(np.repeat(np.arange(self.train.shape[0]), np.diff(self.train.indptr)))
+        items = torch.from_numpy(self.train.indices.astype(np.int64))
+        starts = torch.from_numpy(self.train.indptr[:-1].astype(np.int64))
+        losses = []
+        for rows in torch.randperm(len(users)).split(batch):
+            out = functional.normalize(net(vectors), dim=1)
+            # The sum of the history without the target: only its direction matters for a cosine.
+            sums = functional.embedding_bag(items, out, starts, mode="sum")
+            profiles = functional.normalize(sums[users[rows]] - out[items[rows]], dim=1)
+            drawn = torch.randint(len(vectors), (self.negatives,))
+            positive = (profiles * out[items[rows]]).sum(1, keepdim=True)
+            logits = torch.cat([positive, profiles @ out[drawn].T], dim=1) / self.temperature
+            loss = functional.cross_entropy(logits, torch.zeros(len(rows), dtype=torch.long))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        return float(np.mean(losses))
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        profiles = similarity.normalize(np.asarray(checks.histories(self.train, users) @ self.items))
+        return profiles @ self.items.T

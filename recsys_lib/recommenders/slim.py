@@ -1,0 +1,61 @@
+"""SLIM: a sparse, non-negative linear item-item model."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys_lib.errors import InputError
+from recsys_lib.recommenders import checks
+
+
+class SLIM:
+    """Non-negative item-item weights under an elastic net (Ning and Karypis, ICDM 2011).
+
+    ``min ½|X - XB|² + ½ l2 |B|² + l1 |B|₁`` with ``B ≥ 0`` and ``diag(B) = 0``, solved for all items at once by ADMM (Steck,
+    Dimakopoulou, Riabov and Jebara, "ADMM SLIM", WSDM 2020): one factorization, then ``iterations`` matrix products.
+    Memory: four matrices ``[n_items, n_items]``. A user without history scores 0.
+    """
+
+    def __init__(self, l1: float = 2.0, l2: float = 100.0, iterations: int = 60):
+        if l1 < 0 or l2 < 0 or iterations < 1 or l1 + l2 == 0:
+            raise InputError(
+                f"l1={l1!r}, l2={l2!r}, iterations={iterations!r}: want non-negative, not both 0, and 1 or more"
+            )
+        self.l1, self.l2, self.iterations = l1, l2, iterations
+        self.train: sp.csr_matrix | None = None
+        self.weights: sp.csr_matrix | None = None
+
+    def fit(self, train: sp.csr_matrix) -> SLIM:
+        self.train = checks.interactions(train)
+        gram = (self.train.T @ self.train).toarray()
+        self.weights = sp.csr_matrix(slim_weights(gram, self.l1, self.l2, self.iterations))
+        return self
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        return (checks.histories(self.train, users) @ self.weights).toarray()
+
+
+def slim_weights(gram: np.ndarray, l1: float, l2: float, iterations: int = 60) -> np.ndarray:
+    """``B [n_items, n_items]`` float32, sparse in effect: non-negative, zero diagonal.
+
+    ADMM with the penalty ρ at the mean of the Gram's diagonal, which makes quadratic and sparse steps move alike.
+    """
+    import torch
+
+    g = torch.from_numpy(np.ascontiguousarray(gram, dtype=np.float32))
+    n, rho = len(g), max(float(g.diagonal().mean()), 1e-6)
+    p = g.clone()
+    p.diagonal().add_(l2 + rho)
+    p = torch.cholesky_inverse(torch.linalg.cholesky(p))
+    base = p @ g
+    diagonal = p.diagonal().clone()
+    sparse, dual = torch.zeros(n, n), torch.zeros(n, n)
+    for _ in range(iterations):
+        dense = base + p @ (rho * sparse - dual)
+        # The multiplier of the constraint diag(B) = 0, solved per column in closed form.
+        dense -= p * (dense.diagonal() / diagonal)
+        sparse = torch.clamp(dense + (dual - l1) / rho, min=0)
+        sparse.fill_diagonal_(0)
+        dual += rho * (dense - sparse)
+    return sparse.numpy()

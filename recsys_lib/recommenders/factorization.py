@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,14 @@ class _Factors:
         self.train: sp.csr_matrix | None = None
         self.user_factors = self.item_factors = np.empty((0, factors), dtype=np.float32)
 
-    def _fit(self, model: Any, train: sp.csr_matrix) -> None:
+    def _fit(self, make: Callable[[], Any], train: sp.csr_matrix) -> None:
         from threadpoolctl import threadpool_limits
 
         self.train = train
         if train.nnz:
             # The library brings its own threads; BLAS threads inside them slow both down.
             with threadpool_limits(1, "blas"):
+                model = make()
                 model.fit(train, show_progress=False)
             self.user_factors, self.item_factors = np.asarray(model.user_factors), np.asarray(model.item_factors)
         else:
@@ -62,11 +64,11 @@ class IALS(_Factors):
         from implicit.cpu.als import AlternatingLeastSquares
 
         train = checks.interactions(train)
-        model = AlternatingLeastSquares(
-            factors=self.factors, regularization=self.regularization, alpha=self.alpha, iterations=self.iterations,
-            random_state=self.seed,
-        )  # fmt: skip
-        self._fit(model, train)
+        options: dict[str, Any] = {
+            "factors": self.factors, "regularization": self.regularization, "alpha": self.alpha, "iterations": self.iterations,
+            "random_state": self.seed,
+        }  # fmt: skip
+        self._fit(lambda: AlternatingLeastSquares(**options), train)
         return self
 
 
@@ -96,9 +98,9 @@ class BPR(_Factors):
         from implicit.cpu.bpr import BayesianPersonalizedRanking
 
         train = checks.interactions(train)
-        model = BayesianPersonalizedRanking(
-            factors=self.factors, learning_rate=self.learning_rate, regularization=self.regularization,
-            iterations=self.iterations, random_state=self.seed, num_threads=self.threads,
-        )  # fmt: skip
-        self._fit(model, train)
+        options: dict[str, Any] = {
+            "factors": self.factors, "learning_rate": self.learning_rate, "regularization": self.regularization,
+            "iterations": self.iterations, "random_state": self.seed, "num_threads": self.threads,
+        }  # fmt: skip
+        self._fit(lambda: BayesianPersonalizedRanking(**options), train)
         return self

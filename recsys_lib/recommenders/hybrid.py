@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class TextEASE:
     """EASE whose Gram matrix also counts likeness of texts as co-occurrence.
 
-    ``G = XᵀX + weight · S``, ``S`` the positive part of the cosines of ``item_vectors``, each item's own set to 0; then as EASE.
+    ``G = XᵀX + weight · S``, ``S`` the positive part of the cosines of ``item_vectors``, each item's own set to 0; then as EASE,
+    with more regularization where ``G`` needs it to be positive definite.
     In the spirit of collective linear models (Jeunen, Van Balen and Goethals, "Closed-Form Models for Collaborative
     Filtering with Side-Information", RecSys 2020). ``popularity_power`` p multiplies ``S`` by ``(n_i n_j)^p``, so that texts speak
     in proportion to how often their items are met; 0 lets all items alike.
@@ -52,24 +53,22 @@ class TextEASE:
             count = np.asarray(self.train.sum(axis=0)).ravel() ** self.popularity_power
             side *= np.outer(count, count)
         gram = (self.train.T @ self.train).toarray()
-        # S need not be positive definite; adding its row sums to the diagonal makes G so, whatever the weight.
-        gram += self.weight * side
-        self.weights = ease_weights(gram, self.regularization + _shift(gram, self.regularization))
+        self.weights = _solve(gram + self.weight * side, self.regularization)
         return self
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         return np.asarray(checks.histories(self.train, users) @ self.weights)
 
 
-def _shift(gram: np.ndarray, regularization: float) -> float:
-    """How much more diagonal ``gram + regularization I`` needs to be safely positive definite; mostly 0."""
+def _solve(gram: np.ndarray, regularization: float) -> np.ndarray:
+    """EASE's weights; likeness of texts need not be positive definite, so the diagonal grows until the sum is."""
     import torch
 
-    g = torch.from_numpy(gram).clone()
-    g.diagonal().add_(0.5 * regularization)
-    if int(torch.linalg.cholesky_ex(g).info) == 0:
-        return 0.0
-    return float(-np.linalg.eigvalsh(gram)[0])
+    while True:
+        try:
+            return ease_weights(gram, regularization)
+        except torch.linalg.LinAlgError:
+            regularization *= 1.5
 
 
 def _standardized(scores: np.ndarray) -> np.ndarray:

@@ -115,8 +115,8 @@ def compare(
 ) -> dict[str, Measurement]:
     """Time rivals in turns and return one ``Measurement`` each, in the order given.
 
-    A round calls every function once; rounds go on until each has ``min_samples`` samples and ``min_seconds`` seconds,
-    or until the rounds have taken ``max_seconds`` in all (at least one is always taken). The garbage collector rests
+    A round calls every function that does not yet have ``min_samples`` samples and ``min_seconds`` seconds; rounds go on
+    until all have, or until they have taken ``max_seconds`` in all (at least one is always taken). The garbage collector rests
     while the clock runs.
 
     Raises:
@@ -135,12 +135,13 @@ def compare(
     gc.collect()
     gc.disable()
     try:
-        while True:
-            for name, function in functions.items():
-                samples[name].append(_time(function))
-            enough = all(len(s) >= min_samples and math.fsum(s) >= min_seconds for s in samples.values())
-            if enough or time.perf_counter() - started > max_seconds:
+        wanting = list(functions)
+        while wanting:
+            for name in wanting:
+                samples[name].append(_time(functions[name]))
+            if time.perf_counter() - started > max_seconds:
                 break
+            wanting = [n for n, s in samples.items() if len(s) < min_samples or math.fsum(s) < min_seconds]
     finally:
         if collecting:
             gc.enable()

@@ -12,7 +12,7 @@ from recsys_lib import encoders
 from recsys_lib.errors import InputError
 
 # A dense [n, words] matrix is only for small catalogues; the commonest words carry most of the weight.
-MOST_WORDS = 4096
+MOST_WORDS = 2048
 
 
 @dataclass(eq=False)

@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+# Two test processes, one thread each: threads of both on the same cores wait for each other.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 NOTEBOOK ?= 03
 GRID ?= -g encoder=tfidf,minilm -g geometry_name=raw,zca
 
@@ -12,10 +14,10 @@ run: assets            ## execute every notebook into runs/ and print what each 
 	$(PY) -m recsys_lib run
 
 test: lint assets      ## lint, types, unit tests, doctests, and every notebook against its committed outputs
-	$(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout 600 -q
+	$(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout 600 -q
 
 unit: assets           ## the same without the notebooks
-	$(PY) -m pytest -n 2 --dist loadfile -q tests recsys_lib
+	$(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadfile -q tests recsys_lib
 
 lint: $(READY)
 	$(PY) -m ruff check .

@@ -153,9 +153,9 @@ def whiten(train_v: np.ndarray, kind: str = "zca", dimensions: int | None = None
     mean = v.mean(axis=0)
     eigenvalues, vectors = np.linalg.eigh(np.cov(v.T, bias=True).reshape(d, d))
     eigenvalues, vectors = np.maximum(eigenvalues[::-1], 0), vectors[:, ::-1]
-    if eigenvalues.sum() <= 0:
-        return Geometry(kind, mean.astype(np.float32), None)
     shrunk = (1 - shrinkage) * eigenvalues + shrinkage * eigenvalues.mean()
+    if shrunk[0] < 1e-30:  # a single point, or as good as one: its inverse would not fit float32
+        return Geometry(kind, mean.astype(np.float32), None)
     # Without shrinkage a direction of no variance stays at zero rather than being divided by it.
     inverse = np.where(shrunk > 1e-10 * shrunk[0], 1 / np.sqrt(np.maximum(shrunk, 1e-300)), 0)
     matrix = (vectors * inverse)[:, :kept]

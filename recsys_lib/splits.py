@@ -44,6 +44,12 @@ def _fraction(name: str, value: float, zero: bool = False) -> None:
         raise InputError(f"{name}={value!r}: want a fraction between 0 and 1")
 
 
+def _generator(seed: int) -> np.random.Generator:
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(f"seed={seed!r}: want a whole number of at least 0")
+    return np.random.default_rng(seed)
+
+
 def _times(dataset: Dataset) -> np.ndarray:
     if dataset.timestamp is None:
         raise InputError(f"data set {dataset.name!r} has no timestamps: use random_split")
@@ -81,7 +87,7 @@ def random_split(
     _fraction("test_fraction", test_fraction)
     _fraction("validation_fraction", validation_fraction, zero=True)
     _fraction("test_fraction + validation_fraction", test_fraction + validation_fraction)
-    order = np.random.default_rng(seed).permutation(dataset.n_interactions)
+    order = _generator(seed).permutation(dataset.n_interactions)
     if per_user:
         place, counts = _last_ranks(dataset.user, order), np.bincount(dataset.user, minlength=dataset.n_users)
     else:
@@ -138,6 +144,6 @@ def cold_item_split(dataset: Dataset, item_fraction: float = 0.2, seed: int = 0)
         raise InputError(
             f"item_fraction={item_fraction!r} of {dataset.n_items} items: want at least one cold and one warm"
         )
-    cold = np.sort(np.random.default_rng(seed).permutation(dataset.n_items)[:n_cold])
+    cold = np.sort(_generator(seed).permutation(dataset.n_items)[:n_cold])
     role = np.where(np.isin(dataset.item, cold), 2, 0)
     return _split(f"cold items {item_fraction:.0%}, seed {seed}", dataset, role, cold_items=cold)

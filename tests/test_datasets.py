@@ -1,5 +1,8 @@
 """Both data sets come out clean and with known counts; a reader's files are checked row by row."""
 
+import dataclasses
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_lib import datasets
+from recsys_lib.assets import locate
 from recsys_lib.datasets import Dataset
 from recsys_lib.datasets.book_crossing import repair_text
 from recsys_lib.datasets.movielens import restore_article
@@ -39,11 +43,31 @@ def test_movielens_counts_and_repairs(films):
     assert films.items["title"][1411] == "Land Before Time III: The Time of the Great Giving"
     assert films.items["year"][1411] == 1995
     assert films.items["year"].isna().sum() == 1
-    # 22 titles twice; restoring articles makes one more pair equal.
+    # 22 titles occur more than once, "That Darn Cat!" three times; 18 of the repetitions have the same year too.
+    times = films.items["title"].value_counts()
+    assert (times > 1).sum() == 22 and times["That Darn Cat!"] == 3
     assert films.items["title"].duplicated().sum() == 23
+    assert films.items.duplicated(["title", "year"]).sum() == 18
     assert set(np.unique(films.rating)) == {1, 2, 3, 4, 5}
     assert films.matrix().nnz == 100_000
     assert films.matrix(min_rating=4).nnz == int((films.rating >= 4).sum())
+
+
+def raw_titles():
+    frame = pd.read_csv(locate("ml-100k") / "ml-100k.item", sep="\t", dtype=str, keep_default_na=False)
+    return frame.sort_values("item_id:token", key=lambda ids: ids.astype(int))["movie_title:token_seq"].tolist()
+
+
+def test_every_trailing_word_of_the_raw_titles_is_accounted_for(films):
+    raw = raw_titles()
+    # The only comma and last word that are no article: a place, a name, half of a pair, a phrase.
+    ends = {title for title in raw if re.search(r", [\w']+$", title) and restore_article(title) == title}
+    assert ends == {"Paris, Texas", "Corrina, Corrina", "Kiss Me, Guido", "Bye Bye, Love", "Paris, France",
+                    "Niagara, Niagara"}  # fmt: skip
+    assert sum(restore_article(title) != title for title in raw) == 389
+    assert not films.items["title"].str.contains(r", [\w']+(?:\)| \()").any()
+    assert pd.Series(raw).duplicated().sum() == 23  # no title becomes equal to another by its article
+    assert raw[266] == "unkonwn" and raw[1411].endswith("(1995)")
 
 
 def test_movielens_texts(films):
@@ -54,8 +78,27 @@ def test_movielens_texts(films):
     assert films.item_texts(("year", "title"))[0] == "Toy Story (1995)"
     assert films.item_texts(("genres",))[1] == "Action, Adventure, Thriller"
     assert "" in films.item_texts(("genres",))
-    with pytest.raises(InputError, match="have id, title, year, genres"):
+    assert films.item_texts(("title", "genres"))[229 - 1].count(". ") == films.items["title"][228].count(". ") + 1
+    attacks = films.items.index[films.items["title"] == "Mars Attacks!"][0]
+    assert films.item_texts(("title", "genres"))[attacks] == "Mars Attacks! Action, Comedy, Sci-Fi, War"
+    with pytest.raises(InputError, match="field 'plot': the items of 'ml-100k' have id, title, year, genres"):
         films.item_texts(("plot",))
+    with pytest.raises(InputError, match="field 'generes'"):  # not passed over beside a good one
+        films.item_texts(("title", "generes"))
+    with pytest.raises(InputError, match="fields \\('author',\\)"):
+        films.item_texts(("author",))
+    with pytest.raises(InputError, match="fields \\(\\)"):
+        films.item_texts(())
+
+
+def test_missing_values_leave_no_punctuation_behind():
+    items = pd.DataFrame({
+        "id": list("abcde"), "title": ["Emma", "", "Why?", "", "Emma"], "author": ["Jane Austen", "Homer", "", "", ""],
+        "year": pd.array([1997, None, None, 1999, None], dtype="Int64"), "genres": ["", "Epic", "Drama", "", "Love, War"],
+    })  # fmt: skip
+    data = dataclasses.replace(small([0], [0], n_items=5), items=items)
+    assert data.item_texts() == ["Emma by Jane Austen (1997)", "Homer. Epic", "Why? Drama", "1999", "Emma. Love, War"]
+    assert data.item_texts(("genres",)) == ["", "Epic", "Drama", "", "Love, War"]
 
 
 @pytest.mark.parametrize(
@@ -85,23 +128,52 @@ def test_book_crossing_counts(books):
     assert np.isnan(books.rating).mean() == pytest.approx(0.62775, abs=1e-5)
     assert np.nanmin(books.rating) == 1 and np.nanmax(books.rating) == 10
     assert books.timestamp is None
-    core = books.k_core(10)
-    assert (core.n_interactions, core.n_users, core.n_items) == (366_110, 6_607, 13_231)
-    assert np.bincount(core.user).min() >= 10 and np.bincount(core.item).min() >= 10
+    assert (books.n_users, books.n_items) == (92_107, 269_862)
+    assert books.n_interactions + books.n_dropped == 1_149_780
+    assert books.matrix().nnz == books.n_interactions  # no user has a book twice
+    assert books.matrix(min_rating=0).nnz == np.isfinite(books.rating).sum() == 383_853
+
+
+@pytest.mark.parametrize(("k", "counts"), [(5, (565_080, 15_233, 36_055)), (10, (366_110, 6_607, 13_231)),
+                                           (20, (195_611, 2_560, 4_276))])  # fmt: skip
+def test_book_crossing_cores(books, k, counts):
+    core = books.k_core(k)
+    assert (core.n_interactions, core.n_users, core.n_items) == counts
+    assert np.bincount(core.user).min() >= k and np.bincount(core.item).min() >= k
+
+
+@pytest.mark.parametrize(("k", "counts"), [(5, (564_730, 15_223, 36_041)), (10, (365_894, 6_605, 13_228)),
+                                           (20, (195_445, 2_559, 4_273))])  # fmt: skip
+def test_cores_of_the_raw_rows(raw_books, k, counts):
+    """As counted outside this library, with ISBNs compared letter by letter: case makes the difference to the above."""
+    core = raw_books.k_core(k)
+    assert (core.n_interactions, core.n_users, core.n_items) == counts
+
+
+@pytest.fixture(scope="module")
+def raw_books():
+    options = {"sep": ";", "encoding": "iso-8859-1", "dtype": str, "keep_default_na": False, "escapechar": "\\"}
+    books = pd.read_csv(locate("book-crossing") / "BX-Books.csv", usecols=[0], **options)
+    events = pd.read_csv(locate("book-crossing") / "BX-Book-Ratings.csv", **options)
+    events = events[events["ISBN"].isin(set(books["ISBN"]))]
+    return small(pd.factorize(events["User-ID"])[0], pd.factorize(events["ISBN"])[0])
 
 
 def test_book_crossing_texts_are_clean(books):
     titles = books.items["title"]
+    for column in ("title", "author", "publisher"):
+        assert not books.items[column].str.contains("[ÃÂ]\\?|âÂ|[\\x80-\\x9f\ufffd]|^ | $|  ").any()
     assert not titles.str.contains("Ã").any()
+    assert "Not Applicable (Na )" not in set(books.items["author"])
+    assert (books.items["author"] == "").sum() == 286
+    assert titles.str.count("ß").sum() == 395  # of 589 letters lost in titles; the file has no ß
     assert not titles.str.contains(r"&(?:amp|quot|lt|gt|#\d+);").any()
     assert titles.str.contains("ö").sum() > 500
     assert books.items["year"].dropna().between(1376, 2005).all()
     assert not books.items["id"].duplicated().any()
     i = titles[titles == "Gödel, Escher, Bach: An Eternal Golden Braid"].index[0]
-    assert (
-        books.item_texts(("title", "author"))[i]
-        == "Gödel, Escher, Bach: An Eternal Golden Braid by Douglas R. Hofstadter"
-    )
+    assert books.item_texts(("title", "author"))[i] == f"{titles[i]} by Douglas R. Hofstadter"
+    assert books.item_texts()[i] == f"{titles[i]} by Douglas R. Hofstadter (1999)"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +183,12 @@ def test_book_crossing_texts_are_clean(books):
         ("SchÃ?Â¶nschreibÃ?Â¼bungen", "Schönschreibübungen"),
         ("Parque JurÃ¡sico", "Parque Jurásico"),
         ("fÃ¼nf", "fünf"),
-        ("GroÃ?Â?e", "Gro?e"),
+        ("GroÃ?Â?e FÃ?Â¼Ã?Â?e", "Große Füße"),  # a capital does not stand inside a word
+        ("StraÃ?e, weiÃ?Â?, FluÃ?Â?.", "Straße, weiß, Fluß."),
+        ("toiÃ?Â? cÃ?Â?ur MamanÃ?Â?", "toi? c?ur Maman?"),  # not ß: neither its place nor its vowel
+        ("Ã?Â?ber Ã?gypten, Ã?ditions", "?ber ?gypten, ?ditions"),  # one of many capitals
+        ("FronaÂ?Â?Â?Â? Lewis", "Frona  Lewis"),
+        ("YouâÂ?Â?ll, IsnÂ?t", "You’ll, Isn?t"),
         ("My Ã?ntonia", "My ?ntonia"),
         ("Tom &amp; Jerry &quot;X&quot;", 'Tom & Jerry "X"'),
         ("A &amp;#160;B", "A \xa0B"),
@@ -156,6 +233,19 @@ def test_implicit_interactions_are_not_ratings():
     assert data.matrix(rows=np.array([0])).toarray().tolist() == [[1, 0], [0, 0]]
 
 
+def test_rows_are_places_or_a_mask():
+    data = small([0, 0, 1], [0, 1, 0])
+    mask = np.array([False, True, True])
+    assert data.matrix(mask).toarray().tolist() == data.matrix(np.array([1, 2])).toarray().tolist() == [[0, 1], [1, 0]]
+    part = data.select(np.array([1]))
+    assert (part.n_users, part.n_items, part.items["id"].tolist(), part.item.tolist()) == (1, 1, ["i1"], [0])
+    nothing = data.select([])
+    assert (nothing.n_interactions, nothing.n_users, nothing.n_items, nothing.matrix().shape) == (0, 0, 0, (0, 0))
+    for k in (0, 2.5, "a"):
+        with pytest.raises(InputError, match="whole k of at least 1"):
+            data.k_core(k)
+
+
 def test_unknown_data_set():
     with pytest.raises(InputError, match="'ml-1m' is unknown: choose from ml-100k, book-crossing"):
         datasets.load("ml-1m")
@@ -198,6 +288,14 @@ def test_own_files_in_other_shapes(read):
     assert dates.timestamp.tolist() == [1080752700, 1080777600]
     merged = read("user,item\na,007\na,007\na,b\n")
     assert merged.n_interactions == 2
+    repeated = read("user,item,score,rating\na,007,9,4\n")  # the first of the usual names wins
+    assert repeated.rating.tolist() == [4]
+    owner = read("user,item\na,007\n", "user,item,title,id\nz,007,T,1\nz,b,U,2\n")  # the ids that interactions use
+    assert owner.items["id"].tolist() == ["007", "b"] and owner.items["user"].tolist() == ["z", "z"]
+    chosen = read(items="id,title,name\n007,x,Xaver\nb,y,Yves\n", columns={"title": "name"})
+    assert chosen.items["title"].tolist() == ["Xaver", "Yves"]
+    years = read(items="id,title,year\n007,x,1999.0\nb,y,\n")
+    assert years.item_texts() == ["x (1999)", "y"]
     people = read(users="id,age\nanna,30\n李雷,40\n")
     assert people.users["age"].tolist() == ["30", "40"]
 
@@ -216,11 +314,25 @@ def test_own_files_in_other_shapes(read):
         ({"events": "user,item,timestamp\na,b,100\na,007,soon\nc,b,3\n"}, "row 3 column timestamp: 'soon', want seconds"),
         ({"events": "user,item,timestamp\na,b,yesterdayish\n"}, "row 2 column timestamp"),
         ({"events": "user,item,rating\na,b,1\na,b,2\n"}, "row 3 column user × item: 'a × b', want each pair once"),
-        ({"events": "user,item\na,b\na,b,c,d\n"}, "events.csv: .*want the same columns in every row"),
+        ({"events": "user,item\na,b\na,b,c,d\n"}, "events.csv row 3: 4 fields, want 2 as in the header"),
+        ({"events": "user,item\na,b,c\n"}, "events.csv row 2: 3 fields, want 2 as in the header"),
+        ({"events": 'user,item\na,b\n"c,b\n'}, "events.csv row 3: a quote opens and never closes"),
+        ({"events": "user,item\n\n\na,zz\n"}, "events.csv row 4 column item: 'zz'"),
+        ({"events": 'user,item,note\na,b,"1\n2\n3"\na,zz,\n'}, "events.csv row 5 column item: 'zz'"),
+        ({"events": "user,item\r\na,b\r\na,zz\r\n"}, "events.csv row 3 column item: 'zz'"),
+        ({"events": "user,item\nnan,b\n"}, "events.csv row 2 column user: 'nan', want an id"),
+        ({"items": "id,title\nNULL,x\n"}, "items.csv row 2 column id: 'NULL', want an id"),
+        ({"events": "user;item\na;b\n"}, "events.csv: no column for 'user'.*pass separator=';'"),
+        ({"separator": "::"}, "separator='::': want one character"),
+        ({"events": "user,item,rating\na,b,1e39\n"}, "column rating: '1e39'"),
+        ({"events": "user,item,time\na,b,1080752700000\n"}, "column timestamp: '1080752700000', want seconds .*1,000"),
+        ({"events": "user,item,time\na,b,1e300\n"}, "column timestamp: '1e300'"),
+        ({"events": "user,item,date\na,b,03/04/2004\n"}, "column timestamp: '03/04/2004', want .* such as 2004-03-31"),
+        ({"items": "id,title,year\nb,x,inf\n007,y,\n"}, "items.csv row 2 column year: 'inf'"),
         ({"items": "id,title\nb,x\nb,y\n007,z\n"}, "items.csv row 3 column id: 'b', want each id once"),
         ({"items": "id,title,year\nb,x,MCM\n007,z,\n"}, "items.csv row 2 column year: 'MCM', want a year or nothing"),
-        ({"users": "id\nanna\n"}, "events.csv row 4 column user: '李雷', want an id of the users file"),
-        ({"items": ITEMS.replace("中文书", "é").encode("iso-8859-1")}, r"items.csv row \d: byte 0x.. is not utf-8"),
+        ({"users": "id\nanna\n"}, "events.csv row 4 column user: '李雷', want an id of users.csv"),
+        ({"items": "id,title\n007,x\nb,é\n".encode("iso-8859-1")}, r"items.csv row 3: byte \d+ \(0xe9\) is not utf-8"),
         ({"columns": {"uesr": "x"}}, r"columns=\['uesr'\]"),
         ({"columns": {"user": "kunde"}}, "looked for kunde"),
     ],
@@ -229,6 +341,33 @@ def test_a_mistake_in_own_files_is_named(read, change, message):
     with pytest.raises(InputError, match=message) as caught:
         read(**change)
     assert "\n" not in str(caught.value)
+
+
+def test_a_bad_byte_far_into_a_file_is_found(read):
+    lines = b"user,item\n" + b"somebody,b\n" * 60_000  # beyond the buffer that pandas decodes at a time
+    with pytest.raises(InputError, match=rf"events.csv row 60002: byte {len(lines) + 3} \(0xe9\) is not utf-8"):
+        read(lines + "renée,b\n".encode("iso-8859-1"))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.sampled_from(["", '"two\nrows"', "plain", '"a "" quote"', '"a, comma"']), max_size=8), st.data())
+def test_rows_are_counted_as_an_editor_does(tmp_path_factory, notes, data):
+    """Whatever notes and blank lines come before, the error names the line on which the bad record starts."""
+    folder = tmp_path_factory.mktemp("rows")
+    text = "user,item,note\n"
+    for n, note in enumerate(notes):
+        text += "\n" * data.draw(st.integers(0, 2)) + f"u{n},b,{note}\n"
+    (folder / "events.csv").write_text(text + "last,nowhere,\n", encoding="utf-8", newline="")
+    (folder / "items.csv").write_text(ITEMS, encoding="utf-8")
+    row = text.count("\n") + 1
+    with pytest.raises(InputError, match=f"events.csv row {row} column item: 'nowhere'"):
+        datasets.from_csv(folder / "events.csv", folder / "items.csv")
+
+
+def test_an_unknown_encoding_is_named(read, tmp_path):
+    read()
+    with pytest.raises(InputError, match="encoding='klingon': Python knows no such encoding"):
+        datasets.from_csv(tmp_path / "events.csv", tmp_path / "items.csv", encoding="klingon")
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -1,6 +1,8 @@
 """Splits are disjoint, complete, deterministic, and respect users, time and cold items."""
 
 import dataclasses
+import hashlib
+import time
 
 import numpy as np
 import pytest
@@ -59,6 +61,54 @@ def test_the_seed_decides_and_nothing_else(films):
     assert np.array_equal(a.test_rows, d.test_rows)
 
 
+def test_known_answer_of_a_seed(films):
+    """The same rows on every machine and version: published numbers are of these splits."""
+    rows = splits.random_split(films, seed=0).test_rows
+    assert hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()[:16] == "6c9539879d887255"
+    together = splits.random_split(films, seed=0, per_user=False).test_rows
+    assert hashlib.sha256(together.astype("<i8").tobytes()).hexdigest()[:16] == "d2189f2e59750d67"
+    assert splits.cold_item_split(films, seed=0).cold_items[:5].tolist() == [12, 20, 38, 44, 53]
+
+
+def test_random_split_is_fast(films):
+    start = time.perf_counter()
+    splits.random_split(films, 0.2, 0.1)
+    assert time.perf_counter() - start < 0.5  # 0.01 s alone; a loop over users or rows would show
+
+
+@settings(deadline=None)
+@given(st.sets(st.tuples(st.integers(0, 5), st.integers(0, 9)), min_size=1, max_size=40),
+       st.sampled_from([0.1, 0.2, 0.5, 0.9]), st.sampled_from([0.0, 0.05]), st.integers(0, 99))  # fmt: skip
+def test_random_split_against_a_naive_loop(pairs, test_fraction, validation_fraction, seed):
+    rows = sorted(pairs)
+    data = small([u for u, _ in rows], [i for _, i in rows])
+    split = splits.random_split(data, test_fraction, validation_fraction, seed=seed)
+    order = np.random.default_rng(seed).permutation(len(rows)).tolist()
+    test, held = set(), set()
+    for user in {u for u, _ in rows}:
+        mine = [n for n in order if rows[n][0] == user]
+        n_test = min(round(len(mine) * test_fraction), len(mine) - 1)
+        n_held = min(round(len(mine) * (test_fraction + validation_fraction)), len(mine) - 1)
+        test |= set(mine[::-1][:n_test])
+        held |= set(mine[::-1][n_test:n_held])
+    assert set(split.test_rows) == test
+    assert set(split.validation_rows) == held
+    assert set(split.train_rows) == set(range(len(rows))) - test - held
+
+
+@settings(deadline=None)
+@given(st.sets(st.tuples(st.integers(0, 5), st.integers(0, 9)), min_size=2, max_size=40),
+       st.sampled_from([0.2, 0.5, 0.8]), st.integers(0, 99))  # fmt: skip
+def test_cold_items_against_a_naive_loop(pairs, fraction, seed):
+    rows = sorted(pairs)
+    data = small([u for u, _ in rows], [i for _, i in rows], n_items=10)
+    split = splits.cold_item_split(data, fraction, seed)
+    cold = set(split.cold_items.tolist())
+    assert len(cold) == round(10 * fraction)
+    assert split.test_rows.tolist() == [n for n, (_, i) in enumerate(rows) if i in cold]
+    assert split.train_rows.tolist() == [n for n, (_, i) in enumerate(rows) if i not in cold]
+
+
 def test_a_user_with_one_interaction_only_trains():
     data = small([0, 1, 1, 1, 1, 1], [0, 0, 1, 2, 3, 4])
     for seed in range(5):
@@ -114,6 +164,13 @@ def test_bad_fractions_are_refused(films, bad):
             split(films, bad)
     with pytest.raises(InputError, match="test_fraction \\+ validation_fraction"):
         splits.random_split(films, 0.6, 0.4)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, None, "0"])
+def test_bad_seeds_are_refused(films, seed):
+    for split in (splits.random_split, splits.cold_item_split):
+        with pytest.raises(InputError, match=r"seed=.*whole number of at least 0"):
+            split(films, seed=seed)
 
 
 def test_without_times_there_is_no_order():

@@ -13,6 +13,9 @@ from recsys_lib.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+# Columns that one data set has and another lacks; any other name must be a column.
+USUAL_FIELDS = ("title", "author", "year", "genres", "publisher")
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -22,6 +25,7 @@ class Dataset:
     implicit (seen, not rated). timestamp: ``[n]`` int64 seconds, or None where the data set has no times. No pair of
     user and item occurs twice. items: columns ``id``, ``title`` and what else is known (``genres`` joined by ", ", ``year``,
     ``author``, ``publisher``); missing text is the empty string, a missing year is ``<NA>``. users: column ``id`` and others.
+    n_dropped: interactions that were left out when the data set was read, because nothing is known of their item.
     """
 
     name: str
@@ -31,6 +35,7 @@ class Dataset:
     timestamp: np.ndarray | None
     items: pd.DataFrame
     users: pd.DataFrame
+    n_dropped: int = 0
 
     @property
     def n_users(self) -> int:
@@ -45,19 +50,22 @@ class Dataset:
         return len(self.user)
 
     def matrix(self, rows: np.ndarray | None = None, min_rating: float | None = None) -> sp.csr_matrix:
-        """Interactions as ones, CSR float32 ``[n_users, n_items]``; ``rows`` picks some of the ``n``.
+        """Interactions as ones, CSR float32 ``[n_users, n_items]``; ``rows`` (places or a mask) picks some of the ``n``.
 
         With ``min_rating`` only explicit ratings of at least that much count; without, every interaction does.
         """
-        rows = np.arange(self.n_interactions) if rows is None else np.asarray(rows)
+        rows = np.arange(self.n_interactions) if rows is None else _places(rows)
         if min_rating is not None:
             rows = rows[self.rating[rows] >= min_rating]  # NaN, the implicit ones, compare as false
         ones = np.ones(len(rows), dtype=np.float32)
         return sp.csr_matrix((ones, (self.user[rows], self.item[rows])), shape=(self.n_users, self.n_items))
 
     def select(self, rows: np.ndarray) -> Dataset:
-        """The data set of these interactions only; users and items left without any go, indices become dense again."""
-        rows = np.asarray(rows)
+        """The data set of these interactions only (places or a mask ``[n]``).
+
+        Users and items left without any go, and indices become dense again.
+        """
+        rows = _places(rows)
         users, user = np.unique(self.user[rows], return_inverse=True)
         items, item = np.unique(self.item[rows], return_inverse=True)
         return replace(
@@ -74,10 +82,10 @@ class Dataset:
         """The largest part in which every user and every item has at least ``k`` interactions (iterated to a fixed point).
 
         Raises:
-            InputError: ``k`` below 1, or nothing is left.
+            InputError: ``k`` below 1 or no whole number, or nothing is left.
         """
-        if k < 1:
-            raise InputError(f"k={k!r}: a k-core needs k of at least 1")
+        if not isinstance(k, int | np.integer) or k < 1:
+            raise InputError(f"k={k!r}: a k-core needs a whole k of at least 1")
         rows = np.arange(self.n_interactions)
         while len(rows):
             per_user = np.bincount(self.user[rows], minlength=self.n_users)
@@ -88,22 +96,29 @@ class Dataset:
             rows = rows[keep]
         raise InputError(f"k={k}: no user and item of {self.name!r} keep {k} interactions each")
 
-    def item_texts(self, fields: tuple[str, ...] = ("title", "genres", "year")) -> list[str]:
-        """One short text per item from the chosen columns, in natural order whatever the order of ``fields``.
+    def item_texts(self, fields: tuple[str, ...] = ("title", "author", "genres", "year")) -> list[str]:
+        """One short text per item from the chosen columns, title, author and year first whatever the order of ``fields``.
 
         ``The Usual Suspects (1995). Crime, Thriller`` for a film, ``Emma by Jane Austen (1997)`` for a book. Missing
-        values leave nothing behind; an item without any of the fields has the empty text. Columns that a data set lacks
-        are passed over if it has at least one of ``fields``.
+        values leave nothing behind; an item without any of the fields has the empty text. Usual columns that a data set
+        lacks (genres of books) are passed over if it has at least one of ``fields``.
 
         Raises:
-            InputError: the item table has none of the fields.
+            InputError: the item table has none of the fields, or one is neither a column nor a usual one (a misspelling).
         """
         known = [f for f in fields if f in self.items.columns]
-        if not known:
-            have = ", ".join(c for c in self.items.columns)
-            raise InputError(f"fields {tuple(fields)!r}: the items of {self.name!r} have {have}")
+        strange = [f for f in fields if f not in self.items.columns and f not in USUAL_FIELDS]
+        if strange or not known:
+            wrong = f"field {strange[0]!r}" if strange else f"fields {tuple(fields)!r}"
+            raise InputError(f"{wrong}: the items of {self.name!r} have {', '.join(self.items.columns)}")
         columns = {f: self.items[f].astype("string").fillna("").tolist() for f in known}
         return [_sentence(dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
+
+
+def _places(rows: np.ndarray) -> np.ndarray:
+    """Places of interactions from places or a mask."""
+    rows = np.asarray(rows)
+    return np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
 
 
 def _sentence(value: dict[str, str]) -> str:
@@ -114,4 +129,6 @@ def _sentence(value: dict[str, str]) -> str:
     if value.get("year"):
         head = f"{head} ({value['year']})" if head else value["year"]
     rest = [text for field, text in value.items() if field not in ("title", "author", "year") and text]
-    return ". ".join([part for part in (head, *rest) if part])
+    parts = [part for part in (head, *rest) if part]
+    # "Mars Attacks! Comedy": a part that ends its own sentence gets no second full stop.
+    return " ".join([part if part.endswith((".", "!", "?", "…")) else f"{part}." for part in parts[:-1]] + parts[-1:])

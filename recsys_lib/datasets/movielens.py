@@ -38,7 +38,8 @@ def load_movielens() -> Dataset:
     """MovieLens-100K: 943 users, 1,682 films, 100,000 ratings from 1 to 5 with times.
 
     Cleaned: trailing articles; film 267, which the file calls ``unkonwn``, is ``unknown``; film 1412 has its year inside
-    its title. 22 titles occur twice under different ids and stay apart (``items["title"].duplicated()`` shows them).
+    its title. 22 titles occur under several ids, which stay apart: ``items.duplicated("title", keep=False)`` shows them, and with
+    ``["title", "year"]`` those that are the same film rather than a remake.
     Source: Harper and Konstan, The MovieLens Datasets, ACM TiiS 2015.
     """
     folder = locate("ml-100k")

@@ -1,8 +1,8 @@
 """Cosine and its relatives, and exact top-k.
 
 Inputs are real vectors as rows, ``[n, d]``; they are brought to float32 and products are summed in float32, except where
-both inputs are float64, which stay so. NaN and infinity are refused, naming the row: one NaN would silently spoil a
-ranking.
+both inputs are float64, which stay so. Distances are summed in float64. NaN and infinity are refused, naming the row: one
+NaN would silently spoil a ranking.
 """
 
 from __future__ import annotations
@@ -57,8 +57,17 @@ def normalize(v: np.ndarray) -> np.ndarray:
     return v / np.where(length > 0, length, 1)
 
 
+def _scaled(v: np.ndarray) -> np.ndarray:
+    """Rows times a power of two, which changes no digit: no sum of their squares overflows, and hardly one vanishes."""
+    exponent = np.frexp(np.abs(v).max(axis=1, keepdims=True, initial=0))[1]
+    return v * np.exp2(-np.maximum(exponent, -100)).astype(v.dtype)
+
+
 def _centred_rows(v: np.ndarray) -> np.ndarray:
     v = _vectors("v", v)
+    if not v.shape[1]:
+        return v
+    v = _scaled(v)
     centred = v - v.mean(axis=1, keepdims=True)
     # A constant row has no correlation with anything; its rounding noise must not pass for one.
     constant = v.max(axis=1, initial=-np.inf) == v.min(axis=1, initial=np.inf)
@@ -82,21 +91,52 @@ def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Dot products ``[n, m]``."""
+    """Dot products ``[n, m]``.
+
+    Raises:
+        InputError: as ``cosine``, and components so large that a sum could overflow.
+    """
     a, b = _pair(a, b)
+    _no_overflow(_lengths(a), _lengths(b))
     return a @ b.T
+
+
+def _lengths(v: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return np.sqrt(np.einsum("ij,ij->i", v, v))
+
+
+def _no_overflow(a: np.ndarray, b: np.ndarray) -> None:
+    """Refuse rows of such lengths that a sum of products could overflow; by Cauchy and Schwarz no other can."""
+    longest = float(a.max(initial=0)), float(b.max(initial=0))
+    if not max(longest) < np.sqrt(float(np.finfo(a.dtype).max) / 8):
+        raise InputError(
+            f"rows of length up to {max(longest):.2g} can overflow a sum in {a.dtype}: scale the vectors down"
+        )
 
 
 def euclidean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Distances ``|u - v|``, ``[n, m]``, at least 0. Smaller is nearer; ``top_k`` ranks by the negative distance.
 
-    Computed as ``sqrt(|u|² + |v|² - 2 u·v)`` after subtracting the mean of ``b``, which cancels less than the raw form.
+    ``sqrt(|u|² + |v|² - 2 u·v)`` cancels where points are near each other and far from the origin, so it is summed in float64
+    after subtracting the mean of ``b``; what remains is an error of about 1e-8 of the vectors' length. A distance beyond
+    the largest float32 is infinite.
     """
     a, b = _pair(a, b)
-    mean = b.mean(axis=0) if len(b) else 0
+    with np.errstate(over="ignore"):
+        return _distances(a.astype(np.float64), b.astype(np.float64)).astype(a.dtype)
+
+
+def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Distances of float64 vectors, of which float32 ones cannot overflow."""
+    _no_overflow(_lengths(a), _lengths(b))
+    mean = b.mean(axis=0) if len(b) else 0.0
     a, b = a - mean, b - mean
-    squares = np.einsum("ij,ij->i", a, a)[:, None] + np.einsum("ij,ij->i", b, b)[None, :] - 2 * (a @ b.T)
-    return np.sqrt(np.maximum(squares, 0))
+    squares = a @ b.T
+    squares *= -2
+    squares += np.einsum("ij,ij->i", a, a)[:, None]
+    squares += np.einsum("ij,ij->i", b, b)
+    return np.sqrt(np.maximum(squares, 0, out=squares), out=squares)
 
 
 def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -130,7 +170,7 @@ def top_k(
     if metric not in METRICS:
         raise InputError(f"metric={metric!r}: want one of {', '.join(METRICS)}")
     queries, items = _pair(queries, items)
-    if not 1 <= k <= len(items):
+    if not isinstance(k, int | np.integer) or not 1 <= k <= len(items):
         raise InputError(f"k={k!r}: want between 1 and the number of items, {len(items)}")
     seen = _exclusion(exclude, len(queries), len(items))
     prepared_q, prepared_x = _prepare(metric, queries), _prepare(metric, items)

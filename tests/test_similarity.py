@@ -121,6 +121,24 @@ def test_blocks_change_nothing(monkeypatch):
     assert np.array_equal(ids, similarity.top_k(A, B, 5)[0])
 
 
+def test_distance_of_near_points_far_from_the_origin():
+    far = np.vstack([B + 1000, B - 1000])
+    found = similarity.euclidean(far, far)
+    assert np.allclose(found, distance.cdist(far.astype(float), far.astype(float)), atol=1e-3)
+    assert np.diag(found).max() < 1e-3
+    ids, _ = similarity.top_k(far, far, 1, metric="euclidean")
+    assert ids.ravel().tolist() == list(range(len(far)))
+
+
+def test_sums_that_overflow_are_refused_or_avoided():
+    huge = np.array([[3e38, 3e38, -3e38], [1, 2, 3]], np.float32)
+    assert similarity.pearson(huge, huge) == pytest.approx(similarity.pearson(huge / 1e30, huge / 1e30), abs=1e-6)
+    assert not np.isnan(similarity.euclidean(huge, huge)).any()
+    assert similarity.top_k(huge, huge, 1)[0].ravel().tolist() == [0, 1]
+    with pytest.raises(InputError, match="can overflow a sum in float32"):
+        similarity.dot(huge, huge)
+
+
 def test_against_faiss():
     import faiss
 
@@ -133,6 +151,7 @@ def test_against_faiss():
 @pytest.mark.parametrize(("k", "options", "message"), [
     (0, {}, "k=0: want between 1 and the number of items, 31"),
     (32, {}, "k=32"),
+    (2.0, {}, "k=2.0"),
     (1, {"metric": "cosin"}, "want one of cosine, dot"),
     (1, {"exclude": [[1]]}, "exclude has 1 lists: want one per query, 7"),
     (1, {"exclude": [[99]] + [[]] * 6}, "exclude holds id 99"),

@@ -43,14 +43,13 @@ def recommend(
     list ends in -1.
 
     Raises:
-        InputError: ``k`` below 1, scores of a wrong shape or with NaN.
+        InputError: ``k`` below 1, candidates that do not exist, scores of a wrong shape or with NaN.
     """
-    if k < 1:
-        raise InputError(f"k={k!r}: want at least 1")
+    if not isinstance(k, int | np.integer) or k < 1:
+        raise InputError(f"k={k!r}: want a whole number, at least 1")
     users = np.asarray(users, dtype=np.int64)
     n_items = train.shape[1]
-    left_out = np.ones(n_items, dtype=bool)
-    left_out[np.arange(n_items) if candidates is None else np.asarray(candidates)] = False
+    left_out = _left_out(candidates, n_items)
     ids = np.empty((len(users), k), dtype=np.int64)
     batch = max(1, BATCH_SCORES // n_items)
     for start in range(0, len(users), batch):
@@ -64,6 +63,22 @@ def recommend(
         scores[:, left_out] = -np.inf
         ids[start : start + batch] = similarity.rank_scores(scores, k)[0]
     return ids
+
+
+def _left_out(candidates: np.ndarray | None, n_items: int) -> np.ndarray:
+    """Which items do not compete, bool ``[n_items]``."""
+    left_out = np.zeros(n_items, dtype=bool)
+    if candidates is None:
+        return left_out
+    chosen = np.asarray(candidates)
+    if chosen.dtype == bool and chosen.shape == (n_items,):
+        return ~chosen
+    if not chosen.size or not np.issubdtype(chosen.dtype, np.integer) or chosen.min() < 0 or chosen.max() >= n_items:
+        span = f"{chosen.min()} to {chosen.max()}" if chosen.size else "none"
+        raise InputError(f"candidates: {span}, want item ids from 0 to {n_items - 1}")
+    left_out[:] = True
+    left_out[chosen] = False
+    return left_out
 
 
 def evaluate(

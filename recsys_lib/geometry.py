@@ -26,6 +26,8 @@ def random_pair_cosines(v: np.ndarray, n_pairs: int = 20_000, seed: int = 0) -> 
     """
     if len(v) < 2:
         raise InputError(f"v has {len(v)} rows: random pairs need at least 2")
+    if n_pairs < 1:
+        raise InputError(f"n_pairs={n_pairs!r}: want at least 1")
     rng = np.random.default_rng(seed)
     left = rng.integers(0, len(v), n_pairs)
     right = (left + rng.integers(1, len(v), n_pairs)) % len(v)
@@ -35,7 +37,7 @@ def random_pair_cosines(v: np.ndarray, n_pairs: int = 20_000, seed: int = 0) -> 
 
 def _spectrum(v: np.ndarray) -> np.ndarray:
     """Eigenvalues of the covariance of ``v [n, d]``, largest first, none negative."""
-    v = np.asarray(v, dtype=np.float64)
+    v = _fit_input(v, "v")
     centred = v - v.mean(axis=0)
     return np.linalg.svd(centred, compute_uv=False) ** 2 / max(1, len(v))
 
@@ -50,6 +52,27 @@ def effective_rank(v: np.ndarray) -> float:
         return 0.0
     p = eigenvalues[eigenvalues > 0] / eigenvalues.sum()
     return float(np.exp(-(p * np.log(p)).sum()))
+
+
+def participation_ratio(v: np.ndarray) -> float:
+    """``(Σλ)² / Σλ²`` of the covariance eigenvalues: as ``effective_rank``, 1 to d, but strong directions count more.
+
+    0 for a cloud that is a single point.
+    """
+    eigenvalues = _spectrum(v)
+    return float(eigenvalues.sum() ** 2 / (eigenvalues**2).sum()) if eigenvalues.sum() > 0 else 0.0
+
+
+def isotropy(v: np.ndarray) -> float:
+    """``min Z(c) / max Z(c)``, ``Z(c) = Σ exp(c·v)`` over unit rows v and the eigenvectors c of ``VᵀV``, 0 to 1.
+
+    1 for vectors that point everywhere alike (Mu and Viswanath, "All-but-the-Top", ICLR 2018, after Arora et al., 2016). Each
+    eigenvector is taken with both signs, so that its arbitrary sign does not matter.
+    """
+    unit = similarity.normalize(_fit_input(v, "v"))
+    along = unit @ np.linalg.eigh(unit.T @ unit)[1]
+    sums = np.concatenate([np.exp(along).sum(axis=0), np.exp(-along).sum(axis=0)])
+    return float(sums.min() / sums.max())
 
 
 def hubness(v: np.ndarray, k: int = 10) -> float:
@@ -108,10 +131,10 @@ class Geometry:
         return centred if self.matrix is None else centred @ self.matrix
 
 
-def _fit_input(train_v: np.ndarray) -> np.ndarray:
+def _fit_input(train_v: np.ndarray, name: str = "train_v") -> np.ndarray:
     v = np.asarray(train_v, dtype=np.float64)
-    if v.ndim != 2 or not v.shape[0] or not np.isfinite(v).all():
-        raise InputError(f"train_v of shape {v.shape}: want finite vectors [n, d] with n of at least 1")
+    if v.ndim != 2 or not v.shape[0] or not v.shape[1] or not np.isfinite(v).all():
+        raise InputError(f"{name} of shape {v.shape}: want finite vectors [n, d] with n and d of at least 1")
     return v
 
 
@@ -155,7 +178,7 @@ def whiten(train_v: np.ndarray, kind: str = "zca", dimensions: int | None = None
     eigenvalues, vectors = np.maximum(eigenvalues[::-1], 0), vectors[:, ::-1]
     shrunk = (1 - shrinkage) * eigenvalues + shrinkage * eigenvalues.mean()
     if shrunk[0] < 1e-30:  # a single point, or as good as one: its inverse would not fit float32
-        return Geometry(kind, mean.astype(np.float32), None)
+        return Geometry(kind, mean.astype(np.float32), None if kept == d else np.eye(d, kept, dtype=np.float32))
     # Without shrinkage a direction of no variance stays at zero rather than being divided by it.
     inverse = np.where(shrunk > 1e-10 * shrunk[0], 1 / np.sqrt(np.maximum(shrunk, 1e-300)), 0)
     matrix = (vectors * inverse)[:, :kept]
@@ -193,7 +216,13 @@ class Calibration:
         return Calibration(np.sort(random_pair_cosines(v, n_pairs, seed)))
 
     def percentile(self, cosine: np.ndarray | float) -> np.ndarray:
-        """Percent of random pairs with a smaller cosine (ties count half): 50 is ordinary. 0 and 100 at the ends."""
+        """Percent of random pairs with a smaller cosine (ties count half): 50 is ordinary. 0 and 100 at the ends.
+
+        Raises:
+            InputError: a cosine that is NaN, which would sort above all.
+        """
+        if np.isnan(cosine).any():
+            raise InputError("cosine holds NaN: want numbers")
         below = np.searchsorted(self.sample, cosine, side="left") + np.searchsorted(self.sample, cosine, side="right")
         return 50.0 * below / len(self.sample)
 

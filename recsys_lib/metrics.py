@@ -18,11 +18,19 @@ def hits(ids: np.ndarray, relevant: sp.csr_matrix) -> np.ndarray:
     """Which recommendations are test items, bool ``[n_users, k]``."""
     if len(ids) != relevant.shape[0]:
         raise InputError(f"ids has {len(ids)} rows, relevant {relevant.shape[0]}: want one per user in both")
+    _known(ids, relevant.shape[1])
     relevant = relevant.astype(bool).tocsr()
     keys = np.repeat(np.arange(relevant.shape[0]), np.diff(relevant.indptr)) * relevant.shape[1] + relevant.indices
     keys = keys[relevant.data]
     asked = np.arange(len(ids))[:, None] * relevant.shape[1] + ids
     return np.isin(asked, keys) & (ids >= 0)
+
+
+def _known(ids: np.ndarray, n_items: int) -> None:
+    if ids.ndim != 2 or not ids.shape[1]:
+        raise InputError(f"ids has shape {ids.shape}: want ranked lists [n_users, k] with k of at least 1")
+    if ids.size and not (ids.min() >= -1 and ids.max() < n_items):
+        raise InputError(f"ids from {ids.min()} to {ids.max()}: want items from 0 to {n_items - 1}, or -1 for none")
 
 
 def _n_relevant(relevant: sp.csr_matrix) -> np.ndarray:
@@ -86,6 +94,7 @@ def all_metrics(ids: np.ndarray, relevant: sp.csr_matrix) -> dict[str, np.ndarra
 
 def exposure(ids: np.ndarray, n_items: int) -> np.ndarray:
     """How often each item is recommended, ``[n_items]``."""
+    _known(ids, n_items)
     return np.bincount(ids[ids >= 0].ravel(), minlength=n_items)
 
 

@@ -34,6 +34,8 @@ def test_seen_items_do_not_compete_and_users_without_test_are_left_out():
 
 def test_candidates_restrict_the_competition():
     assert evaluation.recommend(Fixed(SCORES), TRAIN, [0], 3, candidates=np.array([1, 2])).tolist() == [[2, 1, -1]]
+    by_mask = evaluation.recommend(Fixed(SCORES), TRAIN, [0], 3, candidates=np.array([False, True, True, False]))
+    assert by_mask.tolist() == [[2, 1, -1]]
 
 
 def test_ties_go_to_the_smaller_id_and_batches_change_nothing(monkeypatch):
@@ -54,6 +56,10 @@ def test_scores_are_not_changed_by_masking():
     (lambda: evaluation.evaluate(Fixed(SCORES), TRAIN, TEST[:2]), "want the same users and items"),
     (lambda: evaluation.evaluate(Fixed(SCORES), TRAIN, 0 * TEST), "nothing to evaluate"),
     (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 0), "k=0"),
+    (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 1.5), "k=1.5"),
+    (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 1, candidates=[4]), "4 to 4, want item ids from 0 to 3"),
+    (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 1, candidates=[-1]), "-1 to -1, want"),
+    (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 1, candidates=[]), "none, want item ids"),
     (lambda: evaluation.recommend(Fixed(np.full((3, 4), np.nan)), TRAIN, [0], 1), "without NaN"),
     (lambda: evaluation.recommend(Fixed(np.ones((3, 5))), TRAIN, [0], 1), r"want \(1, 4\)"),
 ])  # fmt: skip

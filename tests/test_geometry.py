@@ -34,6 +34,21 @@ def test_effective_rank_of_known_clouds():
     assert geometry.effective_rank(np.ones((5, 8))) == 0
 
 
+def test_participation_and_isotropy_of_known_clouds():
+    sphere = np.vstack([np.eye(8), -np.eye(8)])
+    assert geometry.participation_ratio(sphere) == pytest.approx(8)
+    assert geometry.participation_ratio(np.outer(np.arange(5), np.ones(8))) == pytest.approx(1)
+    assert geometry.participation_ratio(np.ones((5, 8))) == 0
+    assert geometry.isotropy(sphere) == pytest.approx(1)
+    # All on one line and one way: exp(-1) against exp(1).
+    assert geometry.isotropy(np.ones((5, 8))) == pytest.approx(np.exp(-2))
+    assert geometry.isotropy(geometry.centre(CLOUD).apply(CLOUD)) > geometry.isotropy(CLOUD)
+
+
+def test_pca_of_a_point_has_the_dimensions_asked_for():
+    assert geometry.whiten(np.ones((3, 8)), "pca", dimensions=2).apply(CLOUD[:, :8]).shape == (500, 2)
+
+
 def test_hubness_sees_a_hub():
     even = similarity.normalize(rng.standard_normal((300, 3)).astype(np.float32))
     hubby = np.vstack([rng.standard_normal((300, 200)), np.zeros((1, 200))]).astype(np.float32) + 0.3
@@ -95,9 +110,13 @@ def test_raw_changes_nothing():
     (lambda: geometry.whiten(CLOUD, shrinkage=2), "shrinkage=2"),
     (lambda: geometry.whiten(CLOUD, kind="lda"), "kind='lda'"),
     (lambda: geometry.remove_top_components(CLOUD, 16), "n=16"),
-    (lambda: geometry.centre(CLOUD[:0]), "n of at least 1"),
+    (lambda: geometry.centre(CLOUD[:0]), "n and d of at least 1"),
     (lambda: geometry.centre(CLOUD).apply(CLOUD[:, :3]), r"was fitted on \[n, 16\]"),
     (lambda: geometry.centre(np.array([[np.nan]])), "finite"),
+    (lambda: geometry.effective_rank(np.array([[np.nan, 1]])), "v of shape"),
+    (lambda: geometry.isotropy(CLOUD[:0]), "n and d of at least 1"),
+    (lambda: geometry.random_pair_cosines(CLOUD, 0), "n_pairs=0"),
+    (lambda: geometry.Calibration(np.array([0.1])).percentile(np.nan), "NaN"),
 ])  # fmt: skip
 def test_bad_arguments_are_refused(call, message):
     with pytest.raises(InputError, match=message):

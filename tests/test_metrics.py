@@ -88,6 +88,17 @@ def test_shapes_must_match():
         metrics.hits(np.array([[0]]), sp.csr_matrix((2, 3)))
 
 
+def test_items_that_do_not_exist_are_refused():
+    # Item 7 of 5 for user 0 must not pass for item 2 of user 1.
+    for ids in (np.array([[7], [0]]), np.array([[-2], [0]])):
+        with pytest.raises(InputError, match="want items from 0 to 4"):
+            metrics.all_metrics(ids, csr([{0}, {2}], 5))
+        with pytest.raises(InputError, match="want items from 0 to 4"):
+            metrics.gini(ids, 5)
+    with pytest.raises(InputError, match="k of at least 1"):
+        metrics.hits(np.empty((2, 0), int), csr([{0}, {2}], 5))
+
+
 def test_catalogue_metrics():
     ids = np.array([[0, 1], [0, 1], [0, -1]])
     assert metrics.exposure(ids, 4).tolist() == [3, 2, 0, 0]

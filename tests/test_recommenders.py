@@ -198,6 +198,12 @@ def test_ease_solves_its_own_problem():
     assert np.abs(gradient).max() < 1e-3
 
 
+def test_ease_says_when_it_cannot_invert():
+    wide = sp.random(5, 200, 0.3, "csr", np.float32, random_state=0).sign()
+    with pytest.raises(InputError, match="regularization=1e-09: too small"):
+        EASE(1e-9).fit(wide)
+
+
 def test_ease_in_single_precision_is_good_enough():
     from recsys_lib import datasets
 
@@ -220,7 +226,14 @@ def test_text_profile_by_hand():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: ItemKNN(0), lambda: ItemKNN(1, -1), lambda: EASE(0), lambda: EASE(float("nan"))]
+    "make",
+    [
+        lambda: ItemKNN(0),
+        lambda: ItemKNN(1, -1),
+        lambda: EASE(0),
+        lambda: EASE(float("nan")),
+        lambda: EASE(float("inf")),
+    ],
 )
 def test_bad_settings_are_refused(make):
     with pytest.raises(InputError, match="want"):

@@ -17,8 +17,8 @@ class EASE:
     """
 
     def __init__(self, regularization: float = 300.0):
-        if not regularization > 0:
-            raise InputError(f"regularization={regularization!r}: want a positive number")
+        if not 0 < regularization < np.inf:
+            raise InputError(f"regularization={regularization!r}: want a positive, finite number")
         self.regularization = regularization
         self.train: sp.csr_matrix | None = None
         self.weights = np.empty((0, 0), dtype=np.float32)
@@ -26,7 +26,14 @@ class EASE:
     def fit(self, train: sp.csr_matrix) -> EASE:
         self.train = checks.interactions(train)
         gram = (self.train.T @ self.train).toarray()
-        self.weights = ease_weights(gram, self.regularization)
+        import torch
+
+        try:
+            self.weights = ease_weights(gram, self.regularization)
+        except torch.linalg.LinAlgError:
+            raise InputError(
+                f"regularization={self.regularization!r}: too small to invert this Gram matrix in float32, want more"
+            ) from None
         return self
 
     def scores(self, users: np.ndarray) -> np.ndarray:
@@ -36,7 +43,7 @@ class EASE:
 def ease_weights(gram: np.ndarray, regularization: float) -> np.ndarray:
     """``B [n_items, n_items]`` float32 with zero diagonal from a Gram matrix, by a Cholesky inverse.
 
-    float32 suffices while the regularization keeps the condition number small; tests compare with float64.
+    Raises ``torch.linalg.LinAlgError`` where the sum is not positive definite. float32 suffices while the regularization keeps the condition number small; tests compare with float64.
     """
     import torch
 

@@ -17,7 +17,7 @@ class SLIM:
     Memory: four matrices ``[n_items, n_items]``. A user without history scores 0.
     """
 
-    def __init__(self, l1: float = 2.0, l2: float = 100.0, iterations: int = 60):
+    def __init__(self, l1: float = 1.0, l2: float = 400.0, iterations: int = 40):
         if l1 < 0 or l2 < 0 or iterations < 1 or l1 + l2 == 0:
             raise InputError(
                 f"l1={l1!r}, l2={l2!r}, iterations={iterations!r}: want non-negative, not both 0, and 1 or more"

@@ -1,13 +1,13 @@
 """Cosine and its relatives, and exact top-k.
 
 Inputs are real vectors as rows, ``[n, d]``; they are brought to float32 and products are summed in float32, except where
-both inputs are float64, which stay so. Distances are summed in float64. NaN and infinity are refused, naming the row: one
-NaN would silently spoil a ranking.
+both inputs are float64, which stay so. Distances, and the scores that ``top_k`` returns, are summed in float64. NaN and
+infinity are refused, naming the row: one NaN would silently spoil a ranking.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,8 +15,10 @@ import scipy.sparse as sp
 from recsys_lib.errors import InputError
 
 METRICS = ("cosine", "dot", "euclidean", "pearson")
-# Scores of one block: 64 MB of float32, which bounds the memory of top_k whatever the catalogue.
+# Scores of one block, 64 MB of float32: bounds the memory of top_k whatever the number of queries.
 BLOCK_SCORES = 16 * 2**20
+# Components of the pairs that are scored again at once: 512 KB of float64, which stays in the cache.
+BLOCK_COMPONENTS = 2**16
 
 
 def _vectors(name: str, v: np.ndarray) -> np.ndarray:
@@ -145,12 +147,6 @@ def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.clip(normalize(_centred_rows(a)) @ normalize(_centred_rows(b)).T, -1, 1)
 
 
-def _prepare(metric: str, v: np.ndarray) -> np.ndarray:
-    if metric == "cosine":
-        return normalize(v)
-    return normalize(_centred_rows(v)) if metric == "pearson" else v
-
-
 def top_k(
     queries: np.ndarray,
     items: np.ndarray,
@@ -160,9 +156,13 @@ def top_k(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The ``k`` best items of every query, exactly: ids ``[n, k]`` int64 and scores ``[n, k]``, best first.
 
-    Equal scores are ordered by the smaller id. Items to leave out per query come as CSR ``[n, n_items]`` (non-zeros) or as
-    one sequence of ids per query; where fewer than ``k`` remain, the rest is id -1 with score -inf. Queries are taken in
-    blocks so that never more than 64 MB of scores exist; scores may differ in the last bit with the block a query is in.
+    A matrix product finds the candidates: whatever its rounding error could have kept out of the best ``k``. Only these are
+    scored again, pair by pair in float64, rounded to the dtype of the input and ordered, equal scores by the smaller id. So
+    equal items tie exactly, and no result depends on the blocks, on the other queries or on the number of threads.
+
+    Items to leave out per query come as CSR ``[n, n_items]`` (non-zeros) or as one sequence of ids per query; where fewer
+    than ``k`` remain, the rest is id -1 with score -inf. Queries are taken in blocks of 64 MB of scores (or one query, where
+    that is more). Thousands of items equal to within rounding at the k-th place are exact as well, but slow.
 
     Raises:
         InputError: an unknown metric, ``k`` below 1 or above the number of items, mismatched shapes, NaN.
@@ -173,22 +173,117 @@ def top_k(
     if not isinstance(k, int | np.integer) or not 1 <= k <= len(items):
         raise InputError(f"k={k!r}: want between 1 and the number of items, {len(items)}")
     seen = _exclusion(exclude, len(queries), len(items))
-    prepared_q, prepared_x = _prepare(metric, queries), _prepare(metric, items)
+    dtype = queries.dtype
+    q, x, scale, error = _prepare(metric, queries, items)
     block = max(1, BLOCK_SCORES // len(items))
-    ids = np.empty((len(queries), k), dtype=np.int64)
-    best = np.empty((len(queries), k), dtype=queries.dtype)
-    for start in range(0, len(queries), block):
-        rows = slice(start, min(start + block, len(queries)))
-        if metric == "euclidean":
-            scores = -euclidean(queries[rows], items)
-        else:
-            scores = prepared_q[rows] @ prepared_x.T
-            if metric != "dot":
-                np.clip(scores, -1, 1, out=scores)
+    ids, best = np.full((len(q), k), -1, dtype=np.int64), np.full((len(q), k), -np.inf, dtype=dtype)
+    for start in range(0, len(q), block):
+        rows = slice(start, min(start + block, len(q)))
+        scores = -_distances(q[rows], x) if metric == "euclidean" else q[rows] @ x.T
+        if scale is not None:
+            scores *= scale
         if seen is not None:
             mask(scores, seen[rows])
-        ids[rows], best[rows] = rank_scores(scores, k)
+        at, found = _candidates(scores, k, error[rows])
+        exact = _pair_scores(metric, q[rows], x, at, found).astype(dtype)
+        order = np.lexsort((found, -exact, at))
+        at, found, exact = at[order], found[order], exact[order]
+        place = np.arange(len(at)) - np.searchsorted(at, at)
+        kept = place < k
+        ids[start + at[kept], place[kept]], best[start + at[kept], place[kept]] = found[kept], exact[kept]
     return ids, best
+
+
+def _prepare(
+    metric: str, queries: np.ndarray, items: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]:
+    """Queries and items to multiply, what to scale every item's product by, and the error of each query's scores ``[n]``.
+
+    The error bounds the rounding of a sum of ``d`` products in any order, ``(d + 8) u |q||x|`` (Higham, "Accuracy and Stability of
+    Numerical Algorithms", 2002, section 3.1).
+    """
+    if metric == "euclidean":
+        q, x = queries.astype(np.float64), items.astype(np.float64)
+        centre = x.mean(axis=0)
+        size = _lengths(q - centre) + _lengths(x - centre).max()
+        # The error of a square is at worst that of its root near 0; scores are rounded to the dtype of the input besides.
+        return q, x, None, (np.sqrt(4 * _rounding(x)) + np.finfo(items.dtype).eps) * size
+    if metric == "dot":
+        of_queries, of_items = _lengths(queries), _lengths(items)
+        _no_overflow(of_queries, of_items)
+        return queries, items, None, 2 * _rounding(items) * of_queries * of_items.max()
+    if metric == "pearson":
+        queries, items = _centred_rows(queries), _centred_rows(items)
+    # The length of a query does not change its order, and a zero query scores exactly 0 everywhere.
+    (queries, of_queries), (items, of_items) = _safe(queries), _safe(items)
+    return queries, items, 1 / np.where(of_items > 0, of_items, 1), 2 * _rounding(items) * of_queries
+
+
+def _safe(v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and their lengths, scaled if any is so long or short that its square is in danger."""
+    lengths = _lengths(v)
+    if ((lengths > 1e-15) & (lengths < 1e15)).all():
+        return v, lengths
+    v = _scaled(v)
+    return v, _lengths(v)
+
+
+def _rounding(v: np.ndarray) -> float:
+    return (v.shape[1] + 8) * float(np.finfo(v.dtype).eps) / 2
+
+
+def _candidates(scores: np.ndarray, k: int, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of all ``scores`` that may belong to the best ``k`` of their row, each being wrong by up to ``error``."""
+    import torch
+
+    # torch selects several times faster than NumPy partitions. A few more than k mostly reach below the doubtful ones.
+    width = min(k + 8, scores.shape[1])
+    selected = torch.from_numpy(scores).topk(width, dim=1)
+    values, ids = selected.values.numpy(), selected.indices.numpy()
+    # As much for the k-th score as for the one compared with it, and as much again for the rounding of the exact scores.
+    least = values[:, k - 1] - 4 * error
+    doubtful = np.zeros(len(scores), dtype=bool) if width == scores.shape[1] else values[:, -1] >= least
+    keep = (values >= least[:, None]) & ~np.isneginf(values) & ~doubtful[:, None]
+    rows, columns = [np.nonzero(keep)[0]], [ids[keep]]
+    for row in np.flatnonzero(doubtful):
+        more = np.flatnonzero((scores[row] >= least[row]) & ~np.isneginf(scores[row]))
+        if not error[row]:
+            more = more[np.lexsort((more, -scores[row, more]))[:k]]
+        rows.append(np.full(len(more), row))
+        columns.append(more)
+    return np.concatenate(rows), np.concatenate(columns)
+
+
+def _pair_scores(metric: str, q: np.ndarray, x: np.ndarray, rows: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Scores in float64 of the pairs ``q[rows]``, ``x[ids]``, each summed by itself and so in one order always."""
+    if metric == "euclidean":
+        return -np.sqrt(_sums(q, x, rows, ids, _squared_difference))
+    products = _sums(q, x, rows, ids, _product)
+    if metric == "dot":
+        return products
+    needed, where = np.unique(ids, return_inverse=True)
+    lengths_x = np.sqrt(_sums(x, x, needed, needed, _product))[where]
+    every = np.arange(len(q))
+    lengths = np.sqrt(_sums(q, q, every, every, _product))[rows] * lengths_x
+    return np.clip(products / np.where(lengths > 0, lengths, 1), -1, 1)
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.multiply(a, b, dtype=np.float64)
+
+
+def _squared_difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (a - b) ** 2
+
+
+def _sums(a: np.ndarray, b: np.ndarray, rows: np.ndarray, ids: np.ndarray, combine: Callable) -> np.ndarray:
+    """``Σ_j combine(a[rows], b[ids])_j`` of every pair, in blocks."""
+    out = np.empty(len(rows))
+    block = max(1, BLOCK_COMPONENTS // max(1, a.shape[1]))
+    for start in range(0, len(rows), block):
+        part = slice(start, start + block)
+        out[part] = combine(a[rows[part]], b[ids[part]]).sum(axis=1)
+    return out
 
 
 def _exclusion(exclude, n_queries: int, n_items: int) -> sp.csr_matrix | None:

@@ -103,6 +103,50 @@ def test_equal_rows_tie_exactly():
     assert all(np.array_equal(g % 4, np.arange(4)) for row in ids for g in row.reshape(3, 4))
 
 
+@pytest.mark.parametrize("metric", similarity.METRICS)
+@pytest.mark.parametrize(
+    ("n", "d", "n_queries"), [(33, 3, 2), (33, 64, 1), (100, 12, 7), (1001, 384, 3), (2053, 100, 65)]
+)
+def test_equal_rows_tie_wherever_they_lie(metric, n, d, n_queries):
+    # A matrix product sums the last columns of a matrix in another order than the first.
+    rng = np.random.default_rng(n + d)
+    items, queries = (rng.standard_normal((m, d)).astype(np.float32) for m in (n, n_queries))
+    equal = np.sort(rng.choice(n, 20, replace=False))
+    items[equal] = items[equal[0]]
+    ids, scores = similarity.top_k(queries, items, n, metric=metric)
+    for row, values in zip(ids, scores, strict=True):
+        where = np.isin(row, equal)
+        assert np.array_equal(row[where], equal)
+        assert len(np.unique(values[where])) == 1
+
+
+def test_more_equal_rows_than_are_looked_at_first():
+    items = np.zeros((500, 12), np.float32)
+    items[100:], items[::7] = A[0], A[1]
+    ids, scores = similarity.top_k(A[:2], items, 5, exclude=[[104], [0, 7]])
+    assert ids.tolist() == [[100, 101, 102, 103, 106], [14, 21, 28, 35, 42]]
+    assert (scores == 1).all()
+    assert similarity.top_k(np.zeros((1, 12)), items, 3, exclude=[[1]])[0].tolist() == [[0, 2, 3]]
+
+
+@pytest.mark.parametrize("metric", similarity.METRICS)
+def test_top_k_is_exact_among_nearly_equal_scores(metric):
+    # All items within a few units in the last place of each other: only exact sums can tell them apart.
+    rng = np.random.default_rng(5)
+    base = rng.standard_normal(64).astype(np.float32)
+    items = base + np.float32(1e-6) * rng.standard_normal((300, 64)).astype(np.float32)
+    query = rng.standard_normal((1, 64)).astype(np.float32)
+    ids, scores = similarity.top_k(query, items, 10, metric=metric)
+    q, x = query.astype(float), items.astype(float)
+    if metric == "pearson":
+        q, x = (similarity._centred_rows(v).astype(float) for v in (query, items))
+    exact = -distance.cdist(q, x)[0] if metric == "euclidean" else (x * q).sum(1)
+    if metric in ("cosine", "pearson"):
+        exact /= np.linalg.norm(x, axis=1) * np.linalg.norm(q)
+    assert ids[0].tolist() == naive_top_k(exact.astype(np.float32), 10)
+    assert np.allclose(scores[0], exact[ids[0]], rtol=1e-6)
+
+
 def test_exclusion_as_matrix_or_lists():
     lists = [[0, 1, 2], [], list(range(31)), list(range(28)), [5], [6], [7]]
     rows = np.repeat(np.arange(7), [len(x) for x in lists])
@@ -115,10 +159,28 @@ def test_exclusion_as_matrix_or_lists():
     assert (ids[3] >= 28).sum() == 3
 
 
-def test_blocks_change_nothing(monkeypatch):
-    ids, _ = similarity.top_k(A, B, 5)
-    monkeypatch.setattr(similarity, "BLOCK_SCORES", 40)
-    assert np.array_equal(ids, similarity.top_k(A, B, 5)[0])
+@pytest.mark.parametrize("metric", similarity.METRICS)
+@pytest.mark.parametrize("rows", [1, 2, 3, 16])
+def test_blocks_change_no_bit(monkeypatch, metric, rows):
+    rng = np.random.default_rng(6)
+    queries, items = (rng.standard_normal((n, 64)).astype(np.float32) for n in (20, 1001))
+    whole = similarity.top_k(queries, items, 5, metric=metric)
+    monkeypatch.setattr(similarity, "BLOCK_SCORES", rows * len(items))
+    monkeypatch.setattr(similarity, "BLOCK_COMPONENTS", 64 * 7)
+    blocked = similarity.top_k(queries, items, 5, metric=metric)
+    assert all(np.array_equal(a, b) for a, b in zip(whole, blocked, strict=True))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "pearson"])
+def test_a_very_long_vector_beside_changes_no_bit(metric):
+    rng = np.random.default_rng(7)
+    queries, items = (rng.standard_normal((n, 64)).astype(np.float32) for n in (5, 200))
+    beside = [np.vstack([v, v[:1] * np.float32(1e30), 0 * v[:1], v[:1] * np.float32(1e-30)]) for v in (queries, items)]
+    alone = similarity.top_k(queries, items, 5, exclude=[[]] * 5, metric=metric)
+    together = similarity.top_k(*beside, 5, exclude=[[200, 201, 202]] * 8, metric=metric)
+    assert all(np.array_equal(a, b[:5]) for a, b in zip(alone, together, strict=True))
+    assert np.array_equal(together[0][5], alone[0][0]) and np.array_equal(together[0][6], np.arange(5))
+    assert (together[1][6] == 0).all()
 
 
 def test_distance_of_near_points_far_from_the_origin():
@@ -126,8 +188,9 @@ def test_distance_of_near_points_far_from_the_origin():
     found = similarity.euclidean(far, far)
     assert np.allclose(found, distance.cdist(far.astype(float), far.astype(float)), atol=1e-3)
     assert np.diag(found).max() < 1e-3
-    ids, _ = similarity.top_k(far, far, 1, metric="euclidean")
+    ids, scores = similarity.top_k(far, far, 1, metric="euclidean")
     assert ids.ravel().tolist() == list(range(len(far)))
+    assert (scores == 0).all()
 
 
 def test_sums_that_overflow_are_refused_or_avoided():
@@ -135,8 +198,9 @@ def test_sums_that_overflow_are_refused_or_avoided():
     assert similarity.pearson(huge, huge) == pytest.approx(similarity.pearson(huge / 1e30, huge / 1e30), abs=1e-6)
     assert not np.isnan(similarity.euclidean(huge, huge)).any()
     assert similarity.top_k(huge, huge, 1)[0].ravel().tolist() == [0, 1]
-    with pytest.raises(InputError, match="can overflow a sum in float32"):
-        similarity.dot(huge, huge)
+    for call in (similarity.dot, lambda a, b: similarity.top_k(a, b, 1, metric="dot")):
+        with pytest.raises(InputError, match="can overflow a sum in float32"):
+            call(huge, huge)
 
 
 def test_against_faiss():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,18 @@ class Evaluation:
     def mean(self) -> dict[str, float]:
         """Every metric's mean over users."""
         return {name: float(values.mean()) for name, values in self.per_user.items()}
+
+    def of_users(self, chosen: np.ndarray) -> Evaluation:
+        """The part of it on the users that ``chosen`` (bool, over all users of the data) picks.
+
+        Raises:
+            InputError: none of them was evaluated.
+        """
+        kept = np.asarray(chosen, dtype=bool)[self.users]
+        if not kept.any():
+            raise InputError("of_users: none of the chosen users has a test item")
+        per_user = {name: values[kept] for name, values in self.per_user.items()}
+        return Evaluation(self.k, self.users[kept], per_user, self.ids[kept])
 
 
 def recommend(
@@ -102,6 +115,89 @@ def evaluate(
         raise InputError("test holds no interaction: nothing to evaluate")
     ids = recommend(recommender, train, users, k, candidates)
     return Evaluation(k, users, metrics.all_metrics(ids, test[users]), ids)
+
+
+def evaluate_sampled(
+    recommender: Recommender, train: sp.csr_matrix, test: sp.csr_matrix, negatives: int = 100, k: int = 10, seed: int = 0
+) -> dict[str, float]:
+    """Hit rate and NDCG at ``k`` of one test item at a time among ``negatives`` random unseen items, averaged over test items.
+
+    A warning, not a measure: it is not a scaled full ranking and can reverse the order of models (Krichene and Rendle, KDD
+    2020). A tie counts half as ranked above.
+
+    Raises:
+        InputError: a user with fewer than ``negatives`` unseen items.
+    """
+    if train.shape != test.shape or not test.nnz or negatives < 1:
+        raise InputError(f"train {train.shape}, test {test.shape}, negatives={negatives!r}: want equal shapes, 1 or more")
+    rng, n_items = np.random.default_rng(seed), train.shape[1]
+    places = []
+    for user in np.flatnonzero(np.diff(test.indptr)):
+        scores = recommender.scores(np.array([user]))[0]
+        unseen = np.ones(n_items, dtype=bool)
+        unseen[train[user].indices] = unseen[test[user].indices] = False
+        others = np.flatnonzero(unseen)
+        if len(others) < negatives:
+            raise InputError(f"user {user} has {len(others)} unseen items: want negatives of at most that, not {negatives}")
+        for item in test[user].indices:
+            drawn = scores[rng.choice(others, negatives, replace=False)]
+            places.append((drawn > scores[item]).sum() + (drawn == scores[item]).sum() / 2)
+    place = np.asarray(places)
+    return {"hit_rate": float((place < k).mean()), "ndcg": float(np.where(place < k, 1 / np.log2(place + 2), 0).mean())}
+
+
+# ---------------------------------------------------------------- slices
+
+
+def by_count(counts: np.ndarray, edges: Sequence[int] = (0, 1, 6, 21)) -> dict[str, np.ndarray]:
+    """Masks of users or items by their number of training interactions, labelled; empty slices are left out.
+
+    >>> {label: mask.tolist() for label, mask in by_count(np.array([0, 3, 50]), (0, 1, 6, 21)).items()}
+    {'0': [True, False, False], '1–5': [False, True, False], 'over 20': [False, False, True]}
+    """
+    counts = np.asarray(counts)
+    if list(edges) != sorted(set(edges)) or not len(edges):
+        raise InputError(f"edges={tuple(edges)!r}: want rising numbers")
+    masks = {}
+    for low, high in itertools.pairwise([*edges, np.inf]):
+        if high == np.inf:
+            label = f"over {low - 1}"
+        else:
+            label = f"{low}" if high == low + 1 else f"{low}–{high - 1:.0f}"
+        masks[label] = (counts >= low) & (counts < high)
+    return {label: mask for label, mask in masks.items() if mask.any()}
+
+
+def restrict(test: sp.csr_matrix, items: np.ndarray) -> sp.csr_matrix:
+    """The test interactions with the ``items`` (bool ``[n_items]``) only."""
+    kept = sp.csr_matrix(test @ sp.diags(np.asarray(items, dtype=np.float32)))
+    kept.eliminate_zeros()
+    return kept
+
+
+# ---------------------------------------------------------------- paired tests
+
+
+def average(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """Each user's mean over several evaluations of one recommender (seeds), over those in which the user has a test item.
+
+    What paired tests over users want: the same person in five splits is one person, not five. Lists are left out.
+
+    Raises:
+        InputError: none, or evaluations at different cuts.
+    """
+    if not evaluations or len({e.k for e in evaluations}) > 1:
+        raise InputError(f"{len(evaluations)} evaluations: want at least one, all at the same k")
+    users = np.unique(np.concatenate([e.users for e in evaluations]))
+    times = np.zeros(len(users))
+    sums = {name: np.zeros(len(users)) for name in evaluations[0].per_user}
+    for e in evaluations:
+        at = np.searchsorted(users, e.users)
+        times[at] += 1
+        for name, values in e.per_user.items():
+            sums[name][at] += values
+    k = evaluations[0].k
+    return Evaluation(k, users, {n: s / times for n, s in sums.items()}, np.empty((len(users), 0), dtype=np.int64))
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import scipy.sparse as sp
 
+from recsys_lib import similarity
 from recsys_lib.errors import InputError
 
 
@@ -89,6 +90,18 @@ def all_metrics(ids: np.ndarray, relevant: sp.csr_matrix) -> dict[str, np.ndarra
     return {name: metric(found, n_relevant) for name, metric in PER_USER.items()}
 
 
+def at_cuts(ids: np.ndarray, relevant: sp.csr_matrix, cuts: Sequence[int] = (5, 10, 20)) -> dict[str, np.ndarray]:
+    """Every metric of ``PER_USER`` at every cut, ``ndcg@10`` and so on, each ``[n_users]``, from one set of lists.
+
+    Raises:
+        InputError: a cut below 1 or beyond the lists' length.
+    """
+    if not cuts or min(cuts) < 1 or max(cuts) > ids.shape[1]:
+        raise InputError(f"cuts={tuple(cuts)!r}: want from 1 to {ids.shape[1]}, the length of the lists")
+    found, n_relevant = hits(ids, relevant), _n_relevant(relevant)
+    return {f"{name}@{k}": metric(found[:, :k], n_relevant) for k in cuts for name, metric in PER_USER.items()}
+
+
 # ---------------------------------------------------------------- over all lists together
 
 
@@ -120,3 +133,55 @@ def novelty(ids: np.ndarray, train: sp.csr_matrix) -> float:
     known = np.maximum(np.asarray((train != 0).sum(axis=0)).ravel(), 1) / train.shape[0]
     listed = ids[ids >= 0]
     return float(-np.log2(known[listed]).mean()) if len(listed) else 0.0
+
+
+def popularity_lift(ids: np.ndarray, train: sp.csr_matrix, users: np.ndarray) -> float:
+    """How much more popular the lists are than what the same ``users [n]`` chose before: 0 as popular, 1 twice as popular.
+
+    Mean over users of the mean popularity (training users) of their list, over that of their histories, less 1
+    (Abdollahpouri et al., "The Unfairness of Popularity Bias in Recommendation", 2019). Users without history or list are
+    passed over; 0 where there is nobody left.
+    """
+    _known(ids, train.shape[1])
+    seen = (train != 0).astype(np.float64)
+    popularity = np.asarray(seen.sum(axis=0)).ravel()
+    length, listed = np.asarray(seen.sum(axis=1)).ravel()[users], (ids >= 0).sum(axis=1)
+    both = (length > 0) & (listed > 0)
+    if not both.any():
+        return 0.0
+    of_lists = np.where(ids >= 0, popularity[ids], 0).sum(axis=1)[both] / listed[both]
+    of_histories = (seen @ popularity)[users][both] / length[both]
+    return float(of_lists.mean() / of_histories.mean() - 1)
+
+
+def intra_list_diversity(ids: np.ndarray, vectors: np.ndarray) -> float:
+    """Mean over lists of the mean ``1 - cosine`` between two of their items, 0 to 2 (Ziegler et al., WWW 2005).
+
+    Take ``vectors [n_items, d]`` of another embedding than the recommender's: in its own its lists look alike by design.
+    Lists of fewer than two items are passed over; 0 where there is none.
+    """
+    _known(ids, len(vectors))
+    unit = similarity.normalize(vectors)
+    present = ids >= 0
+    count = present.sum(axis=1)
+    enough = count > 1
+    if not enough.any():
+        return 0.0
+    # The sum of all pairs' cosines is the squared length of the sum of unit vectors, less each one's own.
+    items = np.where(present[..., None], unit[ids], 0)[enough]
+    own = (items**2).sum(axis=(1, 2))
+    pairs = (items.sum(axis=1) ** 2).sum(axis=1) - own
+    n = count[enough]
+    return float((1 - pairs / (n * (n - 1))).mean())
+
+
+def of_catalogue(
+    ids: np.ndarray, train: sp.csr_matrix, users: np.ndarray, vectors: np.ndarray | None = None
+) -> dict[str, float]:
+    """What the lists ``ids [n, k]`` of ``users [n]`` do to the catalogue: every metric above; diversity with ``vectors`` only."""
+    n_items = train.shape[1]
+    found = {
+        "coverage": coverage(ids, n_items), "gini": gini(ids, n_items), "novelty": novelty(ids, train),
+        "popularity_lift": popularity_lift(ids, train, users),
+    }  # fmt: skip
+    return found if vectors is None else found | {"diversity": intra_list_diversity(ids, vectors)}

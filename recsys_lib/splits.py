@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -31,12 +31,22 @@ class Split:
         return self.dataset.matrix(self.train_rows)
 
     @property
+    def train_times(self) -> sp.csr_matrix | None:
+        """Times of the training interactions, see ``Dataset.times``."""
+        return self.dataset.times(self.train_rows)
+
+    @property
     def test(self) -> sp.csr_matrix:
         return self.dataset.matrix(self.test_rows)
 
     @property
     def validation(self) -> sp.csr_matrix:
         return self.dataset.matrix(self.validation_rows)
+
+    def with_validation(self) -> Split:
+        """The same split with its validation part given back to training, for the last fit before the test."""
+        rows = np.sort(np.concatenate([self.train_rows, self.validation_rows]))
+        return replace(self, train_rows=rows, validation_rows=np.empty(0, dtype=np.int64))
 
 
 def _fraction(name: str, value: float, zero: bool = False) -> None:

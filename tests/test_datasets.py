@@ -205,22 +205,22 @@ pairs = st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)), min_size=1, max
 
 
 @settings(deadline=None)
-@given(pairs, st.integers(1, 4))
-def test_k_core_against_a_naive_loop(chosen, k):
+@given(pairs, st.integers(1, 4), st.integers(1, 4))
+def test_k_core_against_a_naive_loop(chosen, k, k_items):
     rows = sorted(chosen)
     data = small([u for u, _ in rows], [i for _, i in rows])
     left = set(rows)
     while True:
         users, items = [u for u, _ in left], [i for _, i in left]
-        keep = {(u, i) for u, i in left if users.count(u) >= k and items.count(i) >= k}
+        keep = {(u, i) for u, i in left if users.count(u) >= k and items.count(i) >= k_items}
         if keep == left:
             break
         left = keep
     if not left:
-        with pytest.raises(InputError, match=f"k={k}"):
-            data.k_core(k)
+        with pytest.raises(InputError, match=f"k={k}, k_items={k_items}"):
+            data.k_core(k, k_items)
         return
-    core = data.k_core(k)
+    core = data.k_core(k, k_items)
     found = {(core.users["id"][u], core.items["id"][i]) for u, i in zip(core.user, core.item, strict=True)}
     assert found == {(f"u{u}", f"i{i}") for u, i in left}
     assert core.n_users == len({u for u, _ in left}) and core.n_items == len({i for _, i in left})
@@ -242,7 +242,7 @@ def test_rows_are_places_or_a_mask():
     nothing = data.select([])
     assert (nothing.n_interactions, nothing.n_users, nothing.n_items, nothing.matrix().shape) == (0, 0, 0, (0, 0))
     for k in (0, 2.5, "a"):
-        with pytest.raises(InputError, match="whole k of at least 1"):
+        with pytest.raises(InputError, match="whole numbers of at least 1"):
             data.k_core(k)
 
 

@@ -138,3 +138,54 @@ def test_whitened_text_passes_the_best_published_content_only_result(gate):
     raw, mended = (mean_recall(lambda v=v: TextProfile(v), parts) for v in (vectors, white))
     assert mended >= 0.05
     assert mended > 2 * raw
+
+
+def test_a_part_of_the_users():
+    result = evaluation.evaluate(Fixed(SCORES), TRAIN, TEST, k=2)
+    part = result.of_users(np.array([False, True, True]))
+    assert part.users.tolist() == [2] and part.ids.tolist() == [[3, -1]] and part.mean()["recall"] == 1
+    with pytest.raises(InputError, match="none of the chosen users"):
+        result.of_users(np.array([False, True, False]))
+
+
+def test_slices_by_count_and_restriction():
+    masks = evaluation.by_count(np.array([0, 1, 5, 6, 20, 21, 900]))
+    assert {k: np.flatnonzero(m).tolist() for k, m in masks.items()} == {
+        "0": [0], "1–5": [1, 2], "6–20": [3, 4], "over 20": [5, 6],
+    }  # fmt: skip
+    assert list(evaluation.by_count(np.array([3]), (2, 9))) == ["2–8"]
+    with pytest.raises(InputError, match="want rising numbers"):
+        evaluation.by_count(np.array([3]), (5, 2))
+    kept = evaluation.restrict(TEST, np.array([True, False, True, True]))
+    assert kept.toarray().tolist() == [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
+
+
+def test_the_average_over_seeds_is_by_user():
+    one = evaluation.evaluate(Fixed(SCORES), TRAIN, TEST, k=2)
+    other_test = sp.csr_matrix(np.array([[0, 0, 0, 1], [0, 0, 1, 0], [0, 0, 0, 0]], dtype=np.float32))
+    two = evaluation.evaluate(Fixed(SCORES), TRAIN, other_test, k=2)
+    both = evaluation.average([one, two])
+    assert both.users.tolist() == [0, 1, 2]
+    assert both.per_user["recall"].tolist() == [(0 + 1) / 2, 1, 1]
+    with pytest.raises(InputError, match="0 evaluations"):
+        evaluation.average([])
+    with pytest.raises(InputError, match="same k"):
+        evaluation.average([one, evaluation.evaluate(Fixed(SCORES), TRAIN, TEST, k=1)])
+
+
+def test_sampled_metrics_by_hand_and_their_flattery():
+    # One unseen item beside the test item: user 0 ranks its item below it, user 1 above.
+    train = sp.csr_matrix(np.array([[1, 0, 0], [1, 0, 0]], dtype=np.float32))
+    test = sp.csr_matrix(np.array([[0, 1, 0], [0, 0, 1]], dtype=np.float32))
+    scores = Fixed([[0, 1, 2], [0, 1, 2]])
+    assert evaluation.evaluate_sampled(scores, train, test, 1, k=1) == {"hit_rate": 0.5, "ndcg": 0.5}
+    assert evaluation.evaluate_sampled(scores, train, test, 1, k=2)["ndcg"] == pytest.approx((1 + 1 / np.log2(3)) / 2)
+    with pytest.raises(InputError, match="user 0 has 1 unseen items"):
+        evaluation.evaluate_sampled(scores, train, test, 5)
+    # Random scores find an item among 1 000 in one list of a hundred, but in one of ten among 99 negatives.
+    rng = np.random.default_rng(0)
+    chance = Fixed(rng.random((300, 1000)))
+    nothing = sp.csr_matrix((300, 1000), dtype=np.float32)
+    one_each = sp.csr_matrix((np.ones(300), (np.arange(300), rng.integers(0, 1000, 300))), shape=(300, 1000))
+    full = evaluation.evaluate(chance, nothing, one_each, 10).mean()["hit_rate"]
+    assert evaluation.evaluate_sampled(chance, nothing, one_each, 99)["hit_rate"] > 4 * max(full, 0.01)

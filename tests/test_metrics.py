@@ -117,3 +117,49 @@ def test_novelty_in_bits():
     assert metrics.novelty(np.array([[1]]), train) == 2
     assert metrics.novelty(np.array([[2]]), train) == 2  # never seen counts as seen once
     assert metrics.novelty(np.array([[-1]]), train) == 0
+
+
+def test_every_metric_at_every_cut_from_one_set_of_lists():
+    rng = np.random.default_rng(0)
+    ids = np.array([rng.permutation(30)[:20] for _ in range(7)])
+    relevant = sp.csr_matrix(rng.random((7, 30)) < 0.2)
+    found = metrics.at_cuts(ids, relevant, (1, 5, 20))
+    assert len(found) == 3 * len(metrics.PER_USER)
+    for k in (1, 5, 20):
+        for name, values in metrics.all_metrics(ids[:, :k], relevant).items():
+            assert np.array_equal(found[f"{name}@{k}"], values, equal_nan=True)
+    for cuts in ((), (0, 5), (21,)):
+        with pytest.raises(InputError, match="want from 1 to 20"):
+            metrics.at_cuts(ids, relevant, cuts)
+
+
+def test_popularity_lift_by_hand():
+    # Items 0, 1, 2 are known to 3, 2 and 1 users; the empty user and the empty list are passed over.
+    train = sp.csr_matrix(np.array([[1, 1, 1], [1, 1, 0], [1, 0, 0], [0, 0, 0]], dtype=np.float32))
+    users = np.array([2, 0, 3, 1])
+    ids = np.array([[1, 2], [0, -1], [0, 1], [-1, -1]])
+    lists, histories = (1.5 + 3) / 2, (3 + 2) / 2
+    assert metrics.popularity_lift(ids, train, users) == pytest.approx(lists / histories - 1)
+    assert metrics.popularity_lift(ids[2:3], train, users[2:3]) == 0
+
+
+def test_diversity_against_all_pairs():
+    from sklearn.metrics.pairwise import cosine_similarity
+
+    rng = np.random.default_rng(1)
+    vectors = rng.standard_normal((12, 5)).astype(np.float32)
+    vectors[3] = 0
+    ids = np.array([[0, 1, 2, 3], [4, 5, -1, -1], [6, -1, -1, -1]])
+    distance = 1 - cosine_similarity(vectors)
+    first = np.mean([distance[a, b] for a in range(4) for b in range(4) if a != b])
+    assert metrics.intra_list_diversity(ids, vectors) == pytest.approx((first + distance[4, 5]) / 2, abs=1e-6)
+    assert metrics.intra_list_diversity(ids[2:], vectors) == 0
+    assert metrics.intra_list_diversity(np.array([[7, 7]]), vectors) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_catalogue_metrics_together():
+    train = sp.csr_matrix(np.eye(4, dtype=np.float32))
+    ids = np.array([[1, 2], [2, 3], [3, 0], [0, 1]])
+    found = metrics.of_catalogue(ids, train, np.arange(4), np.eye(4))
+    assert found == pytest.approx({"coverage": 1, "gini": 0, "novelty": 2, "popularity_lift": 0, "diversity": 1})
+    assert "diversity" not in metrics.of_catalogue(ids, train, np.arange(4))

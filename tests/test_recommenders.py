@@ -16,6 +16,7 @@ from recsys_lib.recommenders import (
     MaxSimilarity,
     Popularity,
     RankFusion,
+    RecentPopularity,
     RidgeMap,
     SASRec,
     ScoreBlend,
@@ -48,7 +49,9 @@ RECOMMENDERS = {
     "ials": lambda v=PARITY: IALS(factors=2, regularization=0.1, iterations=30),
     "bpr": lambda v=PARITY: BPR(factors=2, iterations=300, learning_rate=0.1, regularization=0.1),
     "sasrec": lambda v=PARITY: SASRec(8, 1, 1, length=6, dropout=0.0, epochs=15, learning_rate=0.02, progress=False),
+    "item-knn with text": lambda v=PARITY: ItemKNN(5, item_vectors=v, text_weight=0.3),
     "text": lambda v=PARITY: TextProfile(v),
+    "text and popularity": lambda v=PARITY: TextProfile(v, popularity=0.1),
     "text, nearest": lambda v=PARITY: MaxSimilarity(v),
     "text-knn": lambda v=PARITY: TextItemKNN(v, neighbours=3),
     "ridge map": lambda v=PARITY: RidgeMap(v, factors=2, regularization=0.01),
@@ -62,6 +65,7 @@ ZERO = [
     "item-knn",
     "item-knn, normalized",
     "user-knn",
+    "item-knn with text",
     "ease",
     "slim",
     "text",
@@ -369,3 +373,59 @@ def test_weights_of_interactions_count():
     assert Popularity().fit(train).counts.tolist() == [1, 0.25, 0]
     profile = TextProfile(np.eye(3)).fit(train).profiles(np.array([0]))[0]
     assert profile == pytest.approx(np.array([1, 0.25, 0]) / np.hypot(1, 0.25))
+
+
+TIMES = sp.csr_matrix(np.array([[30, 10, 20, 0], [0, 5, 0, 0], [0, 0, 0, 0]], dtype=np.float64))
+
+
+def test_recent_popularity_halves_with_age():
+    day = 86_400
+    train = sp.csr_matrix(np.array([[1, 1, 0], [0, 1, 0], [0, 0, 0]], dtype=np.float32))
+    times = sp.csr_matrix(np.array([[31 * day, day, 0], [0, 31 * day, 0], [0, 0, 0]], dtype=np.float64))
+    scores = RecentPopularity(half_life_days=15).fit(train, times).scores(np.arange(3))
+    assert np.allclose(scores, [1, 0.25 + 1, 0])
+    empty = sp.csr_matrix((2, 3), dtype=np.float32)
+    assert (RecentPopularity().fit(empty, empty).scores(np.arange(2)) == 0).all()
+
+
+def test_a_recent_profile_leans_to_the_latest_items():
+    train = (TIMES != 0).astype(np.float32)
+    profile = TextProfile(np.eye(4), half_life=1).fit(train, TIMES).profiles(np.arange(3))
+    expected = np.array([1, 0.25, 0.5, 0])
+    assert np.allclose(profile[0], expected / np.linalg.norm(expected))
+    assert profile[1].tolist() == [0, 1, 0, 0] and (profile[2] == 0).all()
+
+
+@pytest.mark.parametrize("make", [RecentPopularity, lambda: TextProfile(np.eye(4), half_life=1)])
+def test_those_that_read_times_ask_for_them(make):
+    train = (TIMES != 0).astype(np.float32)
+    with pytest.raises(InputError, match="times=None"):
+        make().fit(train)
+    with pytest.raises(InputError, match="want a stored time"):
+        make().fit(train, TIMES[:, ::-1])
+    blend = ScoreBlend([make(), EASE(1.0)], [1, 1])
+    assert np.allclose(blend.fit(train, TIMES).recommenders[0].scores(np.arange(3)),
+                       make().fit(train, TIMES).scores(np.arange(3)))  # fmt: skip
+
+
+def test_the_popularity_prior_of_text():
+    train = random_train()
+    vectors = np.random.default_rng(3).standard_normal((15, 6)).astype(np.float32)
+    plain, prior = (TextProfile(vectors, popularity=p).fit(train).scores(np.arange(40)) for p in (0.0, 2.0))
+    counts = np.log1p(train.toarray().sum(0))
+    expected = plain + 2 * counts / counts.max()
+    expected[np.diff(train.indptr) == 0] = 0
+    assert np.allclose(prior, expected, atol=1e-5)
+
+
+def test_item_knn_with_text_against_the_sum_of_cosines():
+    train = random_train()
+    vectors = np.random.default_rng(3).standard_normal((15, 6)).astype(np.float32)
+    expected = cosine_similarity(train.T) + 0.7 * np.maximum(cosine_similarity(vectors), 0)
+    np.fill_diagonal(expected, 0)
+    assert np.allclose(ItemKNN(15, item_vectors=vectors, text_weight=0.7).fit(train).weights.toarray(), expected, atol=1e-5)
+    # An item that nobody has seen is reached by its text alone.
+    cold = train.tolil()
+    cold[:, 14] = 0
+    weights = ItemKNN(15, item_vectors=vectors).fit(cold.tocsr()).weights.toarray()
+    assert weights[:, 14].max() > 0

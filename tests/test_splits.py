@@ -180,3 +180,20 @@ def test_without_times_there_is_no_order():
             split(data)
     with pytest.raises(InputError, match="of 2 items"):
         splits.cold_item_split(data, 0.1)
+
+
+def test_times_have_the_pattern_of_the_training_matrix():
+    data = dataclasses.replace(small([0, 0, 1, 1], [0, 1, 0, 2]), timestamp=np.array([50, -10, 7, 99]))
+    times = data.times()
+    assert times.toarray().tolist() == [[61, 1, 0], [18, 0, 110]]
+    split = splits.leave_one_out(data)
+    assert ((split.train_times != 0) != (split.train != 0)).nnz == 0
+    assert dataclasses.replace(data, timestamp=None).times() is None
+
+
+def test_the_validation_part_returns_to_training():
+    data = datasets.load("ml-100k")
+    split = splits.random_split(data, 0.2, 0.1, seed=3)
+    whole = split.with_validation()
+    assert not len(whole.validation_rows) and np.array_equal(whole.test_rows, split.test_rows)
+    assert (whole.train != split.train + split.validation).nnz == 0

@@ -60,6 +60,17 @@ class Dataset:
         ones = np.ones(len(rows), dtype=np.float32)
         return sp.csr_matrix((ones, (self.user[rows], self.item[rows])), shape=(self.n_users, self.n_items))
 
+    def times(self, rows: np.ndarray | None = None) -> sp.csr_matrix | None:
+        """When each interaction was, CSR float64 of the pattern of ``matrix(rows)``: seconds since the earliest of all, plus 1.
+
+        Never 0, which a sparse matrix would lose. None where the data set has no times.
+        """
+        if self.timestamp is None:
+            return None
+        rows = np.arange(self.n_interactions) if rows is None else _places(rows)
+        seconds = (self.timestamp[rows] - self.timestamp.min() + 1).astype(np.float64)
+        return sp.csr_matrix((seconds, (self.user[rows], self.item[rows])), shape=(self.n_users, self.n_items))
+
     def select(self, rows: np.ndarray) -> Dataset:
         """The data set of these interactions only (places or a mask ``[n]``).
 
@@ -78,23 +89,26 @@ class Dataset:
             users=self.users.iloc[users].reset_index(drop=True),
         )
 
-    def k_core(self, k: int) -> Dataset:
-        """The largest part in which every user and every item has at least ``k`` interactions (iterated to a fixed point).
+    def k_core(self, k: int, k_items: int | None = None) -> Dataset:
+        """The largest part in which every user has at least ``k`` interactions and every item ``k_items`` (default ``k``).
+
+        Iterated to a fixed point.
 
         Raises:
-            InputError: ``k`` below 1 or no whole number, or nothing is left.
+            InputError: a threshold below 1 or no whole number, or nothing is left.
         """
-        if not isinstance(k, int | np.integer) or k < 1:
-            raise InputError(f"k={k!r}: a k-core needs a whole k of at least 1")
+        least = (k, k if k_items is None else k_items)
+        if not all(isinstance(n, int | np.integer) and n >= 1 for n in least):
+            raise InputError(f"k={k!r}, k_items={k_items!r}: a k-core needs whole numbers of at least 1")
         rows = np.arange(self.n_interactions)
         while len(rows):
             per_user = np.bincount(self.user[rows], minlength=self.n_users)
             per_item = np.bincount(self.item[rows], minlength=self.n_items)
-            keep = (per_user[self.user[rows]] >= k) & (per_item[self.item[rows]] >= k)
+            keep = (per_user[self.user[rows]] >= least[0]) & (per_item[self.item[rows]] >= least[1])
             if keep.all():
                 return self.select(rows)
             rows = rows[keep]
-        raise InputError(f"k={k}: no user and item of {self.name!r} keep {k} interactions each")
+        raise InputError(f"k={least[0]}, k_items={least[1]}: no user and item of {self.name!r} keep so many interactions")
 
     def item_texts(self, fields: tuple[str, ...] = ("title", "author", "genres", "year")) -> list[str]:
         """One short text per item from the chosen columns, title, author and year first whatever the order of ``fields``.

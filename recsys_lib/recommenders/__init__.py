@@ -12,7 +12,7 @@ from recsys_lib.recommenders.factorization import BPR, IALS
 from recsys_lib.recommenders.hybrid import RankFusion, ScoreBlend, TextEASE
 from recsys_lib.recommenders.mapping import RidgeMap, TextMLP
 from recsys_lib.recommenders.neighbours import ItemKNN, UserKNN
-from recsys_lib.recommenders.popularity import Popularity
+from recsys_lib.recommenders.popularity import Popularity, RecentPopularity
 from recsys_lib.recommenders.sequential import SASRec
 from recsys_lib.recommenders.slim import SLIM
 from recsys_lib.recommenders.text import MaxSimilarity, TextItemKNN, TextProfile
@@ -26,6 +26,7 @@ __all__ = [
     "MaxSimilarity",
     "Popularity",
     "RankFusion",
+    "RecentPopularity",
     "Recommender",
     "RidgeMap",
     "SASRec",

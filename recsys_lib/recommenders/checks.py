@@ -38,3 +38,25 @@ def vectors_for(train: sp.csr_matrix, item_vectors: np.ndarray) -> None:
     """One row of ``item_vectors`` for every item of ``train``, or an InputError."""
     if train.shape[1] != len(item_vectors):
         raise InputError(f"train has {train.shape[1]} items, item_vectors {len(item_vectors)} rows: want as many")
+
+
+def fit(recommender: Any, train: sp.csr_matrix, times: sp.csr_matrix | None = None) -> Any:
+    """``recommender.fit``, with ``times`` for those whose class says ``reads_times``."""
+    return recommender.fit(train, times) if getattr(recommender, "reads_times", False) else recommender.fit(train)
+
+
+def times_for(train: sp.csr_matrix, times: sp.csr_matrix | None) -> sp.csr_matrix:
+    """``times`` as CSR in the order of ``train``'s entries (as ``Dataset.times`` gives them).
+
+    Raises:
+        InputError: none, or another pattern than that of ``train``.
+    """
+    if times is None:
+        raise InputError("times=None: this recommender reads times, give fit(train, times) a CSR matrix of the same pattern")
+    times = sp.csr_matrix(times, dtype=np.float64, copy=True)
+    times.sort_indices()
+    same = times.shape == train.shape and times.nnz == train.nnz and bool((times.data != 0).all())
+    ordered = train.sorted_indices()
+    if not same or (times.indices != ordered.indices).any() or (times.indptr != ordered.indptr).any():
+        raise InputError("times: want a stored time, never 0, for every training interaction and for no other")
+    return times

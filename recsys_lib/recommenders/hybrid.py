@@ -81,6 +81,8 @@ def _standardized(scores: np.ndarray) -> np.ndarray:
 class ScoreBlend:
     """Weighted sum of several recommenders' scores, each row standardized first."""
 
+    reads_times = True
+
     def __init__(self, recommenders: Sequence[Recommender], weights: Sequence[float]):
         if len(recommenders) != len(weights) or not recommenders or any(w < 0 for w in weights):
             raise InputError(
@@ -88,9 +90,9 @@ class ScoreBlend:
             )
         self.recommenders, self.weights = list(recommenders), [float(w) for w in weights]
 
-    def fit(self, train: sp.csr_matrix) -> ScoreBlend:
+    def fit(self, train: sp.csr_matrix, times: sp.csr_matrix | None = None) -> ScoreBlend:
         for recommender in self.recommenders:
-            recommender.fit(train)
+            checks.fit(recommender, train, times)
         return self
 
     def scores(self, users: np.ndarray) -> np.ndarray:
@@ -104,14 +106,16 @@ class RankFusion:
     Uses no scores, only orders, so nothing has to be comparable. Equal scores share the better rank.
     """
 
+    reads_times = True
+
     def __init__(self, recommenders: Sequence[Recommender], constant: float = 60.0):
         if not recommenders or not constant > 0:
             raise InputError(f"{len(recommenders)} recommenders, constant={constant!r}: want at least one, more than 0")
         self.recommenders, self.constant = list(recommenders), constant
 
-    def fit(self, train: sp.csr_matrix) -> RankFusion:
+    def fit(self, train: sp.csr_matrix, times: sp.csr_matrix | None = None) -> RankFusion:
         for recommender in self.recommenders:
-            recommender.fit(train)
+            checks.fit(recommender, train, times)
         return self
 
     def scores(self, users: np.ndarray) -> np.ndarray:

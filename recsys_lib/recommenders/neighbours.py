@@ -18,18 +18,33 @@ class ItemKNN:
 
     ``cos(i, j) = x_i · x_j / (|x_i||x_j| + shrinkage)``; each item keeps its ``neighbours`` most similar others, and a user's
     score of ``i`` is the sum of the similarities of ``i`` to the history. ``normalize=True`` divides by the sum of all
-    similarities of ``i``, which favours rare items. A user without history scores 0 everywhere.
+    similarities of ``i``, which favours rare items. With ``item_vectors`` ``[n_items, d]``, ``text_weight`` times the positive
+    part of their cosine is added before the choice of neighbours (Mobasher, Jin and Zhou, "Semantically Enhanced Collaborative
+    Filtering on the Web", 2004), so that an item that nobody has seen has neighbours too. A user without history scores 0 everywhere.
     """
 
-    def __init__(self, neighbours: int = 100, shrinkage: float = 0.0, normalize: bool = False):
-        if neighbours < 1 or shrinkage < 0:
-            raise InputError(f"neighbours={neighbours!r}, shrinkage={shrinkage!r}: want at least 1 and at least 0")
+    def __init__(
+        self,
+        neighbours: int = 100,
+        shrinkage: float = 0.0,
+        normalize: bool = False,
+        item_vectors: np.ndarray | None = None,
+        text_weight: float = 0.5,
+    ):
+        if neighbours < 1 or shrinkage < 0 or text_weight < 0:
+            raise InputError(
+                f"neighbours={neighbours!r}, shrinkage={shrinkage!r}, text_weight={text_weight!r}: want at least 1, 0 and 0"
+            )
         self.neighbours, self.shrinkage, self.normalize = neighbours, shrinkage, normalize
+        self.item_vectors = None if item_vectors is None else similarity.normalize(np.asarray(item_vectors, np.float32))
+        self.text_weight = text_weight
         self.train: sp.csr_matrix | None = None
         self.weights: sp.csr_matrix | None = None
 
     def fit(self, train: sp.csr_matrix) -> ItemKNN:
         self.train = checks.interactions(train)
+        if self.item_vectors is not None:
+            checks.vectors_for(self.train, self.item_vectors)
         columns = self.train.tocsc()
         lengths = np.sqrt(np.asarray(columns.multiply(columns).sum(axis=0))).ravel()
         blocks = []
@@ -37,6 +52,8 @@ class ItemKNN:
             stop = min(start + BLOCK, columns.shape[1])
             cosines = (columns[:, start:stop].T @ columns).toarray()
             cosines /= np.maximum(np.outer(lengths[start:stop], lengths) + self.shrinkage, 1e-12)
+            if self.item_vectors is not None:
+                cosines += self.text_weight * np.maximum(self.item_vectors[start:stop] @ self.item_vectors.T, 0)
             cosines[np.arange(stop - start), np.arange(start, stop)] = 0
             blocks.append(_keep_largest(cosines, self.neighbours))
         neighbours = sp.vstack(blocks, format="csr")

@@ -19,6 +19,8 @@ class SASRec:
     negative is what makes SASRec strong (Klenitskiy and Vasilev, RecSys 2023). Seeded; a user without history scores 0.
     """
 
+    reads_times = True
+
     def __init__(
         self,
         dimension: int = 64,

@@ -13,16 +13,29 @@ from recsys_lib.recommenders import checks
 class TextProfile:
     """Cosine of every item's vector ``[n_items, d]`` with the mean of the vectors, each of length 1, of the history.
 
-    Items need no interaction to be scored, which is this recommender's point. A user without history scores 0.
+    ``half_life`` (a number of items) makes the mean a recent one: each step back from the user's latest item halves its
+    weight after so many steps; ``fit`` then needs times. ``popularity`` w adds ``w · log(1 + n_i) / log(1 + max n)`` of the item's
+    ``n_i`` training interactions. Items need no interaction to be scored, which is this recommender's point. A user without
+    history scores 0.
     """
 
-    def __init__(self, item_vectors: np.ndarray):
+    def __init__(self, item_vectors: np.ndarray, half_life: float | None = None, popularity: float = 0.0):
+        if (half_life is not None and not half_life > 0) or popularity < 0:
+            raise InputError(f"half_life={half_life!r}, popularity={popularity!r}: want more than 0 or None, at least 0")
         self.item_vectors = similarity.normalize(np.asarray(item_vectors, dtype=np.float32))
+        self.half_life, self.popularity = half_life, popularity
+        self.reads_times = half_life is not None
         self.train: sp.csr_matrix | None = None
+        self.prior = np.empty(0, dtype=np.float32)
 
-    def fit(self, train: sp.csr_matrix) -> TextProfile:
+    def fit(self, train: sp.csr_matrix, times: sp.csr_matrix | None = None) -> TextProfile:
         self.train = checks.interactions(train)
         checks.vectors_for(self.train, self.item_vectors)
+        counts = np.asarray(self.train.sum(axis=0)).ravel()
+        self.prior = (self.popularity * np.log1p(counts) / max(np.log1p(counts.max()), 1e-12)).astype(np.float32)
+        if self.half_life is not None:
+            self.train.sort_indices()
+            self.train.data *= 0.5 ** (places_back(checks.times_for(self.train, times)) / self.half_life)
         return self
 
     def profiles(self, users: np.ndarray) -> np.ndarray:
@@ -30,7 +43,24 @@ class TextProfile:
         return similarity.normalize(np.asarray(checks.histories(self.train, users) @ self.item_vectors))
 
     def scores(self, users: np.ndarray) -> np.ndarray:
-        return self.profiles(users) @ self.item_vectors.T
+        scores = self.profiles(users) @ self.item_vectors.T
+        if self.popularity:
+            scores += self.prior
+            scores[np.diff(checks.histories(self.train, users).indptr) == 0] = 0
+        return scores
+
+
+def places_back(times: sp.csr_matrix) -> np.ndarray:
+    """For every stored entry of ``times`` its place from its row's latest, which is 0; ties count back by column.
+
+    >>> places_back(sp.csr_matrix([[30.0, 10.0, 20.0], [0, 5.0, 0]])).tolist()
+    [0, 2, 1, 0]
+    """
+    rows = np.repeat(np.arange(times.shape[0]), np.diff(times.indptr))
+    order = np.lexsort((times.indices, times.data, rows))
+    places = np.empty(times.nnz, dtype=np.int64)
+    places[order] = times.indptr[rows[order] + 1] - 1 - np.arange(times.nnz)
+    return places
 
 
 class MaxSimilarity:

@@ -118,7 +118,12 @@ def evaluate(
 
 
 def evaluate_sampled(
-    recommender: Recommender, train: sp.csr_matrix, test: sp.csr_matrix, negatives: int = 100, k: int = 10, seed: int = 0
+    recommender: Recommender,
+    train: sp.csr_matrix,
+    test: sp.csr_matrix,
+    negatives: int = 100,
+    k: int = 10,
+    seed: int = 0,
 ) -> dict[str, float]:
     """Hit rate and NDCG at ``k`` of one test item at a time among ``negatives`` random unseen items, averaged over test items.
 
@@ -129,7 +134,9 @@ def evaluate_sampled(
         InputError: a user with fewer than ``negatives`` unseen items.
     """
     if train.shape != test.shape or not test.nnz or negatives < 1:
-        raise InputError(f"train {train.shape}, test {test.shape}, negatives={negatives!r}: want equal shapes, 1 or more")
+        raise InputError(
+            f"train {train.shape}, test {test.shape}, negatives={negatives!r}: want equal shapes, 1 or more"
+        )
     rng, n_items = np.random.default_rng(seed), train.shape[1]
     places = []
     for user in np.flatnonzero(np.diff(test.indptr)):
@@ -138,7 +145,9 @@ def evaluate_sampled(
         unseen[train[user].indices] = unseen[test[user].indices] = False
         others = np.flatnonzero(unseen)
         if len(others) < negatives:
-            raise InputError(f"user {user} has {len(others)} unseen items: want negatives of at most that, not {negatives}")
+            raise InputError(
+                f"user {user} has {len(others)} unseen items: want negatives of at most that, not {negatives}"
+            )
         for item in test[user].indices:
             drawn = scores[rng.choice(others, negatives, replace=False)]
             places.append((drawn > scores[item]).sum() + (drawn == scores[item]).sum() / 2)

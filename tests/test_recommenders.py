@@ -12,6 +12,7 @@ from recsys_lib.recommenders import (
     EASE,
     IALS,
     SLIM,
+    EASEMap,
     ItemKNN,
     MaxSimilarity,
     Popularity,
@@ -55,6 +56,8 @@ RECOMMENDERS = {
     "text, nearest": lambda v=PARITY: MaxSimilarity(v),
     "text-knn": lambda v=PARITY: TextItemKNN(v, neighbours=3),
     "ridge map": lambda v=PARITY: RidgeMap(v, factors=2, regularization=0.01),
+    "ease map": lambda v=PARITY: EASEMap(v, 0.1, 1.0),
+    "ease map, warm kept": lambda v=PARITY: EASEMap(v, 0.1, 1.0, keep_warm=True),
     "text mlp": lambda v=PARITY: TextMLP(v, 8, 4, negatives=8, epochs=40, learning_rate=0.02, progress=False),
     "text ease": lambda v=PARITY: TextEASE(v, 1.0, 0.5),
     "blend": lambda v=PARITY: ScoreBlend([EASE(1.0), TextProfile(v)], [1.0, 0.5]),
@@ -244,7 +247,7 @@ def test_bad_settings_are_refused(make):
         make()
 
 
-@pytest.mark.parametrize("make", [TextProfile, MaxSimilarity, TextItemKNN, RidgeMap, TextEASE, TextMLP])
+@pytest.mark.parametrize("make", [TextProfile, MaxSimilarity, TextItemKNN, RidgeMap, EASEMap, TextEASE, TextMLP])
 def test_as_many_vectors_as_items(make):
     with pytest.raises(InputError, match="train has 9 items, item_vectors 3 rows"):
         make(np.eye(3)).fit(sp.csr_matrix(CHECKERBOARD))
@@ -299,7 +302,7 @@ def test_ridge_map_places_an_item_that_nobody_has_seen():
     # Item 8 is even by its text: users of even items must get it before users of odd ones.
     vectors = PARITY.copy()
     vectors[8] = [1, 0]
-    for name in ("ridge map", "text mlp", "text"):
+    for name in ("ridge map", "ease map", "ease map, warm kept", "text mlp", "text", "text ease"):
         scores = RECOMMENDERS[name](vectors).fit(sp.csr_matrix(CHECKERBOARD)).scores(np.arange(8))
         assert scores[:4, 8].min() > scores[4:, 8].max(), name
 
@@ -309,8 +312,41 @@ def test_text_ease_without_weight_is_ease():
     vectors = np.random.default_rng(3).standard_normal((15, 6)).astype(np.float32)
     ease, text = EASE(5.0).fit(train), TextEASE(vectors, 5.0, 0.0).fit(train)
     assert np.allclose(ease.weights, text.weights, atol=1e-5)
-    # However heavy the side information, the system stays solvable.
-    assert np.isfinite(TextEASE(vectors, 5.0, 1e5).fit(train).scores(np.arange(40))).all()
+
+
+def test_text_ease_solves_its_own_problem():
+    train = random_train(200, 12)
+    vectors = np.random.default_rng(3).standard_normal((12, 6)).astype(np.float32)
+    x = train.toarray().astype(float)
+    prior = 0.3 * np.maximum(cosine_similarity(vectors.astype(float)), 0) ** 2
+    weights = TextEASE(vectors, 5.0, 0.3, sharpness=2).fit(train).weights.astype(float)
+    assert (np.diag(weights) == 0).all()
+    # The gradient of |X - XB|²/2 + λ|B - prior|²/2 vanishes off the diagonal.
+    gradient = x.T @ (x @ weights - x) + 5.0 * (weights - prior)
+    np.fill_diagonal(gradient, 0)
+    assert np.abs(gradient).max() < 1e-3
+    # Drawn with all its might to the text, it is the text.
+    np.fill_diagonal(prior, 0)
+    assert np.allclose(TextEASE(vectors, 1e8, 0.3, sharpness=2).fit(train).weights, prior, atol=1e-4)
+
+
+def test_ease_map_against_scikit_learn():
+    from sklearn.linear_model import Ridge
+
+    train = random_train(100, 15).tolil()
+    train[:, 13:] = 0
+    train = train.tocsr()
+    vectors = np.random.default_rng(3).standard_normal((15, 6)).astype(np.float32)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    columns = EASE(20.0).fit(train).weights.T[:13].astype(float)
+    ridge = Ridge(2.0, fit_intercept=False).fit(unit[:13], columns - columns.mean(0))
+    expected = (ridge.predict(unit) + columns.mean(0)).T
+    model = EASEMap(vectors, 2.0, 20.0).fit(train)
+    assert np.allclose(model.weights, expected, atol=1e-5)
+    kept = EASEMap(vectors, 2.0, 20.0, keep_warm=True).fit(train)
+    assert np.allclose(kept.weights[:, :13], columns.T) and np.allclose(
+        kept.weights[:, 13:], expected[:, 13:], atol=1e-5
+    )
 
 
 def test_blend_and_fusion_by_hand():
@@ -423,7 +459,9 @@ def test_item_knn_with_text_against_the_sum_of_cosines():
     vectors = np.random.default_rng(3).standard_normal((15, 6)).astype(np.float32)
     expected = cosine_similarity(train.T) + 0.7 * np.maximum(cosine_similarity(vectors), 0)
     np.fill_diagonal(expected, 0)
-    assert np.allclose(ItemKNN(15, item_vectors=vectors, text_weight=0.7).fit(train).weights.toarray(), expected, atol=1e-5)
+    assert np.allclose(
+        ItemKNN(15, item_vectors=vectors, text_weight=0.7).fit(train).weights.toarray(), expected, atol=1e-5
+    )
     # An item that nobody has seen is reached by its text alone.
     cold = train.tolil()
     cold[:, 14] = 0

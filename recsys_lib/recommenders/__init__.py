@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from recsys_lib.recommenders.ease import EASE
 from recsys_lib.recommenders.factorization import BPR, IALS
 from recsys_lib.recommenders.hybrid import RankFusion, ScoreBlend, TextEASE
-from recsys_lib.recommenders.mapping import RidgeMap, TextMLP
+from recsys_lib.recommenders.mapping import EASEMap, RidgeMap, TextMLP
 from recsys_lib.recommenders.neighbours import ItemKNN, UserKNN
 from recsys_lib.recommenders.popularity import Popularity, RecentPopularity
 from recsys_lib.recommenders.sequential import SASRec
@@ -22,6 +22,7 @@ __all__ = [
     "EASE",
     "IALS",
     "SLIM",
+    "EASEMap",
     "ItemKNN",
     "MaxSimilarity",
     "Popularity",

@@ -52,7 +52,9 @@ def times_for(train: sp.csr_matrix, times: sp.csr_matrix | None) -> sp.csr_matri
         InputError: none, or another pattern than that of ``train``.
     """
     if times is None:
-        raise InputError("times=None: this recommender reads times, give fit(train, times) a CSR matrix of the same pattern")
+        raise InputError(
+            "times=None: this recommender reads times, give fit(train, times) a CSR matrix of the same pattern"
+        )
     times = sp.csr_matrix(times, dtype=np.float64, copy=True)
     times.sort_indices()
     same = times.shape == train.shape and times.nnz == train.nnz and bool((times.data != 0).all())

@@ -25,32 +25,39 @@ class EASE:
 
     def fit(self, train: sp.csr_matrix) -> EASE:
         self.train = checks.interactions(train)
-        gram = (self.train.T @ self.train).toarray()
-        import torch
-
-        try:
-            self.weights = ease_weights(gram, self.regularization)
-        except torch.linalg.LinAlgError:
-            raise InputError(
-                f"regularization={self.regularization!r}: too small to invert this Gram matrix in float32, want more"
-            ) from None
+        self.weights = ease_weights((self.train.T @ self.train).toarray(), self.regularization)
         return self
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         return np.asarray(checks.histories(self.train, users) @ self.weights)
 
 
-def ease_weights(gram: np.ndarray, regularization: float) -> np.ndarray:
+def ease_weights(gram: np.ndarray, regularization: float, prior: np.ndarray | None = None) -> np.ndarray:
     """``B [n_items, n_items]`` float32 with zero diagonal from a Gram matrix, by a Cholesky inverse.
 
-    Raises ``torch.linalg.LinAlgError`` where the sum is not positive definite. float32 suffices while the regularization keeps the condition number small; tests compare with float64.
+    ``prior`` (zero diagonal) is what the penalty draws ``B`` to, 0 by default. float32 suffices while the regularization keeps the
+    condition number small; tests compare with float64.
+
+    Raises:
+        InputError: the regularization is too small for the sum to be positive definite in float32.
     """
     import torch
 
     p = torch.from_numpy(np.ascontiguousarray(gram, dtype=np.float32)).clone()
     p.diagonal().add_(regularization)
-    torch.linalg.cholesky(p, out=p)
+    try:
+        torch.linalg.cholesky(p, out=p)
+    except torch.linalg.LinAlgError:
+        raise InputError(
+            f"regularization={regularization!r}: too small to invert this Gram matrix in float32, want more"
+        ) from None
     p = torch.cholesky_inverse(p)
-    p /= -p.diagonal().clone()
+    diagonal = p.diagonal().clone()
+    if prior is None:
+        p /= -diagonal
+    else:
+        # P XᵀX = I - λP, and the identity falls out with the diagonal: λ(P·prior - P) less what clears the diagonal.
+        pulled = p @ torch.from_numpy(np.asarray(prior, dtype=np.float32))
+        p = regularization * pulled - p * (regularization * pulled.diagonal() / diagonal + 1 / diagonal)
     p.fill_diagonal_(0)
     return p.numpy()

@@ -18,57 +18,44 @@ if TYPE_CHECKING:
 
 
 class TextEASE:
-    """EASE whose Gram matrix also counts likeness of texts as co-occurrence.
+    """EASE that falls back on likeness of texts: its weights are drawn to those of text instead of to 0.
 
-    ``G = XᵀX + weight · S``, ``S`` the positive part of the cosines of ``item_vectors``, each item's own set to 0; then as EASE,
-    with more regularization where ``G`` needs it to be positive definite.
-    In the spirit of collective linear models (Jeunen, Van Balen and Goethals, "Closed-Form Models for Collaborative
-    Filtering with Side-Information", RecSys 2020). ``popularity_power`` p multiplies ``S`` by ``(n_i n_j)^p``, so that texts speak
-    in proportion to how often their items are met; 0 lets all items alike.
+    ``min |X - XB|² + λ |B - wS|²`` with ``diag(B) = 0``, where ``S`` is the positive part of the cosines of ``item_vectors``
+    ``[n_items, d]``, raised to ``sharpness`` and without its diagonal. With ``P = (XᵀX + λI)⁻¹`` and ``M = P (XᵀX + λwS)`` the solution
+    is ``B = M - P · diag(M) / diag(P)``; without text (w = 0) it is EASE. Where an item has many interactions they decide, where
+    it has few the text does, and an item without any is scored by its text alone. Side information in EASE is usually stacked
+    under ``X`` (Jeunen, Van Balen and Goethals, "Closed-Form Models for Collaborative Filtering with Side-Information", RecSys 2020);
+    as the mean of a Gaussian prior it leaves the Gram matrix, and so its conditioning, alone. A user without history scores 0.
     """
 
     def __init__(
         self,
         item_vectors: np.ndarray,
         regularization: float = 400.0,
-        weight: float = 30.0,
-        popularity_power: float = 0.0,
+        weight: float = 0.1,
+        sharpness: float = 1.5,
     ):
-        if not regularization > 0 or weight < 0 or popularity_power < 0:
+        if not 0 < regularization < np.inf or weight < 0 or not sharpness > 0:
             raise InputError(
-                f"regularization={regularization!r}, weight={weight!r}, popularity_power={popularity_power!r}: want more than 0, "
-                "at least 0, at least 0"
+                f"regularization={regularization!r}, weight={weight!r}, sharpness={sharpness!r}: want more than 0 and finite, at "
+                "least 0, more than 0"
             )
         self.item_vectors = np.asarray(item_vectors, dtype=np.float32)
-        self.regularization, self.weight, self.popularity_power = regularization, weight, popularity_power
+        self.regularization, self.weight, self.sharpness = regularization, weight, sharpness
         self.train: sp.csr_matrix | None = None
         self.weights = np.empty((0, 0), dtype=np.float32)
 
     def fit(self, train: sp.csr_matrix) -> TextEASE:
         self.train = checks.interactions(train)
         checks.vectors_for(self.train, self.item_vectors)
-        side = np.maximum(similarity.cosine(self.item_vectors, self.item_vectors), 0)
-        np.fill_diagonal(side, 0)
-        if self.popularity_power:
-            count = np.asarray(self.train.sum(axis=0)).ravel() ** self.popularity_power
-            side *= np.outer(count, count)
-        gram = (self.train.T @ self.train).toarray()
-        self.weights = _solve(gram + self.weight * side, self.regularization)
+        prior = np.maximum(similarity.cosine(self.item_vectors, self.item_vectors), 0) ** self.sharpness
+        np.fill_diagonal(prior, 0)
+        prior *= self.weight
+        self.weights = ease_weights((self.train.T @ self.train).toarray(), self.regularization, prior)
         return self
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         return np.asarray(checks.histories(self.train, users) @ self.weights)
-
-
-def _solve(gram: np.ndarray, regularization: float) -> np.ndarray:
-    """EASE's weights; likeness of texts need not be positive definite, so the diagonal grows until the sum is."""
-    import torch
-
-    while True:
-        try:
-            return ease_weights(gram, regularization)
-        except torch.linalg.LinAlgError:
-            regularization *= 1.5
 
 
 def _standardized(scores: np.ndarray) -> np.ndarray:

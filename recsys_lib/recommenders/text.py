@@ -21,7 +21,9 @@ class TextProfile:
 
     def __init__(self, item_vectors: np.ndarray, half_life: float | None = None, popularity: float = 0.0):
         if (half_life is not None and not half_life > 0) or popularity < 0:
-            raise InputError(f"half_life={half_life!r}, popularity={popularity!r}: want more than 0 or None, at least 0")
+            raise InputError(
+                f"half_life={half_life!r}, popularity={popularity!r}: want more than 0 or None, at least 0"
+            )
         self.item_vectors = similarity.normalize(np.asarray(item_vectors, dtype=np.float32))
         self.half_life, self.popularity = half_life, popularity
         self.reads_times = half_life is not None

@@ -108,7 +108,9 @@ class Dataset:
             if keep.all():
                 return self.select(rows)
             rows = rows[keep]
-        raise InputError(f"k={least[0]}, k_items={least[1]}: no user and item of {self.name!r} keep so many interactions")
+        raise InputError(
+            f"k={least[0]}, k_items={least[1]}: no user and item of {self.name!r} keep so many interactions"
+        )
 
     def item_texts(self, fields: tuple[str, ...] = ("title", "author", "genres", "year")) -> list[str]:
         """One short text per item from the chosen columns, title, author and year first whatever the order of ``fields``.

@@ -28,6 +28,9 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("-j", "--jobs", type=int, default=0, help="runs at once (default: one per core)")
     sweep.add_argument("--metric", help="the metric the figure shows (default: the first)")
     sweep.add_argument("--folder", type=Path, help="where runs go (default: runs/sweep-NOTEBOOK)")
+    sweep.add_argument(
+        "--record", type=Path, metavar="FILE", help="also gather the finished runs' records in one JSON file"
+    )
     probe = commands.add_parser("probe", help="this machine: what it is and what it was measured to reach")
     probe.add_argument("--json", type=Path, metavar="FILE", help="also write it with all raw samples")
     bench = commands.add_parser("bench", help="time this library against its peers, in turns, in one run")
@@ -82,6 +85,8 @@ def _sweep(args: argparse.Namespace) -> int:
     points = experiments.grid_of(path, args.g, dict(args.p))
     folder = args.folder or experiments.RUNS / f"sweep-{path.stem}"
     runs = experiments.sweep(path, points, folder, args.jobs)
+    if args.record:
+        experiments.gather(folder, runs, args.record)
     axes = [axis.partition("=")[0] for axis in args.g]
     print(report.sweep_summary(runs, axes, args.metric, folder))
     return 1 if any(run.status == "failed" for run in runs) else 0

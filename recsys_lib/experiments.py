@@ -28,6 +28,7 @@ from recsys_lib.errors import InputError
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 RUNS = ROOT / "runs"
+MEASUREMENTS = ROOT / "data" / "measurements"
 CELL_TIMEOUT_S = 1800
 # Where a running notebook leaves its record and its figures; set by whoever runs it.
 RECORD_VARIABLE, FIGURES_VARIABLE = "RECSYS_RECORD", "RECSYS_FIGURES"
@@ -367,6 +368,31 @@ def _write_tables(folder: Path, runs: Sequence[Run]) -> None:
     table = tidy(runs)
     if len(table):
         write_atomically(folder / "table.csv", table.to_csv(index=False))
+
+
+def gather(folder: Path, runs: Sequence[Run], path: Path) -> None:
+    """Write the records of a sweep's finished runs, in grid order, as one JSON list: what ``data/measurements/`` keeps."""
+    records = [_read_json(folder / f"{run.id}.json") for run in runs if run.status == "finished"]
+    write_atomically(path, json.dumps(records, ensure_ascii=False, indent=1) + "\n")
+
+
+def measurements(name: str) -> list[dict[str, Any]]:
+    """The records kept in ``data/measurements/<name>.json``.
+
+    Raises:
+        InputError: no such file, or one that is no list of records.
+    """
+    records = _read_json(MEASUREMENTS / f"{name}.json")
+    if not isinstance(records, list) or not all(isinstance(r, dict) and "metrics" in r for r in records):
+        raise InputError(f"data/measurements/{name}.json: want a list of records, as sweep --record writes it")
+    return records
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path.name}: cannot be read ({error})") from error
 
 
 def tidy(runs: Sequence[Run]):

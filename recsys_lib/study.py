@@ -147,6 +147,8 @@ PRIOR_SPACE = {
     "sharpness": [1.0, 1.5, 2.0],
 }
 
+EASE_MAP_SPACE = {"regularization": [0.5, 1.0, 2.0, 4.0, 8.0, 16.0], "ease_regularization": [100.0, 200.0, 400.0]}
+
 
 def contenders(vectors: np.ndarray, joined: np.ndarray) -> dict[str, Contender]:
     """Every contender of the study by name, but those that read times.
@@ -154,7 +156,8 @@ def contenders(vectors: np.ndarray, joined: np.ndarray) -> dict[str, Contender]:
     ``vectors [n_items, d]`` of one encoder; ``joined [n_items, D]`` of several sources side by side.
     """
     r = recommenders
-    knn_space: dict[str, Sequence[Any]] = {"neighbours": [20, 50, 100, 200, 400], "shrinkage": [0.0, 10.0, 30.0, 100.0]}
+    knn_space: dict[str, Sequence[Any]] = {"neighbours": [20, 50, 100, 200, 400], "shrinkage": [0.0, 10.0, 30.0]}
+    knn_space |= {"unit_users": [False, True]}
     return {
         "popularity": Contender(r.Popularity),
         "UserKNN": Contender(r.UserKNN, {"neighbours": [20, 50, 100, 200, 400], "shrinkage": [0.0, 5.0, 10.0, 30.0]}),
@@ -180,7 +183,7 @@ def contenders(vectors: np.ndarray, joined: np.ndarray) -> dict[str, Contender]:
         ),
         "EASE map": Contender(
             lambda **p: r.EASEMap(vectors, **p),
-            {"regularization": [0.03, 0.1, 0.3, 1.0, 3.0], "ease_regularization": [200.0, 400.0, 800.0]}, "text",
+            EASE_MAP_SPACE, "text",
         ),
         "text MLP": Contender(
             lambda **p: r.TextMLP(vectors, progress=False, **p),
@@ -189,8 +192,8 @@ def contenders(vectors: np.ndarray, joined: np.ndarray) -> dict[str, Contender]:
         "text and popularity": Contender(
             lambda **p: r.TextProfile(vectors, **p), {"popularity": [0.1, 0.2, 0.4, 0.8, 1.6]}, "both"
         ),
-        "ItemKNN + text": Contender(
-            lambda **p: r.ItemKNN(item_vectors=vectors, **p), knn_space | {"text_weight": [0.1, 0.2, 0.4, 0.8]}, "both"
+        "ItemKNN + joined text": Contender(
+            lambda **p: r.ItemKNN(item_vectors=joined, **p), knn_space | {"text_weight": [5.0, 10.0, 20.0]}, "both"
         ),
         "EASE + text": Contender(lambda **p: r.TextEASE(vectors, **p), PRIOR_SPACE, "both"),
         "EASE + joined text": Contender(lambda **p: r.TextEASE(joined, **p), PRIOR_SPACE, "both"),

@@ -44,6 +44,7 @@ RECOMMENDERS = {
     "popularity": lambda v=PARITY: Popularity(),
     "item-knn": lambda v=PARITY: ItemKNN(neighbours=5),
     "item-knn, normalized": lambda v=PARITY: ItemKNN(neighbours=5, shrinkage=1, normalize=True),
+    "item-knn, unit users": lambda v=PARITY: ItemKNN(neighbours=5, unit_users=True),
     "user-knn": lambda v=PARITY: UserKNN(neighbours=3),
     "ease": lambda v=PARITY: EASE(1.0),
     "slim": lambda v=PARITY: SLIM(0.01, 0.5),
@@ -454,16 +455,26 @@ def test_the_popularity_prior_of_text():
     assert np.allclose(prior, expected, atol=1e-5)
 
 
-def test_item_knn_with_text_against_the_sum_of_cosines():
+def test_item_knn_with_text_is_item_knn_on_more_rows():
     train = random_train()
     vectors = np.random.default_rng(3).standard_normal((15, 6)).astype(np.float32)
-    expected = cosine_similarity(train.T) + 0.7 * np.maximum(cosine_similarity(vectors), 0)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    stacked = np.vstack([train.toarray(), np.sqrt(7) * unit.T])
+    expected = np.maximum(cosine_similarity(stacked.T), 0)
     np.fill_diagonal(expected, 0)
     assert np.allclose(
-        ItemKNN(15, item_vectors=vectors, text_weight=0.7).fit(train).weights.toarray(), expected, atol=1e-5
+        ItemKNN(15, item_vectors=vectors, text_weight=7).fit(train).weights.toarray(), expected, atol=1e-5
     )
     # An item that nobody has seen is reached by its text alone.
     cold = train.tolil()
     cold[:, 14] = 0
     weights = ItemKNN(15, item_vectors=vectors).fit(cold.tocsr()).weights.toarray()
     assert weights[:, 14].max() > 0
+
+
+def test_item_knn_with_users_of_one_length():
+    train = random_train()
+    rows = train.toarray() / np.maximum(np.linalg.norm(train.toarray(), axis=1, keepdims=True), 1)
+    expected = cosine_similarity(rows.T)
+    np.fill_diagonal(expected, 0)
+    assert np.allclose(ItemKNN(15, unit_users=True).fit(train).weights.toarray(), expected, atol=1e-5)

@@ -18,9 +18,11 @@ class ItemKNN:
 
     ``cos(i, j) = x_i · x_j / (|x_i||x_j| + shrinkage)``; each item keeps its ``neighbours`` most similar others, and a user's
     score of ``i`` is the sum of the similarities of ``i`` to the history. ``normalize=True`` divides by the sum of all
-    similarities of ``i``, which favours rare items. With ``item_vectors`` ``[n_items, d]``, ``text_weight`` times the positive
-    part of their cosine is added before the choice of neighbours (Mobasher, Jin and Zhou, "Semantically Enhanced Collaborative
-    Filtering on the Web", 2004), so that an item that nobody has seen has neighbours too. A user without history scores 0 everywhere.
+    similarities of ``i``, which favours rare items. ``unit_users=True`` scales every user's row to the same length, so that a user
+    who met everything says less about any two items (inverse user frequency, Breese, Heckerman and Kadie, UAI 1998). With
+    ``item_vectors [n_items, d]`` the texts stand below the users' rows as ``text_weight`` more users would (Dacrema et al., "A
+    Troubling Analysis", TOIS 2021, section on CF-CBF): an item that nobody has seen then has neighbours too. A user without
+    history scores 0 everywhere.
     """
 
     def __init__(
@@ -28,14 +30,15 @@ class ItemKNN:
         neighbours: int = 100,
         shrinkage: float = 0.0,
         normalize: bool = False,
+        unit_users: bool = False,
         item_vectors: np.ndarray | None = None,
-        text_weight: float = 0.5,
+        text_weight: float = 10.0,
     ):
         if neighbours < 1 or shrinkage < 0 or text_weight < 0:
             raise InputError(
                 f"neighbours={neighbours!r}, shrinkage={shrinkage!r}, text_weight={text_weight!r}: want at least 1, 0 and 0"
             )
-        self.neighbours, self.shrinkage, self.normalize = neighbours, shrinkage, normalize
+        self.neighbours, self.shrinkage, self.normalize, self.unit_users = neighbours, shrinkage, normalize, unit_users
         self.item_vectors = None if item_vectors is None else similarity.normalize(np.asarray(item_vectors, np.float32))
         self.text_weight = text_weight
         self.train: sp.csr_matrix | None = None
@@ -43,17 +46,19 @@ class ItemKNN:
 
     def fit(self, train: sp.csr_matrix) -> ItemKNN:
         self.train = checks.interactions(train)
+        columns = (_unit_rows(self.train) if self.unit_users else self.train).tocsc()
+        squares = np.asarray(columns.multiply(columns).sum(axis=0)).ravel()
         if self.item_vectors is not None:
             checks.vectors_for(self.train, self.item_vectors)
-        columns = self.train.tocsc()
-        lengths = np.sqrt(np.asarray(columns.multiply(columns).sum(axis=0))).ravel()
+            squares += self.text_weight * (self.item_vectors**2).sum(axis=1)
+        lengths = np.sqrt(squares)
         blocks = []
         for start in range(0, columns.shape[1], BLOCK):
             stop = min(start + BLOCK, columns.shape[1])
             cosines = (columns[:, start:stop].T @ columns).toarray()
-            cosines /= np.maximum(np.outer(lengths[start:stop], lengths) + self.shrinkage, 1e-12)
             if self.item_vectors is not None:
-                cosines += self.text_weight * np.maximum(self.item_vectors[start:stop] @ self.item_vectors.T, 0)
+                cosines += self.text_weight * (self.item_vectors[start:stop] @ self.item_vectors.T)
+            cosines /= np.maximum(np.outer(lengths[start:stop], lengths) + self.shrinkage, 1e-12)
             cosines[np.arange(stop - start), np.arange(start, stop)] = 0
             blocks.append(_keep_largest(cosines, self.neighbours))
         neighbours = sp.vstack(blocks, format="csr")
@@ -65,6 +70,14 @@ class ItemKNN:
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         return (checks.histories(self.train, users) @ self.weights).toarray()
+
+
+def _unit_rows(train: sp.csr_matrix) -> sp.csr_matrix:
+    """Rows of equal length, the root mean square of the lengths they had, so that a shrinkage means the same."""
+    squares = np.asarray(train.multiply(train).sum(axis=1)).ravel()
+    present = squares > 0
+    mean = squares[present].mean() if present.any() else 1.0
+    return sp.csr_matrix(sp.diags(np.sqrt(mean / np.where(present, squares, 1)).astype(np.float32)) @ train)
 
 
 class UserKNN:

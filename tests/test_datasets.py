@@ -300,6 +300,71 @@ def test_own_files_in_other_shapes(read):
     assert people.users["age"].tolist() == ["30", "40"]
 
 
+def test_names_are_compared_by_letters_and_digits(read):
+    data = read(
+        "User-ID;ISBN;Book Rating\n1;007;3\n", "isbn;Title\n007;x\n", separator="", columns={"rating": "book_rating"}
+    )
+    assert (data.users["id"].tolist(), data.items["title"].tolist(), data.rating.tolist()) == (["1"], ["x"], [3])
+    odd = read("???,item\na,b\n", columns={"user": "???"})  # a name without any
+    assert odd.users["id"].tolist() == ["a"]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_each_file_has_its_own_separator(read, separator):
+    events = EVENTS.replace(",", separator)
+    data = read(events, 'id,title,"a;b|c;d|e;f"\n007,x;y;z,\nb,"p|q|r",\n', separator="")
+    assert (data.n_interactions, data.items["title"].tolist()) == (3, ["x;y;z", "p|q|r"])
+    assert (
+        read("user\titem\na\tb\n", ITEMS.replace(",", "\t"), separator="\\t").n_interactions == 1
+    )  # as a shell passes it
+    with pytest.raises(InputError, match="no column for 'item'"):
+        read("user\na\n", separator="")
+
+
+@pytest.mark.parametrize(("unit", "digits"), [(1, 0), (10**3, 3), (10**6, 6), (10**9, 9)])
+def test_timestamps_in_smaller_units_are_recognized(read, unit, digits):
+    seconds = [1080752700, 1712345678]
+    rows = "".join(f"a,{item},{s * unit + unit // 2}\n" for item, s in zip(("007", "b"), seconds, strict=True))
+    assert read(f"user,item,timestamp\n{rows}").timestamp.tolist() == seconds
+
+
+REPEATED = "user,item,rating,time\na,b,1,300\na,b,2,100\na,007,3,200\na,b,4,200\na,b,4,200\n"
+
+
+@pytest.mark.parametrize(
+    ("events", "repeats", "ratings"),
+    [
+        (REPEATED, "first", [2, 3]),  # by time
+        (REPEATED, "last", [1, 3]),
+        (REPEATED.replace("time", "note"), "first", [1, 3]),  # by row
+        (REPEATED.replace("time", "note"), "last", [3, 4]),
+    ],
+)
+def test_repeated_interactions_can_be_merged(read, events, repeats, ratings):
+    data = read(events, repeats=repeats)
+    assert (data.rating.tolist(), data.n_merged, data.n_dropped) == (ratings, 3, 0)
+    assert data.matrix().max() == 1
+
+
+def test_interactions_of_unknown_items_can_be_dropped(read):
+    data = read("user,item,time\na,zz,1\na,b,2\nb,zz,3\n", strangers="drop")
+    assert (data.n_dropped, data.n_interactions, data.users["id"].tolist(), data.timestamp.tolist()) == (
+        2,
+        1,
+        ["a"],
+        [2],
+    )
+    with pytest.raises(InputError, match=r"row 2 column item: 'zz'.*1 more"):
+        read("user,item,time\na,zz,1\na,b,2\nb,zz,3\n")
+
+
+def test_missing_texts_are_empty(read):
+    data = read(items="id,title,brand,year\n007,NULL,<NA>,nan\nb,None,null,1999\n")
+    assert data.items["title"].tolist() == ["", "None"]  # a title that may be one stays
+    assert data.items["brand"].tolist() == ["", "null"]
+    assert data.item_texts() == ["", "None (1999)"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -325,7 +390,10 @@ def test_own_files_in_other_shapes(read):
         ({"events": "user;item\na;b\n"}, "events.csv: no column for 'user'.*pass separator=';'"),
         ({"separator": "::"}, "separator='::': want one character"),
         ({"events": "user,item,rating\na,b,1e39\n"}, "column rating: '1e39'"),
-        ({"events": "user,item,time\na,b,1080752700000\n"}, "column timestamp: '1080752700000', want seconds .*1,000"),
+        (
+            {"events": "user,item,time\na,b,1080752700\na,007,1080752700000\n"},
+            "row 3 column timestamp: '1080752700000', want seconds since 1970, or milliseconds in every row",
+        ),
         ({"events": "user,item,time\na,b,1e300\n"}, "column timestamp: '1e300'"),
         ({"events": "user,item,date\na,b,03/04/2004\n"}, "column timestamp: '03/04/2004', want .* such as 2004-03-31"),
         ({"items": "id,title,year\nb,x,inf\n007,y,\n"}, "items.csv row 2 column year: 'inf'"),
@@ -335,6 +403,11 @@ def test_own_files_in_other_shapes(read):
         ({"items": "id,title\n007,x\nb,é\n".encode("iso-8859-1")}, r"items.csv row 3: byte \d+ \(0xe9\) is not utf-8"),
         ({"columns": {"uesr": "x"}}, r"columns=\['uesr'\]"),
         ({"columns": {"user": "kunde"}}, "looked for kunde"),
+        ({"events": "user,item\na,zz\n", "strangers": "drop"}, r"no item id in common \('zz' here, '007' there\)"),
+        ({"repeats": "sum"}, "repeats='sum': want one of refuse, first, last"),
+        ({"strangers": "keep"}, "strangers='keep': want one of refuse, drop"),
+        ({"events": EVENTS.encode("utf-16")}, r"row 1: byte 0 \(0xff\) is not utf-8; .*encoding='utf-16'"),
+        ({"items": b"PK\x03\x04xlsx"}, "items.csv: an Excel, zip or gzip file; save or unpack it as CSV"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_own_files_is_named(read, change, message):
@@ -371,5 +444,12 @@ def test_an_unknown_encoding_is_named(read, tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"none\.csv: no such file"):
+    with pytest.raises(InputError, match=r"none\.csv: no such file$"):
         datasets.from_csv(tmp_path / "none.csv", tmp_path / "none.csv")
+    with pytest.raises(InputError, match=r"none\.csv: no such file$"):
+        datasets.from_csv(tmp_path / "nowhere" / "none.csv", tmp_path / "none.csv")
+    (tmp_path / "events.csv").write_text(EVENTS)
+    with pytest.raises(InputError, match=r"event\.csv: no such file; did you mean events.csv\?"):
+        datasets.from_csv(tmp_path / "event.csv", tmp_path / "none.csv")
+    with pytest.raises(InputError, match="a folder, want a CSV file"):
+        datasets.from_csv(tmp_path, tmp_path / "none.csv")

@@ -25,7 +25,8 @@ class Dataset:
     implicit (seen, not rated). timestamp: ``[n]`` int64 seconds, or None where the data set has no times. No pair of
     user and item occurs twice. items: columns ``id``, ``title`` and what else is known (``genres`` joined by ", ", ``year``,
     ``author``, ``publisher``); missing text is the empty string, a missing year is ``<NA>``. users: column ``id`` and others.
-    n_dropped: interactions that were left out when the data set was read, because nothing is known of their item.
+    n_dropped: interactions that were left out when the data set was read, because nothing is known of their item; n_merged:
+    those left out because the same user and item had one already.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Dataset:
     items: pd.DataFrame
     users: pd.DataFrame
     n_dropped: int = 0
+    n_merged: int = 0
 
     @property
     def n_users(self) -> int:

@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message is a single line: what was given, what is wanted, and the command that mends it where there is one.
     The command line prints it without a traceback and exits with status 2.
     """
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows for it in a notebook: the line itself, since no line of code is at fault."""
+        return [f"{type(self).__name__}: {self}"]

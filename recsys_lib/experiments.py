@@ -32,6 +32,8 @@ MEASUREMENTS = ROOT / "data" / "measurements"
 CELL_TIMEOUT_S = 1800
 # Where a running notebook leaves its record and its figures; set by whoever runs it.
 RECORD_VARIABLE, FIGURES_VARIABLE = "RECSYS_RECORD", "RECSYS_FIGURES"
+# The folder in which the command was given: a path among the parameters starts there, while notebooks run in their own folder.
+FOLDER_VARIABLE = "RECSYS_FOLDER"
 
 
 # ---------------------------------------------------------------- records
@@ -124,8 +126,13 @@ def parameters_of(path: Path) -> dict[str, Any]:
     return defaults
 
 
+def given_path(path: str) -> Path:
+    """A path among a notebook's parameters: relative to where the command was given, in Jupyter to the notebook."""
+    return Path(os.environ.get(FOLDER_VARIABLE, "")) / Path(path).expanduser()
+
+
 def parse_parameter(notebook: str, defaults: Mapping[str, Any], name: str, text: str) -> Any:
-    """Turn a command line's ``text`` into a value of the type that the notebook's default has.
+    """Turn a command line's ``text`` into a value of the type that the notebook's default has; a dict may be ``a=b,c=d``.
 
     >>> parse_parameter("n", {"k": 10, "encoder": "minilm"}, "k", "20")
     20
@@ -148,6 +155,8 @@ def parse_parameter(notebook: str, defaults: Mapping[str, Any], name: str, text:
         value = json.loads(text.lower() if isinstance(default, bool) else text)
     except ValueError:
         value = text
+    if isinstance(default, dict) and value == text and all("=" in pair for pair in text.split(",")):
+        value = {key.strip(): v.strip() for key, _, v in (pair.partition("=") for pair in text.split(","))}
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if default is not None and type(value) is not type(default):
@@ -215,6 +224,7 @@ def execute(
     record_path.unlink(missing_ok=True)
     os.environ[RECORD_VARIABLE] = str(record_path)
     os.environ[FIGURES_VARIABLE] = str(output.parent / "figures")
+    os.environ[FOLDER_VARIABLE] = os.getcwd()
     if threads:
         os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)))
     started, cell, error = time.perf_counter(), None, ""

@@ -237,12 +237,16 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A contender tuned on a split and judged once: its best point, that point's validation value, the fitted model, the test."""
+    """A contender tuned on a split and judged once: its best point, that point's validation value, the fitted model, the test.
+
+    fit_s: seconds of the last fit.
+    """
 
     parameters: dict[str, Any]
     validation: float
     model: Recommender
     test: Evaluation
+    fit_s: float = math.nan
 
 
 def points(space: Mapping[str, Sequence[Any]], trials: int, seed: int = 0) -> list[dict[str, Any]]:
@@ -293,9 +297,11 @@ def judge(contender: Contender, split: Split, trials: int = 12, seed: int = 0, k
     train, validation = split.train, known_users(split.validation, split.train)
     best = tune(contender, train, validation, trials, seed, k=k, times=split.train_times)[0]
     whole = split.with_validation()
+    start = time.perf_counter()
     model = checks.fit(contender.make(**best.parameters), whole.train, whole.train_times)
+    seconds = time.perf_counter() - start
     test = known_users(whole.test, whole.train)
-    return Outcome(best.parameters, best.value, model, evaluation.evaluate(model, whole.train, test, k))
+    return Outcome(best.parameters, best.value, model, evaluation.evaluate(model, whole.train, test, k), seconds)
 
 
 def known_users(held: sp.csr_matrix, train: sp.csr_matrix) -> sp.csr_matrix:
@@ -346,11 +352,12 @@ def judge_cold(contender: Contender, split: Split, trials: int = 12, seed: int =
     """As ``judge`` for strictly cold items, which are ranked among themselves."""
     train, validation, cold = cold_validation(split, seed=seed)
     best = tune(contender, train, validation, trials, seed, k=k, candidates=cold)[0]
+    start = time.perf_counter()
     model = contender.make(**best.parameters).fit(split.train)
+    seconds = time.perf_counter() - start
     test = known_users(split.test, split.train)
-    return Outcome(
-        best.parameters, best.value, model, evaluation.evaluate(model, split.train, test, k, split.cold_items)
-    )
+    judged = evaluation.evaluate(model, split.train, test, k, split.cold_items)
+    return Outcome(best.parameters, best.value, model, judged, seconds)
 
 
 def whitened(raw: np.ndarray, train: sp.csr_matrix) -> np.ndarray:

@@ -46,6 +46,33 @@ def test_parameters_and_their_types(notebook):
 
 
 @pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"user": "User-ID"}', {"user": "User-ID"}),
+        ("user=User-ID, item=a=b", {"user": "User-ID", "item": "a=b"}),
+        ("{}", {}),
+    ],
+)
+def test_a_dict_is_given_as_json_or_as_pairs(text, value):
+    assert experiments.parse_parameter("n", {"columns": {}}, "columns", text) == value
+
+
+@pytest.mark.parametrize("text", ["user", "user=a,item", "[1]", ""])
+def test_what_is_no_dict_is_refused(text):
+    with pytest.raises(InputError, match="no dict"):
+        experiments.parse_parameter("n", {"columns": {}}, "columns", text)
+
+
+def test_given_paths_start_where_the_command_was_given(tmp_path, monkeypatch):
+    monkeypatch.delenv(experiments.FOLDER_VARIABLE, raising=False)
+    assert experiments.given_path("a/b.csv") == Path("a/b.csv")
+    monkeypatch.setenv(experiments.FOLDER_VARIABLE, str(tmp_path))
+    assert experiments.given_path("a/b.csv") == tmp_path / "a" / "b.csv"
+    assert experiments.given_path(str(tmp_path.parent / "c.csv")) == tmp_path.parent / "c.csv"
+    assert experiments.given_path("~/c.csv") == Path.home() / "c.csv"
+
+
+@pytest.mark.parametrize(
     ("axes", "fixed", "message"),
     [
         ([], {}, "at least one axis"),
@@ -158,6 +185,20 @@ def test_a_failing_notebook_is_named_and_the_status_is_1(notebook, tmp_path, cap
     assert "98_square: FAILED at cell [3]: AssertionError: three is refused" in out
     assert main(["run", str(notebook), "-p", "k", "5"]) == 0
     assert "square 25" in capsys.readouterr().out
+
+
+def test_a_mistake_of_the_user_is_one_line_in_the_notebook_too(notebook, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(experiments, "RUNS", tmp_path / "runs")
+    content = nbformat.read(notebook, as_version=4)
+    content.cells[1].source = "from recsys_lib.errors import InputError\nraise InputError('x.csv: no such file')"
+    nbformat.write(content, notebook)
+    assert main(["run", str(notebook)]) == 1
+    printed = capsys.readouterr()
+    assert "98_square: FAILED at cell [2]: InputError: x.csv: no such file" in printed.out
+    assert "Traceback" not in printed.out + printed.err
+    executed = nbformat.read(tmp_path / "runs" / notebook.name, as_version=4)
+    outputs = [o for c in executed.cells if c.cell_type == "code" for o in c.outputs]
+    assert [o.traceback for o in outputs if o.output_type == "error"] == [["InputError: x.csv: no such file"]]
 
 
 def test_record_is_whole_and_plain(tmp_path, monkeypatch):

@@ -128,7 +128,7 @@ def evaluate_sampled(
     """Hit rate and NDCG at ``k`` of one test item at a time among ``negatives`` random unseen items, averaged over test items.
 
     A warning, not a measure: it is not a scaled full ranking and can reverse the order of models (Krichene and Rendle, KDD
-    2020). A tie counts half as ranked above.
+    2020). Negatives are drawn with replacement; a tie counts half as ranked above.
 
     Raises:
         InputError: a user with fewer than ``negatives`` unseen items.
@@ -138,20 +138,25 @@ def evaluate_sampled(
             f"train {train.shape}, test {test.shape}, negatives={negatives!r}: want equal shapes, 1 or more"
         )
     rng, n_items = np.random.default_rng(seed), train.shape[1]
-    places = []
-    for user in np.flatnonzero(np.diff(test.indptr)):
-        scores = recommender.scores(np.array([user]))[0]
-        unseen = np.ones(n_items, dtype=bool)
-        unseen[train[user].indices] = unseen[test[user].indices] = False
-        others = np.flatnonzero(unseen)
-        if len(others) < negatives:
-            raise InputError(
-                f"user {user} has {len(others)} unseen items: want negatives of at most that, not {negatives}"
-            )
-        for item in test[user].indices:
-            drawn = scores[rng.choice(others, negatives, replace=False)]
-            places.append((drawn > scores[item]).sum() + (drawn == scores[item]).sum() / 2)
-    place = np.asarray(places)
+    users = np.flatnonzero(np.diff(test.indptr))
+    batch = max(1, BATCH_SCORES // n_items)
+    places: list[np.ndarray] = []
+    for start in range(0, len(users), batch):
+        for user, scores in zip(
+            users[start : start + batch], recommender.scores(users[start : start + batch]), strict=True
+        ):
+            unseen = np.ones(n_items, dtype=bool)
+            items = test.indices[test.indptr[user] : test.indptr[user + 1]]
+            unseen[train.indices[train.indptr[user] : train.indptr[user + 1]]] = unseen[items] = False
+            others = np.flatnonzero(unseen)
+            if len(others) < negatives:
+                raise InputError(
+                    f"user {user} has {len(others)} unseen items: want negatives of at most that, not {negatives}"
+                )
+            drawn = scores[others[rng.integers(0, len(others), (len(items), negatives))]]
+            own = scores[items][:, None]
+            places.append((drawn > own).sum(axis=1) + (drawn == own).sum(axis=1) / 2)
+    place = np.concatenate(places)
     return {"hit_rate": float((place < k).mean()), "ndcg": float(np.where(place < k, 1 / np.log2(place + 2), 0).mean())}
 
 

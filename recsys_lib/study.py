@@ -187,7 +187,7 @@ def contenders(vectors: np.ndarray, joined: np.ndarray) -> dict[str, Contender]:
         ),
         "text MLP": Contender(
             lambda **p: r.TextMLP(vectors, progress=False, **p),
-            {"temperature": [0.1, 0.15, 0.2], "output": [64, 128], "epochs": [10, 20]}, "text",
+            {"temperature": [0.1, 0.15, 0.2], "output": [64, 128], "epochs": [8, 16]}, "text",
         ),
         "text and popularity": Contender(
             lambda **p: r.TextProfile(vectors, **p), {"popularity": [0.1, 0.2, 0.4, 0.8, 1.6]}, "both"
@@ -218,7 +218,7 @@ def timed_contenders(vectors: np.ndarray) -> dict[str, Contender]:
         ),
         "SASRec": Contender(
             lambda **p: r.SASRec(progress=False, **p),
-            {"dimension": [32, 64], "blocks": [1, 2], "dropout": [0.2, 0.5], "epochs": [5, 10, 20]},
+            {"dimension": [32, 64], "blocks": [1, 2], "dropout": [0.2, 0.5], "epochs": [5, 10]},
         ),
     }
 
@@ -312,7 +312,10 @@ def known_users(held: sp.csr_matrix, train: sp.csr_matrix) -> sp.csr_matrix:
 
 
 def stored_bytes(model: Any) -> int:
-    """Bytes of all arrays a fitted recommender holds but the histories: weights, factors, vectors, network."""
+    """Bytes of all arrays a fitted recommender holds but the histories: weights, factors, vectors, network.
+
+    0 for one that reads the histories only, as UserKNN does.
+    """
     total = 0
     for name, value in vars(model).items():
         if name in ("train", "histories"):

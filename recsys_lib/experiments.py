@@ -29,7 +29,8 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 RUNS = ROOT / "runs"
 MEASUREMENTS = ROOT / "data" / "measurements"
-CELL_TIMEOUT_S = 1800
+# A cell of the full study works for half an hour on two busy cores.
+CELL_TIMEOUT_S = 4 * 3600
 # Where a running notebook leaves its record and its figures; set by whoever runs it.
 RECORD_VARIABLE, FIGURES_VARIABLE = "RECSYS_RECORD", "RECSYS_FIGURES"
 # The folder in which the command was given: a path among the parameters starts there, while notebooks run in their own folder.

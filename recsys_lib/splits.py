@@ -146,14 +146,30 @@ def leave_one_out(dataset: Dataset, validation: bool = False) -> Split:
     return _split("leave one out", dataset, role)
 
 
-def cold_item_split(dataset: Dataset, item_fraction: float = 0.2, seed: int = 0) -> Split:
-    """A random ``item_fraction`` of the items loses every interaction to the test: nothing was ever seen of them."""
+def cold_item_split(
+    dataset: Dataset, item_fraction: float = 0.2, seed: int = 0, kept: int = 0, at_least: int = 0
+) -> Split:
+    """A random ``item_fraction`` of the items loses its interactions to the test: nothing was ever seen of them.
+
+    ``kept`` leaves each of them so many random interactions to train on, the same and more as it grows: what an item is worth in
+    its first days. ``at_least`` draws only among items with so many interactions, so that the same items serve for every ``kept``.
+    """
     _fraction("item_fraction", item_fraction)
-    n_cold = int(np.rint(dataset.n_items * item_fraction))
+    counts = np.bincount(dataset.item, minlength=dataset.n_items)
+    eligible = np.flatnonzero(counts >= at_least)
+    n_cold = int(np.rint(len(eligible) * item_fraction))
     if not 0 < n_cold < dataset.n_items:
         raise InputError(
-            f"item_fraction={item_fraction!r} of {dataset.n_items} items: want at least one cold and one warm"
+            f"item_fraction={item_fraction!r} of {len(eligible)} items with at least {at_least!r} interactions: want at least one "
+            "cold and one warm"
         )
-    cold = np.sort(_generator(seed).permutation(dataset.n_items)[:n_cold])
-    role = np.where(np.isin(dataset.item, cold), 2, 0)
-    return _split(f"cold items {item_fraction:.0%}, seed {seed}", dataset, role, cold_items=cold)
+    if kept < 0 or kept >= max(at_least, 1):
+        raise InputError(f"kept={kept!r}, at_least={at_least!r}: want from 0 to fewer kept than every drawn item has")
+    rng = _generator(seed)
+    cold = np.sort(eligible[rng.permutation(len(eligible))[:n_cold]])
+    place = _last_ranks(dataset.item, rng.permutation(dataset.n_interactions))
+    role = np.where(np.isin(dataset.item, cold) & (place >= kept), 2, 0)
+    kind = (
+        f"cold items {item_fraction:.0%}" if not kept else f"items with {kept} interactions kept, {item_fraction:.0%}"
+    )
+    return _split(f"{kind}, seed {seed}", dataset, role, cold_items=cold)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import time
 
 import numpy as np
@@ -107,6 +108,23 @@ def test_cold_items_against_a_naive_loop(pairs, fraction, seed):
     assert len(cold) == round(10 * fraction)
     assert split.test_rows.tolist() == [n for n, (_, i) in enumerate(rows) if i in cold]
     assert split.train_rows.tolist() == [n for n, (_, i) in enumerate(rows) if i not in cold]
+
+
+def test_items_keep_as_many_interactions_as_asked_and_the_same_ones():
+    data = datasets.load("ml-100k")
+    counts = np.bincount(data.item)
+    by_kept = [splits.cold_item_split(data, 0.2, 3, kept, 40) for kept in (0, 1, 8, 39)]
+    for kept, split in zip((0, 1, 8, 39), by_kept, strict=True):
+        left = np.bincount(data.item[split.train_rows], minlength=data.n_items)[split.cold_items]
+        assert (left == kept).all() and (counts[split.cold_items] >= 40).all()
+        assert np.array_equal(split.cold_items, by_kept[0].cold_items)
+    for less, more in itertools.pairwise(by_kept):
+        assert set(less.train_rows) < set(more.train_rows)
+    for kept, at_least in ((1, 1), (-1, 5), (40, 40), (1, 0)):
+        with pytest.raises(InputError, match=f"kept={kept}, at_least={at_least}"):
+            splits.cold_item_split(data, 0.2, 3, kept, at_least)
+    with pytest.raises(InputError, match="of 0 items with at least 10000"):
+        splits.cold_item_split(data, 0.2, 3, 0, 10_000)
 
 
 def test_a_user_with_one_interaction_only_trains():

@@ -152,3 +152,20 @@ def test_stored_bytes_by_hand():
     assert study.stored_bytes(blend) == 30 * 30 * 4 + 30 * 4
     net = SASRec(4, 1, 1, length=5, epochs=1, progress=False).fit(TRAIN)
     assert study.stored_bytes(net) == 4 * sum(p.numel() for p in net.net.parameters())
+
+
+@pytest.mark.parametrize(
+    "name",
+    study.cold_contenders({"tfidf": VECTORS, "labels": VECTORS, "year": VECTORS, "minilm": VECTORS}, TRAIN, "minilm"),
+)
+def test_every_cold_contender_ranks_what_nobody_has_seen(name):
+    data = datasets.load("ml-100k")
+    split = splits.cold_item_split(data, 0.2, seed=0)
+    words, labels, year = (study.encode(data, e) for e in ("tfidf", "labels", "year"))
+    raw = {"tfidf": words, "labels": labels, "year": year, "minilm": words[:, :300]}
+    contender = study.cold_contenders(raw, split.train, "minilm")[name]
+    outcome = study.judge_cold(contender, split, trials=1)
+    chance = 0.07
+    assert (
+        outcome.test.mean()["ndcg"] < 1.4 * chance if name == "chance" else outcome.test.mean()["ndcg"] > 1.2 * chance
+    )

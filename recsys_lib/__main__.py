@@ -5,12 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from recsys_lib.errors import InputError
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says a mistake in one line, as the commands do, and leaves the usage to ``--help``."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog.removeprefix('python -m ')}: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m recsys_lib",
         description="Recommenders built on language models, and the hardware they cost.",
     )
@@ -63,6 +71,7 @@ def _run(args: argparse.Namespace) -> int:
         plots.write_index()
         return 0
     chosen = [(path, _parameters(path, args.p)) for path in paths]
+    experiments.check_writable(experiments.RUNS / "run")
     runs = []
     for path, parameters in chosen:
         runs.append(experiments.execute(path, parameters, experiments.RUNS / path.name, progress=sys.stderr.isatty()))
@@ -84,6 +93,8 @@ def _sweep(args: argparse.Namespace) -> int:
     path = experiments.find_notebook(args.notebook)
     points = experiments.grid_of(path, args.g, dict(args.p))
     folder = args.folder or experiments.RUNS / f"sweep-{path.stem}"
+    if args.record:
+        experiments.check_writable(args.record)
     runs = experiments.sweep(path, points, folder, args.jobs)
     if args.record:
         experiments.gather(folder, runs, args.record)
@@ -93,15 +104,19 @@ def _sweep(args: argparse.Namespace) -> int:
 
 
 def _probe(args: argparse.Namespace) -> int:
-    from recsys_lib import report
+    from recsys_lib import experiments, report
 
+    if args.json:
+        experiments.check_writable(args.json)
     print(report.probe(args.json))
     return 0
 
 
 def _bench(args: argparse.Namespace) -> int:
-    from recsys_lib import bench
+    from recsys_lib import bench, experiments
 
+    if args.json:
+        experiments.check_writable(args.json)
     print(bench.run(args.name, args.json))
     return 0
 
@@ -109,7 +124,9 @@ def _bench(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace) -> int:
     from recsys_lib import experiments, report
 
-    print(report.site(args.folder or experiments.ROOT / "site"))
+    folder = args.folder or experiments.ROOT / "site"
+    experiments.check_writable(folder / "index.html")
+    print(report.site(folder))
     return 0
 
 
@@ -129,6 +146,10 @@ def main(arguments: list[str] | None = None) -> int:
         return commands[args.command](args)
     except InputError as error:
         print(f"recsys_lib {args.command}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"recsys_lib {args.command}: {where}{error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"recsys_lib {args.command}: interrupted; what had finished is kept", file=sys.stderr)

@@ -10,10 +10,13 @@ import ast
 import hashlib
 import itertools
 import json
+import logging
 import os
 import re
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -31,6 +34,8 @@ RUNS = ROOT / "runs"
 MEASUREMENTS = ROOT / "data" / "measurements"
 # A cell of the full study works for half an hour on two busy cores.
 CELL_TIMEOUT_S = 4 * 3600
+# Kernels listen on this machine only; their warning that the connection is not encrypted would head every run.
+KERNEL_ARGUMENTS = ["--IPKernelApp.log_level=40"]
 # Where a running notebook leaves its record and its figures; set by whoever runs it.
 RECORD_VARIABLE, FIGURES_VARIABLE = "RECSYS_RECORD", "RECSYS_FIGURES"
 # The folder in which the command was given: a path among the parameters starts there, while notebooks run in their own folder.
@@ -49,6 +54,22 @@ def write_atomically(path: Path, text: str) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that could not be written, before the work is done whose result it is to hold.
+
+    Raises:
+        InputError: its folder cannot be made or written to, or it is a folder itself.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, want a file")
 
 
 def _plain(value: Any) -> Any:
@@ -93,11 +114,18 @@ def record(notebook: str, parameters: Mapping[str, Any], metrics: Mapping[str, A
 
 
 def find_notebook(name: str | Path) -> Path:
-    """The notebook at a path, or the one in ``notebooks/`` whose name begins with ``name`` (``03``, ``03_ranking``)."""
+    """The notebook at a path, or the one in ``notebooks/`` whose name begins with ``name`` (``03``, ``03_ranking``).
+
+    Raises:
+        InputError: no such file, or another number of notebooks than one whose name begins so.
+    """
     path = Path(name)
     if path.is_file() and path.suffix == ".ipynb":
         return path.resolve()
-    matches = sorted(NOTEBOOKS.glob(f"{path.name.removesuffix('.ipynb')}*.ipynb"))
+    # A path is taken at its word, never for a notebook of that name elsewhere.
+    if path.is_file() or len(path.parts) > 1:
+        raise InputError(f"notebook {str(name)!r}: {'not a .ipynb file' if path.is_file() else 'no such file'}")
+    matches = [p for p in sorted(NOTEBOOKS.glob("*.ipynb")) if p.name.startswith(path.name.removesuffix(".ipynb"))]
     if len(matches) != 1:
         known = ", ".join(p.stem for p in matches or sorted(NOTEBOOKS.glob("*.ipynb")))
         raise InputError(f"notebook {str(name)!r}: {len(matches)} notebooks match; choose one of {known}")
@@ -168,7 +196,7 @@ def parse_parameter(notebook: str, defaults: Mapping[str, Any], name: str, text:
 
 
 def grid_of(path: Path, axes: Iterable[str], fixed: Mapping[str, str] = {}) -> list[dict[str, Any]]:
-    """All combinations of ``NAME=V1,V2`` axes (a list value is written as JSON), checked before anything starts.
+    """All combinations of ``NAME=V1,V2`` axes (lists as JSON: ``NAME=[1,2],[3]``), checked before anything starts.
 
     Raises:
         InputError: no axis, an axis without values or given twice, an unknown parameter, a wrong type.
@@ -177,15 +205,26 @@ def grid_of(path: Path, axes: Iterable[str], fixed: Mapping[str, str] = {}) -> l
     constants = {name: parse_parameter(path.stem, defaults, name, text) for name, text in fixed.items()}
     for axis in axes:
         name, separator, texts = axis.partition("=")
-        parts = [t.strip() for t in texts.split(",")] if not texts.startswith("[") else [texts]
+        parts = _axis_values(texts)
         if not separator or not all(parts):
             raise InputError(f"grid {axis!r}: want NAME=V1,V2 with at least one value and none empty")
         if name in values or name in constants:
             raise InputError(f"grid {axis!r}: parameter {name!r} is given twice")
-        values[name] = list(dict.fromkeys(parse_parameter(path.stem, defaults, name, text) for text in parts))
+        parsed = [parse_parameter(path.stem, defaults, name, text) for text in parts]
+        values[name] = list({json.dumps(value): value for value in parsed}.values())
     if not values:
         raise InputError("a sweep needs at least one axis: -g NAME=V1,V2")
     return [constants | dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
+
+
+def _axis_values(texts: str) -> list[str]:
+    """The values of ``V1,V2``, or of ``[1,2],[3]`` and ``{...}``, each as the text of one."""
+    if texts.startswith(("[", "{")):
+        try:
+            return [json.dumps(value) for value in json.loads(f"[{texts}]")]
+        except ValueError:
+            pass  # a text that begins so
+    return [text.strip() for text in texts.split(",")]
 
 
 # ---------------------------------------------------------------- one run
@@ -228,18 +267,19 @@ def execute(
     os.environ[FOLDER_VARIABLE] = os.getcwd()
     if threads:
         os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)))
+    logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it has to say is in the Run
     started, cell, error = time.perf_counter(), None, ""
     try:
         papermill.execute_notebook(
             str(path), str(part), dict(parameters), cwd=str(path.parent), kernel_name="python3", progress_bar=progress,
-            execution_timeout=CELL_TIMEOUT_S, log_output=False,
+            execution_timeout=CELL_TIMEOUT_S, log_output=False, extra_arguments=list(KERNEL_ARGUMENTS),
         )  # fmt: skip
     except papermill.PapermillExecutionError as failure:
         cell, error = failure.exec_count, f"{failure.ename}: {_first_line(failure.evalue)}"
     except KeyboardInterrupt:
         raise
     except Exception as failure:  # a kernel that dies or a cell that takes too long ends this run, not the others
-        error = f"{type(failure).__name__}: {_first_line(str(failure))}"
+        cell, error = _running_cell(part), f"{type(failure).__name__}: {_first_line(str(failure))}"
     if part.exists():
         os.replace(part, output)
     seconds = round(time.perf_counter() - started, 1)
@@ -248,6 +288,14 @@ def execute(
         return Run(run_id, path.stem, dict(parameters), "failed", seconds, cell=cell, error=error)
     metrics = json.loads(record_path.read_text(encoding="utf-8"))["metrics"] if record_path.exists() else {}
     return Run(run_id, path.stem, dict(parameters), "finished", seconds, metrics)
+
+
+def _running_cell(part: Path) -> int | None:
+    """The code cell, counted from 1, that papermill did not see the end of."""
+    if not part.exists():
+        return None
+    status = [c.metadata.get("papermill", {}).get("status") for c in read_notebook(part).cells if c.cell_type == "code"]
+    return next((number for number, state in enumerate(status, 1) if state != "completed"), None)
 
 
 def _first_line(text: str) -> str:
@@ -272,12 +320,16 @@ def execute_in_place(path: Path, progress: bool = False) -> float:
     os.environ[RECORD_VARIABLE] = str(RUNS / "in-place" / f"{path.stem}.json")
     client = nbclient.NotebookClient(
         notebook, timeout=CELL_TIMEOUT_S, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}},
-        record_timing=False,
+        record_timing=False, extra_arguments=list(KERNEL_ARGUMENTS),
     )  # fmt: skip
     try:
         client.execute()
     except nbclient.exceptions.CellExecutionError as failure:
-        raise InputError(f"{path.name}: {failure.ename}: {_first_line(failure.evalue)}") from failure
+        code = [c for c in notebook.cells if c.cell_type == "code"]
+        cell = next(n for n, c in enumerate(code, 1) if any(o.output_type == "error" for o in c.outputs))
+        raise InputError(f"{path.name} cell [{cell}]: {failure.ename}: {_first_line(failure.evalue)}") from failure
+    except (nbclient.exceptions.DeadKernelError, nbclient.exceptions.CellTimeoutError) as failure:
+        raise InputError(f"{path.name}: {type(failure).__name__}: {_first_line(str(failure))}") from failure
     write_atomically(path, nbformat.writes(strip_volatile(notebook)) + "\n")
     return time.perf_counter() - started
 
@@ -307,7 +359,7 @@ def run_id(path: Path, parameters: Mapping[str, Any]) -> str:
 
 def _execute_apart(job: dict[str, Any], outcome: Path) -> Run:
     """Run ``execute(**job)`` in a process of its own, which writes ``outcome`` the moment it is done."""
-    command = [sys.executable, "-m", "recsys_lib.experiments", json.dumps(job), str(outcome)]
+    command = [sys.executable, "-m", "recsys_lib.experiments", json.dumps(job), str(outcome), str(os.getpid())]
     process = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     run = _read_run(outcome)
     if run is None:
@@ -315,6 +367,19 @@ def _execute_apart(job: dict[str, Any], outcome: Path) -> Run:
         error = f"the run's process ended early: {reason[0]}"
         run = Run(job["run_id"], Path(job["path"]).stem, job["parameters"], "failed", 0.0, error=error)
     return run
+
+
+def _end_with(parent: int) -> None:
+    """End this process and its kernel once ``parent`` is gone: a killed sweep leaves nothing running behind it."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        for process in psutil.Process().children(recursive=True):
+            process.kill()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _read_run(path: Path) -> Run | None:
@@ -337,11 +402,17 @@ def sweep(
     became of it ``<id>.run.json``; over all ``manifest.json`` and a tidy ``table.csv`` (parameters, metrics, seconds).
     ``jobs`` processes at once (default: one per core) share the cores' threads; measuring time wants ``jobs=1``.
     Ctrl-C stops, keeps the finished runs and raises KeyboardInterrupt.
+
+    Raises:
+        InputError: a negative number of jobs, or a folder that cannot be written to.
     """
     from tqdm import tqdm
 
+    if jobs < 0:
+        raise InputError(f"jobs={jobs}: want how many runs at once, or 0 for one per core")
+
     folder = folder or RUNS / f"sweep-{path.stem}"
-    folder.mkdir(parents=True, exist_ok=True)
+    check_writable(folder / "table.csv")
     ids = [run_id(path, point) for point in points]
     known = {i: _read_run(folder / f"{i}.run.json") for i in ids}
     done = {i: run for i, run in known.items() if run and run.status == "finished"}
@@ -436,7 +507,8 @@ def numbered_notebooks() -> list[Path]:
 
 
 if __name__ == "__main__":
-    # One run of a sweep: what to execute as JSON, and the file that says what became of it.
+    # One run of a sweep: what to execute as JSON, the file that says what became of it, and the sweep's process.
+    _end_with(int(sys.argv[3]))
     _job = json.loads(sys.argv[1])
     _run = execute(**_job | {"path": Path(_job["path"]), "output": Path(_job["output"])})
     write_atomically(Path(sys.argv[2]), json.dumps(asdict(_run), ensure_ascii=False, indent=1))

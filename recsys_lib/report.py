@@ -31,8 +31,11 @@ def run_line(run: Run) -> str:
     """One line on a run just done; a failed one names its cell and error."""
     if run.status == "finished":
         return f"{run.notebook}: finished in {run.seconds:.0f} s"
-    where = f"cell [{run.cell}]" if run.cell else "no cell"
-    return f"{run.notebook}: FAILED at {where}: {run.error}"
+    return f"{run.notebook}: FAILED at {_where(run)}: {run.error}"
+
+
+def _where(run: Run) -> str:
+    return f"cell [{run.cell}]" if run.cell else "no cell"
 
 
 def run_table(runs: Sequence[Run]) -> str:
@@ -47,18 +50,24 @@ def run_table(runs: Sequence[Run]) -> str:
 def sweep_summary(runs: Sequence[Run], axes: Sequence[str], metric: str | None, folder: Path) -> str:
     """The tidy table in words, failures by cell, and where table, figure and manifest lie."""
     table = experiments.tidy(runs)
-    failed = [f"FAILED {run.parameters} {run_line(run).partition(': ')[2]}" for run in runs if run.status == "failed"]
+    failed = [_failure(run) for run in runs if run.status == "failed"]
     lines = []
     if len(table):
-        metric = metric or next((c for c in table.columns if c not in runs[0].parameters and c != "seconds"), "seconds")
-        if metric not in table.columns:
-            raise InputError(f"metric {metric!r} is not in the table: it has {', '.join(table.columns)}")
+        numeric = [c for c in table.select_dtypes("number").columns if c not in runs[0].parameters]
+        metric = metric or numeric[0]
+        if metric not in numeric:
+            raise InputError(f"metric {metric!r} is no number of the table: it has {', '.join(numeric)}")
         shown = [*axes, metric, "seconds"] if metric != "seconds" else [*axes, metric]
         lines.append(table[shown].to_string(index=False, float_format=lambda v: f"{v:.4g}"))
         lines.append(f"figure    {_shown(sweep_figure(table, axes, metric, folder))}")
         lines.append(f"table     {_shown(folder / 'table.csv')}")
     lines.append(f"manifest  {_shown(folder / 'manifest.json')}")
     return "\n".join([*lines, *failed])
+
+
+def _failure(run: Run) -> str:
+    parameters = ", ".join(f"{name}={value}" for name, value in run.parameters.items())
+    return f"FAILED {parameters} at {_where(run)}: {run.error}"
 
 
 def _shown(path: Path) -> str:
@@ -69,6 +78,7 @@ def sweep_figure(table, axes: Sequence[str], metric: str, folder: Path) -> Path:
     """Bars of ``metric`` over the grid, best first; the title names the best point. Saved as ``table.png``."""
     import matplotlib.pyplot as plt
 
+    table = table.dropna(subset=[metric])  # a run whose record lacks the metric
     labels = [", ".join(f"{row[a]}" for a in axes) for _, row in table.iterrows()]
     order = table[metric].astype(float).to_numpy().argsort(kind="stable")[::-1]
     fig, (ax,) = plots.figure(width=7, height=1.2 + 0.32 * len(labels))

@@ -245,3 +245,17 @@ def test_a_failed_execution_in_place_changes_nothing(notebook):
     with pytest.raises(InputError, match="three is refused"):
         experiments.execute_in_place(notebook)
     assert notebook.read_bytes() == before
+
+
+def test_records_of_a_sweep_are_gathered_and_read_back(notebook, tmp_path, monkeypatch):
+    points = experiments.grid_of(notebook, ["k=1,2"])
+    runs = experiments.sweep(notebook, points, tmp_path / "sweep", progress=False)
+    monkeypatch.setattr(experiments, "MEASUREMENTS", tmp_path)
+    experiments.gather(tmp_path / "sweep", runs, tmp_path / "kept.json")
+    records = experiments.measurements("kept")
+    assert [r["metrics"]["square"] for r in records] == [1, 4]
+    with pytest.raises(InputError, match="lost.json: cannot be read"):
+        experiments.measurements("lost")
+    (tmp_path / "odd.json").write_text('{"metrics": 1}')
+    with pytest.raises(InputError, match="want a list of records"):
+        experiments.measurements("odd")

@@ -67,6 +67,7 @@ def test_protocols_hold_apart_what_they_must(protocol):
         assert when[split.train_rows].max() < when[split.validation_rows].min()
         assert when[split.validation_rows].max() < when[split.test_rows].min()
         assert n == 90_000
+        assert split.train.shape == study.split_of(protocol, 0).train.shape == (943, 1682)
     if "book" in protocol:
         assert (split.dataset.n_users, split.dataset.n_items, n) == (6_406, 5_330, 260_913)
 

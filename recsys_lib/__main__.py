@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     probe = commands.add_parser("probe", help="this machine: what it is and what it was measured to reach")
     probe.add_argument("--json", type=Path, metavar="FILE", help="also write it with all raw samples")
     bench = commands.add_parser("bench", help="time this library against its peers, in turns, in one run")
-    bench.add_argument("name", metavar="NAME", help="similarity or encode")
+    bench.add_argument("name", metavar="NAME", help="similarity, encode or recommend")
     bench.add_argument("--json", type=Path, metavar="FILE", help="also write the rows and the environment")
     report = commands.add_parser("report", help="render executed notebooks as a static site")
     report.add_argument("--folder", type=Path, help="where the pages go (default: site/)")

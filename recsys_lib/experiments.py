@@ -291,11 +291,11 @@ def execute(
 
 
 def _running_cell(part: Path) -> int | None:
-    """The code cell, counted from 1, that papermill did not see the end of."""
+    """The code cell, counted from 1, that was begun and not ended."""
     if not part.exists():
         return None
-    status = [c.metadata.get("papermill", {}).get("status") for c in read_notebook(part).cells if c.cell_type == "code"]
-    return next((number for number, state in enumerate(status, 1) if state != "completed"), None)
+    counts = [c.execution_count for c in read_notebook(part).cells if c.cell_type == "code"]
+    return counts.index(None) + 1 if None in counts else None
 
 
 def _first_line(text: str) -> str:

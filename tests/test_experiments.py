@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
@@ -107,6 +108,68 @@ def test_the_command_line_says_it_in_one_line_with_status_2(notebook, capsys):
     assert "not a readable notebook" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: COMMAND; see python -m recsys_lib --help"),
+        (["walk"], "argument COMMAND: invalid choice: 'walk'"),
+        (["run", "03", "-p", "k"], "recsys_lib run: argument -p: expected 2 arguments; see python -m recsys_lib run"),
+        (["sweep", "03", "-g", "k=1", "-j", "x"], "argument -j/--jobs: invalid int value: 'x'"),
+    ],
+)
+def test_a_mistake_in_the_command_line_itself_is_one_line(arguments, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    error = capsys.readouterr().err
+    assert caught.value.code == 2
+    assert error.count("\n") == 1 and message in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "{folder}/03_ranking.ipynb"], "03_ranking.ipynb': no such file"),
+        (["run", "{folder}/text"], "text': not a .ipynb file"),
+        (["run", "*"], "notebook '*': 0 notebooks match"),
+        (["sweep", "{notebook}", "-g", "k=2", "-j", "-1"], "jobs=-1: want"),
+        (["sweep", "{notebook}", "-g", "k=2", "--folder", "{folder}/text"], "text/table.csv: cannot be written"),
+        (["sweep", "{notebook}", "-g", "k=2", "--record", "{folder}/text/r.json"], "r.json: cannot be written"),
+        (["sweep", "{notebook}", "-g", "k=2", "--record", "{folder}"], "is a folder, want a file"),
+        (["probe", "--json", "{folder}/text/p.json"], "p.json: cannot be written"),
+        (["bench", "similarity", "--json", "{folder}/text/b.json"], "b.json: cannot be written"),
+        (["report", "--folder", "{folder}/text"], "index.html: cannot be written"),
+    ],
+)
+def test_what_cannot_be_read_or_written_is_said_before_the_work(
+    arguments, message, notebook, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: pytest.fail("began to work"))
+    (tmp_path / "text").write_text("a file")
+    assert main([a.format(folder=tmp_path, notebook=notebook) for a in arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and message in error
+
+
+def test_a_full_disk_is_one_line(monkeypatch, capsys):
+    def full(arguments):
+        raise OSError(28, "No space left on device", "runs/x.json")
+
+    monkeypatch.setattr("recsys_lib.__main__._probe", full)
+    assert main(["probe"]) == 2
+    assert capsys.readouterr().err == "recsys_lib probe: runs/x.json: No space left on device\n"
+
+
+def test_an_axis_may_be_of_lists(notebook):
+    content = nbformat.read(notebook, as_version=4)
+    content.cells[0].source += "\nlayers = [1]\nname = 'a'"
+    nbformat.write(content, notebook)
+    points = experiments.grid_of(notebook, ["layers=[1, 2],[3],[1,2]", "k=1,1"])
+    assert [p["layers"] for p in points] == [[1, 2], [3]]
+    assert experiments.grid_of(notebook, ["name=[x,y"]) == [{"name": "[x"}, {"name": "y"}]
+    with pytest.raises(InputError, match="no list"):
+        experiments.grid_of(notebook, ["layers=1,2"])
+
+
 def test_sweep_goes_on_after_a_failure_and_resumes(notebook, tmp_path):
     folder = tmp_path / "out"
     points = experiments.grid_of(notebook, ["k=2,3,4"])
@@ -162,13 +225,30 @@ def _wait_for_a_finished_run(folder, seconds=60):
     raise AssertionError("no run finished")
 
 
+def _next_run(sweep, seconds=30):
+    """The processes of a run in progress: its own and its kernel."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        started = psutil.Process(sweep).children(recursive=True)
+        if len(started) == 2:
+            return started
+        time.sleep(0.02)
+    raise AssertionError("no kernel started")
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_killed_sweep_loses_no_finished_run(notebook, tmp_path, how):
     folder = tmp_path / "out"
     process = _sweep_process(notebook, folder)
     _wait_for_a_finished_run(folder)
-    os.killpg(process.pid, how)
+    started = _next_run(process.pid)
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)
+    else:
+        os.kill(process.pid, how)  # it alone: what it started has to notice
     assert process.wait(30) == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    _, alive = psutil.wait_procs(started, timeout=30)
+    assert not alive
     finished = {p.name: p.stat().st_mtime_ns for p in folder.glob("*.run.json")}
     assert 1 <= len(finished) < 3
     assert not list(folder.glob(".*.part"))
@@ -185,6 +265,17 @@ def test_a_failing_notebook_is_named_and_the_status_is_1(notebook, tmp_path, cap
     assert "98_square: FAILED at cell [3]: AssertionError: three is refused" in out
     assert main(["run", str(notebook), "-p", "k", "5"]) == 0
     assert "square 25" in capsys.readouterr().out
+
+
+def test_a_kernel_that_dies_is_named_with_its_cell(notebook, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(experiments, "RUNS", tmp_path / "runs")
+    content = nbformat.read(notebook, as_version=4)
+    content.cells[1].source = "import os\nos._exit(3)"
+    nbformat.write(content, notebook)
+    assert main(["run", str(notebook), "-p", "k", "5"]) == 1
+    out, error = capfd.readouterr()
+    assert "98_square: FAILED at cell [3]: DeadKernelError: Kernel died" in out
+    assert error == ""
 
 
 def test_a_mistake_of_the_user_is_one_line_in_the_notebook_too(notebook, tmp_path, capsys, monkeypatch):

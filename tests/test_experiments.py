@@ -345,7 +345,7 @@ def test_records_of_a_sweep_are_gathered_and_read_back(notebook, tmp_path, monke
     experiments.gather(tmp_path / "sweep", runs, tmp_path / "kept.json")
     records = experiments.measurements("kept")
     assert [r["metrics"]["square"] for r in records] == [1, 4]
-    with pytest.raises(InputError, match="lost.json: cannot be read"):
+    with pytest.raises(InputError, match=r"lost\.json: cannot be read"):
         experiments.measurements("lost")
     (tmp_path / "odd.json").write_text('{"metrics": 1}')
     with pytest.raises(InputError, match="want a list of records"):

@@ -1,0 +1,127 @@
+"""Machines by data sheet and price list: ``data/hardware.toml``.
+
+Peaks are dense. NVIDIA's sheets print twice as much "with sparsity" for Ampere and later; no model here is sparse.
+What a row does not say is refused, never guessed: an unknown precision, power or price is an InputError.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+
+from recsys_lib.assets import ROOT
+from recsys_lib.cost.units import Quantity
+from recsys_lib.errors import InputError
+
+TABLE = ROOT / "data" / "hardware.toml"
+PUBLISHED = ROOT / "data" / "published.toml"
+
+
+@dataclass(frozen=True)
+class Price:
+    """One offer: what an hour costs, of what, where it stands and when it was read."""
+
+    usd_per_hour: float
+    offer: str
+    counts: str
+    source: str
+    date: date
+    obtained: str
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """One machine or accelerator; ``peaks`` in dense operations per second by precision."""
+
+    name: str
+    about: str
+    kind: str
+    memory_bytes: float
+    bandwidth_bytes_per_s: float
+    peaks: dict[str, float]
+    source: str
+    date: date
+    obtained: str
+    power_w: float | None = None
+    power_counts: str = ""
+    prices: tuple[Price, ...] = ()
+
+    def operations_per_s(self, precision: str) -> float:
+        """The dense peak in that precision."""
+        if precision not in self.peaks:
+            raise InputError(f"{self.name} has no peak for {precision!r}: known are {', '.join(self.peaks)}")
+        return self.peaks[precision]
+
+    def least_seconds(self, operations: float, n_bytes: float, precision: str) -> float:
+        """The roofline's lower bound on time for so many operations and bytes moved."""
+        return max(operations / self.operations_per_s(precision), n_bytes / self.bandwidth_bytes_per_s)
+
+    def ridge_point(self, precision: str) -> float:
+        """Operations per byte above which work is bound by arithmetic, below by memory."""
+        return self.operations_per_s(precision) / self.bandwidth_bytes_per_s
+
+    @property
+    def watts(self) -> float:
+        """Rated power.
+
+        Raises:
+            InputError: the table has none.
+        """
+        if self.power_w is None:
+            raise InputError(f"{self.name} has no power in data/hardware.toml: add power_w with its source")
+        return self.power_w
+
+    @property
+    def price(self) -> Price:
+        """The first offer listed, which calculations use unless told otherwise.
+
+        Raises:
+            InputError: the table has none.
+        """
+        if not self.prices:
+            raise InputError(f"{self.name} has no price in data/hardware.toml: add one with its source and date")
+        return self.prices[0]
+
+    def price_range(self) -> tuple[float, float]:
+        """Cheapest and dearest offer in USD per hour, for sensitivity."""
+        found = [self.price.usd_per_hour, *(p.usd_per_hour for p in self.prices)]
+        return min(found), max(found)
+
+    def usd_per_hour(self) -> Quantity:
+        """The price with its origin."""
+        p = self.price
+        inputs = {"machine": self.name, "offer": p.offer, "date": p.date.isoformat()}
+        return Quantity(p.usd_per_hour, "USD/h", inputs, f"price list ({p.obtained})")
+
+
+@lru_cache
+def table() -> dict[str, Hardware]:
+    """Every machine of ``data/hardware.toml`` by name."""
+    with open(TABLE, "rb") as file:
+        rows = tomllib.load(file)
+    return {name: _read(name, row) for name, row in rows.items()}
+
+
+def _read(name: str, row: dict) -> Hardware:
+    prices = tuple(Price(**offer) for offer in row.pop("prices", ()))
+    return Hardware(name=name, prices=prices, **row)
+
+
+def hardware(name: str) -> Hardware:
+    """The machine of that name.
+
+    >>> hardware("h100-sxm").operations_per_s("bfloat16") / 1e12
+    989.4
+    """
+    if name not in table():
+        raise InputError(f"machine {name!r} is not in data/hardware.toml: choose from {', '.join(table())}")
+    return table()[name]
+
+
+@lru_cache
+def published() -> dict[str, list[dict]]:
+    """``data/published.toml``: figures of others that estimates are held against, by kind."""
+    with open(PUBLISHED, "rb") as file:
+        return tomllib.load(file)

@@ -263,6 +263,16 @@ def test_an_unusable_cache_costs_a_warning_not_an_answer(tmp_path, monkeypatch):
         assert cache.encode_cached(["1"], {"model": "m"}, 2, numbered)[0, 0] == 1
 
 
+def test_a_read_only_cache_is_read(own_cache, monkeypatch):
+    cache.encode_cached(["1"], {"model": "m"}, 2, numbered)
+    before = {p.name: p.read_bytes() for p in (own_cache / "vectors").iterdir()}
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert cache.encode_cached(["1"], {"model": "m"}, 2, pytest.fail)[0, 0] == 1
+    with pytest.warns(UserWarning, match=r"could not be written .*readonly"):
+        assert cache.encode_cached(["1", "2"], {"model": "m"}, 2, numbered)[:, 0].tolist() == [1, 2]
+    assert {p.name: p.read_bytes() for p in (own_cache / "vectors").iterdir()} == before
+
+
 def test_a_full_disk_while_writing_costs_a_warning_not_an_answer(own_cache, monkeypatch):
     class Full:
         def __init__(self, connection):
@@ -306,6 +316,7 @@ def test_two_processes_share_one_cache_and_a_kill_spoils_nothing(own_cache):
 
 @pytest.mark.parametrize(("texts", "message"), [
     ("one text", "want a list of texts, not a single one"),
+    (None, "texts=None: want a list of texts, not NoneType"),
     (["a", None], r"texts\[1\]=None: want a str, not NoneType"),
     (["a", float("nan")], r"texts\[1\]=nan"),
     ([b"bytes"], "not bytes"),
@@ -323,9 +334,24 @@ def test_no_texts_and_lone_surrogates(tiny):
         encoders.load("wordllama"),
         encoders.load(tiny["bert"], cache=False),
         encoders.load("tfidf", corpus=["a b"]),
+        encoders.load("genres", corpus=["a b"]),
     ):
         assert encoder.encode([]).shape == (0, encoder.dimension)
+        assert encoder.encode(iter(["a", "b"])).shape == (2, encoder.dimension)
         assert np.isfinite(encoder.encode(["\ud800 half", "whole"])).all()
+
+
+@pytest.mark.parametrize("pooling", ["mean", "echo"])
+def test_texts_are_cut_to_what_the_model_can_take(tiny, pooling):
+    endless = ["word " * 30_000, "词" * 50_000, "a" * 100_000, "short"]
+    whole = encoders.load(tiny["bert"], pooling=pooling, precision="float32", cache=False, max_tokens=100_000)
+    assert whole.most_tokens == 512
+    vectors = whole.encode(endless)
+    assert vectors.shape == (4, 32) and np.isfinite(vectors).all()
+    assert np.array_equal(vectors[0], whole.encode(["word " * 600])[0])
+    few = encoders.load(tiny["bert"], precision="float32", cache=False, max_tokens=2)
+    with pytest.raises(InputError, match=r"max_tokens=2: .* adds 2 tokens to every text"):
+        few.encode(["a"])
 
 
 @pytest.mark.parametrize(("name", "options", "message"), [
@@ -340,6 +366,9 @@ def test_no_texts_and_lone_surrogates(tiny):
     ("minilm", {"precision": "float16", "device": "cpu"}, "use bfloat16"),
     ("minilm", {"device": "tpu"}, "want auto, cpu or cuda"),
     ("minilm", {"token_budget": 0}, "token_budget=0"),
+    ("minilm", {"token_budget": 1.5}, "token_budget=1.5: want a whole number"),
+    ("minilm", {"max_tokens": "3"}, "max_tokens='3': want a whole number"),
+    ("minilm", {"prefix": 3}, "prefix=3: want a text"),
     ("minilm", {"poolin": "mean"}, "unexpected keyword argument 'poolin'"),
 ])  # fmt: skip
 def test_bad_arguments_of_load(name, options, message):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -61,6 +61,8 @@ def check_texts(texts: Sequence[str]) -> list[str]:
     """The texts as a list, or an InputError naming the first that is none. Lone surrogates become ``?``."""
     if isinstance(texts, str | bytes):
         raise InputError(f"texts={texts[:30]!r}: want a list of texts, not a single one")
+    if not isinstance(texts, Iterable):
+        raise InputError(f"texts={texts!r}: want a list of texts, not {type(texts).__name__}")
     checked = list(texts)
     for i, text in enumerate(checked):
         if not isinstance(text, str):

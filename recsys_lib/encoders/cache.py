@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 import warnings
 from collections.abc import Callable, Sequence
@@ -30,6 +31,8 @@ def _path(options: dict[str, Any]) -> Path:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    if path.is_file() and not os.access(path.parent, os.W_OK):  # a read-only cache still knows what it knows
+        return sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, timeout=60)
     try:

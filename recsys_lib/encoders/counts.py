@@ -39,8 +39,9 @@ class Tfidf:
             token_pattern=r"(?u)\b\w+\b",
             dtype=np.float32,
         )
+        corpus = encoders.check_texts(corpus)
         try:
-            vectorizer.fit(encoders.check_texts(corpus))
+            vectorizer.fit(corpus)
         except ValueError as error:
             raise InputError(f"corpus of {len(corpus)} texts: {error}") from error
         return Tfidf(vectorizer)
@@ -71,7 +72,8 @@ class Genres:
         >>> Genres.fit(["Crime, Drama", "", "Drama"]).encode(["Drama, Musical"])
         array([[0., 1.]], dtype=float32)
         """
-        labels = sorted({label for text in encoders.check_texts(corpus) for label in _labels(text)})
+        corpus = encoders.check_texts(corpus)
+        labels = sorted({label for text in corpus for label in _labels(text)})
         if not labels:
             raise InputError(f"corpus of {len(corpus)} texts holds no label")
         return Genres(labels)
@@ -82,8 +84,9 @@ class Genres:
 
     def encode(self, texts: Sequence[str], progress: bool = True) -> np.ndarray:
         place = {label: i for i, label in enumerate(self.labels)}
+        texts = encoders.check_texts(texts)
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        for row, text in enumerate(encoders.check_texts(texts)):
+        for row, text in enumerate(texts):
             vectors[row, [place[label] for label in _labels(text) if label in place]] = 1
         return vectors
 

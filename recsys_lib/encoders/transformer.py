@@ -26,7 +26,7 @@ class Transformer:
     """A transformer whose last layer is pooled into one vector per text.
 
     name: ``minilm``, ``e5``, ``smollm2``, a folder, or a Hugging Face id. The model is loaded at the first text that the
-    cache does not know. Texts longer than ``max_tokens`` are cut. A text's vector depends on the batch it is in by float
+    cache does not know. Texts longer than ``max_tokens``, or than the model has positions, are cut. A text's vector depends on the batch it is in by float
     rounding only (about 1e-6 in float32, 1e-2 in bfloat16, whose vectors are therefore cached apart).
     """
 
@@ -50,8 +50,11 @@ class Transformer:
         self.pooling = pooling or _own_pooling(self.source)
         if self.pooling not in POOLINGS:
             raise InputError(f"pooling={pooling!r}: want one of {', '.join(POOLINGS)}")
-        if token_budget < 1 or (max_tokens is not None and max_tokens < 1):
-            raise InputError(f"token_budget={token_budget!r}, max_tokens={max_tokens!r}: want at least 1")
+        for option, value in (("token_budget", token_budget), ("max_tokens", max_tokens)):
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise InputError(f"{option}={value!r}: want a whole number of at least 1")
+        if not isinstance(prefix, str | None):
+            raise InputError(f"prefix={prefix!r}: want a text")
         self.prefix = PREFIXES.get(name, "") if prefix is None else prefix
         self.max_tokens = max_tokens or MOST_TOKENS.get(name, 512)
         self.precision = _precision(precision, self.device)
@@ -175,12 +178,23 @@ class Transformer:
         hidden = self.model(input_ids=ids, **options).last_hidden_state
         return pool(self.pooling, hidden, pooled).cpu().numpy()
 
+    @cached_property
+    def most_tokens(self) -> int:
+        """Tokens of a text that are read: ``max_tokens``, or fewer where the model has fewer positions."""
+        positions = getattr(self.config, "max_position_embeddings", None) or self.max_tokens
+        added = self.tokenizer.num_special_tokens_to_add()
+        if self.max_tokens <= added:
+            raise InputError(
+                f"max_tokens={self.max_tokens}: {self.name!r} adds {added} tokens to every text, want more than these"
+            )
+        return min(self.max_tokens, positions, self.tokenizer.model_max_length)
+
     def tokenize(self, texts: list[str]) -> list[tuple[list[int], int]]:
         """Token ids of every text, and where the pooled part begins (0, or the second copy under echo pooling)."""
         if self.pooling == "echo":
             return self._tokenize_echo(texts)
         prefixed = [self.prefix + t for t in texts]
-        ids = self.tokenizer(prefixed, truncation=True, max_length=self.max_tokens)["input_ids"] if texts else []
+        ids = self.tokenizer(prefixed, truncation=True, max_length=self.most_tokens)["input_ids"] if texts else []
         # A decoder's tokenizer adds nothing to an empty text; its begin-of-text token stands for it.
         begin = [self.tokenizer.bos_token_id or self.tokenizer.cls_token_id or 0]
         return [(i or begin, 0) for i in ids]
@@ -188,7 +202,7 @@ class Transformer:
     def _tokenize_echo(self, texts: list[str]) -> list[tuple[list[int], int]]:
         """The text twice: the second copy has read the first, so every token of it knows the whole text."""
         lead, again = (self.tokenizer(part, add_special_tokens=False)["input_ids"] for part in ECHO)
-        room = max(1, (self.max_tokens - len(lead) - len(again)) // 2)
+        room = max(1, (self.most_tokens - len(lead) - len(again)) // 2)
         copies = (
             self.tokenizer([self.prefix + t for t in texts], add_special_tokens=False)["input_ids"] if texts else []
         )

@@ -4,9 +4,10 @@ from recsys_lib.datasets.book_crossing import load_book_crossing
 from recsys_lib.datasets.csv_files import from_csv
 from recsys_lib.datasets.dataset import Dataset
 from recsys_lib.datasets.movielens import load_movielens
+from recsys_lib.datasets.sample import write_sample
 from recsys_lib.errors import InputError
 
-__all__ = ["NAMES", "Dataset", "from_csv", "load"]
+__all__ = ["NAMES", "Dataset", "from_csv", "load", "write_sample"]
 
 NAMES = ("ml-100k", "book-crossing")
 

@@ -1,0 +1,418 @@
+/* Scans of codes for what may be among the best k of each query. kernel.py compiles this for the machine it runs on.
+
+   The score of an item is factor[item] * (query . code) + sum over t of term[t][item] * term_scale[t][query]. It may be wrong by
+   up to margin[item] * spread[query]: the upper bound of a candidate is compared with the query's limit, which is the k-th best
+   lower bound so far. Nearly all pairs fall below it while they are still in registers, so scores are never written.
+
+   A pair has one fine product, always summed in the same way. Few queries are scored with it alone. For many, 8 items and up to
+   48 queries are multiplied at a time, queries of integer codes as 8 bits; a pair that might pass by this coarse product is
+   judged by the fine one. So results do not depend on the number of queries. What is not a number passes every comparison. */
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__AVX512VNNI__) && defined(__AVX512BW__) && !defined(PORTABLE)
+#include <immintrin.h>
+#define WIDE 1
+#else
+#define WIDE 0
+#endif
+
+#define UNROLL _Pragma("GCC unroll 8")
+#define LANES 16 /* queries of one panel */
+#define ROWS 8   /* items of one tile */
+#define WIDTH 3  /* panels of one tile */
+#define BLOCK_BYTES (96 * 1024) /* of codes, unpacked: they stay in the cache while all queries pass */
+#define FEW 3    /* queries up to which the fine product alone is faster */
+
+enum { INT8, INT4, BINARY, FLOAT32, FLOAT16, BFLOAT16, PRODUCT };
+
+typedef struct {
+  int64_t n_items, d, kind, row_bytes, entries, n_queries, k, capacity, n_terms;
+  const uint8_t *codes;                   /* [n_items, row_bytes]; PRODUCT: d parts, each one of so many entries */
+  const float *factor, *margin, *term;    /* [n_items], [n_items] or NULL for 0, [n_terms, n_items] */
+  const void *fine, *coarse;              /* see kernel.py */
+  const float *fine_scale, *coarse_scale; /* [padded]: what a code of a query stands for */
+  const float *spread, *term_scale;       /* [padded], [n_terms, padded]; padded is n_queries up to a multiple of 16 */
+  const float *slack, *coarse_slack;      /* [n_queries]: how far below the k-th best a score may be, and beside it if coarse */
+  const int64_t *seen_start, *seen;       /* items to leave out: CSR with ascending ids, or NULL */
+  _Atomic int64_t *next;                  /* the first item that no thread has taken */
+} Scan;
+
+typedef struct {
+  float *limit, *gate; /* [padded]: below them a fine or a coarse score is out */
+  float *best;         /* [n_queries, k]: the best lower bounds so far, a heap with the worst on top */
+  int32_t *best_id;    /* [n_queries, k] */
+  float *reach;        /* [n_queries, capacity]: upper bounds of the candidates */
+  int32_t *id;         /* [n_queries, capacity] */
+  int64_t *count;      /* [n_queries]: candidates, or -1 where there were too many */
+} Found;
+
+/* Codes of some items, unpacked: int8, float or, for PRODUCT, bytes. */
+typedef struct {
+  const void *codes;
+  int64_t stride; /* in codes */
+} Block;
+
+/* ---------------------------------------------------------------- candidates */
+
+static int worse(float a, int32_t a_id, float b, int32_t b_id) { return a < b || (a == b && a_id > b_id); }
+
+/* Put a score in the place of the worst of k. */
+static void replace_worst(float *score, int32_t *id, int64_t k, float new_score, int32_t new_id) {
+  int64_t at = 0;
+  for (;;) {
+    int64_t child = 2 * at + 1;
+    if (child >= k) break;
+    if (child + 1 < k && worse(score[child + 1], id[child + 1], score[child], id[child])) child++;
+    if (!worse(score[child], id[child], new_score, new_id)) break;
+    score[at] = score[child], id[at] = id[child], at = child;
+  }
+  score[at] = new_score, id[at] = new_id;
+}
+
+static int is_seen(const Scan *p, int64_t q, int64_t item) {
+  if (!p->seen) return 0;
+  int64_t low = p->seen_start[q], high = p->seen_start[q + 1];
+  while (low < high) {
+    int64_t middle = (low + high) / 2;
+    if (p->seen[middle] < item) low = middle + 1;
+    else high = middle;
+  }
+  return low < p->seen_start[q + 1] && p->seen[low] == item;
+}
+
+/* Keep the candidates that reach the limit. */
+static int64_t compact(float *reach, int32_t *id, int64_t count, float limit) {
+  int64_t kept = 0;
+  for (int64_t j = 0; j < count; j++)
+    if (!(reach[j] < limit)) reach[kept] = reach[j], id[kept] = id[j], kept++;
+  return kept;
+}
+
+static void consider(const Scan *p, Found *f, int64_t item, int64_t q, float score) {
+  float margin = p->margin ? p->margin[item] * p->spread[q] : 0;
+  if (score + margin < f->limit[q] || f->count[q] < 0 || is_seen(p, q, item)) return;
+  float *best = f->best + q * p->k;
+  if (worse(best[0], f->best_id[q * p->k], score - margin, (int32_t)item)) {
+    replace_worst(best, f->best_id + q * p->k, p->k, score - margin, (int32_t)item);
+    f->limit[q] = best[0] - p->slack[q];
+    f->gate[q] = f->limit[q] - p->coarse_slack[q];
+  }
+  if (!p->capacity) return;
+  float *reach = f->reach + q * p->capacity;
+  int32_t *id = f->id + q * p->capacity;
+  if (f->count[q] == p->capacity) {
+    f->count[q] = compact(reach, id, p->capacity, f->limit[q]);
+    if (2 * f->count[q] > p->capacity) { /* the bounds do not prune: give the query up */
+      f->count[q] = -1, f->limit[q] = f->gate[q] = INFINITY;
+      return;
+    }
+  }
+  reach[f->count[q]] = score + margin, id[f->count[q]++] = (int32_t)item;
+}
+
+/* ---------------------------------------------------------------- fine products */
+
+static int32_t product_int(const int16_t *query, const int8_t *code, int64_t d) {
+  int64_t j = 0;
+  int32_t sum = 0;
+#if WIDE
+  __m512i sums[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+  for (; j + 64 <= d; j += 64)
+    UNROLL for (int i = 0; i < 2; i++) {
+      __m512i wide = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(code + j + 32 * i)));
+      sums[i] = _mm512_dpwssd_epi32(sums[i], wide, _mm512_loadu_si512(query + j + 32 * i));
+    }
+  sum = _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1]));
+#endif
+  for (; j < d; j++) sum += (int32_t)query[j] * code[j];
+  return sum;
+}
+
+static float product_float(const float *a, const float *b, int64_t d) {
+  float sums[64] = {0}, sum = 0;
+  int64_t j = 0;
+  for (; j + 64 <= d; j += 64)
+    for (int i = 0; i < 64; i++) sums[i] += a[j + i] * b[j + i];
+  for (; j < d; j++) sum += a[j] * b[j];
+  for (int i = 32; i; i /= 2)
+    for (int l = 0; l < i; l++) sums[l] += sums[l + i];
+  return sum + sums[0];
+}
+
+static float product_table(const float *table, const uint8_t *code, int64_t parts, int64_t entries) {
+  float sums[4] = {0};
+  int64_t j = 0;
+  for (; j + 4 <= parts; j += 4)
+    for (int i = 0; i < 4; i++) sums[i] += table[(j + i) * entries + code[j + i]];
+  for (; j < parts; j++) sums[0] += table[j * entries + code[j]];
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+static inline float fine_score(const Scan *p, int64_t item, Block block, int64_t i, int64_t q, int64_t padded) {
+  float score;
+  if (p->kind <= BINARY) {
+    const int8_t *code = (const int8_t *)block.codes + i * block.stride;
+    score = p->fine_scale[q] * (float)product_int((const int16_t *)p->fine + q * p->d, code, p->d);
+  } else if (p->kind < PRODUCT) {
+    score = product_float((const float *)p->fine + q * p->d, (const float *)block.codes + i * block.stride, p->d);
+  } else {
+    const uint8_t *code = (const uint8_t *)block.codes + i * block.stride;
+    score = product_table((const float *)p->fine + q * p->d * p->entries, code, p->d, p->entries);
+  }
+  score *= p->factor[item];
+  for (int64_t t = 0; t < p->n_terms; t++) score += p->term[t * p->n_items + item] * p->term_scale[t * padded + q];
+  return score;
+}
+
+static void scan_few(const Scan *p, Found *f, int64_t from, int64_t n, Block block, int64_t first) {
+  const int64_t padded = (p->n_queries + LANES - 1) / LANES * LANES;
+  for (int64_t i = first; i < n; i++)
+    for (int64_t q = 0; q < p->n_queries; q++) {
+      float score = fine_score(p, from + i, block, i, q, padded);
+      if (!(score + (p->margin ? p->margin[from + i] * p->spread[q] : 0) < f->limit[q])) consider(p, f, from + i, q, score);
+    }
+}
+
+/* ---------------------------------------------------------------- coarse products */
+
+#if WIDE
+/* Judge one item by its products with a panel of queries. */
+static inline void judge(const Scan *p, Found *f, __m512 score, int64_t from, Block block, int64_t i, int64_t panel) {
+  const int64_t q = panel * LANES, padded = (p->n_queries + LANES - 1) / LANES * LANES, item = from + i;
+  score = _mm512_mul_ps(score, _mm512_set1_ps(p->factor[item]));
+  if (p->margin) score = _mm512_fmadd_ps(_mm512_set1_ps(p->margin[item]), _mm512_loadu_ps(p->spread + q), score);
+  for (int64_t t = 0; t < p->n_terms; t++) {
+    __m512 term = _mm512_set1_ps(p->term[t * p->n_items + item]);
+    score = _mm512_fmadd_ps(term, _mm512_loadu_ps(p->term_scale + t * padded + q), score);
+  }
+  unsigned passed = _mm512_cmp_ps_mask(score, _mm512_loadu_ps(f->gate + q), _CMP_NLT_UQ);
+  for (; passed; passed &= passed - 1) {
+    int64_t which = q + __builtin_ctz(passed);
+    if (which < p->n_queries) consider(p, f, item, which, fine_score(p, item, block, i, which, padded));
+  }
+}
+
+/* ROWS items with `width` panels of queries, all sums in registers. */
+static inline __attribute__((always_inline)) void tile_int(const Scan *p, Found *f, int64_t from, Block block, int64_t first,
+                                                           const int32_t *offset, int64_t panel, const int width) {
+  const int64_t steps = (p->d + 3) / 4;
+  const int8_t *codes = (const int8_t *)block.codes + first * block.stride;
+  const uint8_t *queries = (const uint8_t *)p->coarse + panel * steps * 4 * LANES;
+  __m512i sum[ROWS][WIDTH];
+  UNROLL for (int i = 0; i < ROWS; i++) UNROLL for (int w = 0; w < width; w++) sum[i][w] = _mm512_set1_epi32(offset[i]);
+  for (int64_t step = 0; step < steps; step++) {
+    __m512i query[WIDTH];
+    UNROLL for (int w = 0; w < width; w++) query[w] = _mm512_loadu_si512(queries + (w * steps + step) * 4 * LANES);
+    UNROLL for (int i = 0; i < ROWS; i++) {
+      int32_t four;
+      memcpy(&four, codes + i * block.stride + 4 * step, 4);
+      __m512i code = _mm512_set1_epi32(four);
+      /* The intrinsic of this instruction makes GCC 12 spill every sum, which halves the speed. */
+      UNROLL for (int w = 0; w < width; w++) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum[i][w]) : "v"(query[w]), "v"(code));
+    }
+  }
+  UNROLL for (int i = 0; i < ROWS; i++) UNROLL for (int w = 0; w < width; w++) {
+    __m512 scale = _mm512_loadu_ps(p->coarse_scale + (panel + w) * LANES);
+    judge(p, f, _mm512_mul_ps(_mm512_cvtepi32_ps(sum[i][w]), scale), from, block, first + i, panel + w);
+  }
+}
+
+static inline __attribute__((always_inline)) void tile_float(const Scan *p, Found *f, int64_t from, Block block, int64_t first,
+                                                             int64_t panel, const int width) {
+  const float *codes = (const float *)block.codes + first * block.stride;
+  const float *queries = (const float *)p->coarse + panel * p->d * LANES;
+  __m512 sum[ROWS][WIDTH];
+  UNROLL for (int i = 0; i < ROWS; i++) UNROLL for (int w = 0; w < width; w++) sum[i][w] = _mm512_setzero_ps();
+  for (int64_t j = 0; j < p->d; j++) {
+    __m512 query[WIDTH];
+    UNROLL for (int w = 0; w < width; w++) query[w] = _mm512_loadu_ps(queries + (w * p->d + j) * LANES);
+    UNROLL for (int i = 0; i < ROWS; i++) {
+      __m512 code = _mm512_set1_ps(codes[i * block.stride + j]);
+      UNROLL for (int w = 0; w < width; w++) sum[i][w] = _mm512_fmadd_ps(query[w], code, sum[i][w]);
+    }
+  }
+  UNROLL for (int i = 0; i < ROWS; i++) UNROLL for (int w = 0; w < width; w++)
+    judge(p, f, sum[i][w], from, block, first + i, panel + w);
+}
+
+static void panel_table(const Scan *p, Found *f, int64_t from, Block block, int64_t i, int64_t panel) {
+  const uint8_t *code = (const uint8_t *)block.codes + i * block.stride;
+  const float *table = (const float *)p->coarse + panel * p->d * p->entries * LANES;
+  __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+  for (int64_t j = 0; j < p->d; j++)
+    sum[j & 1] = _mm512_add_ps(sum[j & 1], _mm512_loadu_ps(table + (j * p->entries + code[j]) * LANES));
+  judge(p, f, _mm512_add_ps(sum[0], sum[1]), from, block, i, panel);
+}
+
+static void offsets(const int8_t *codes, int64_t stride, int64_t n, int64_t d, int32_t *out) {
+  for (int64_t i = 0; i < n; i++) { /* codes of queries were raised by 128 */
+    int32_t sum = 0;
+    for (int64_t j = 0; j < d; j++) sum += codes[i * stride + j];
+    out[i] = -128 * sum;
+  }
+}
+
+static void scan_many(const Scan *p, Found *f, int64_t from, int64_t n, Block block, int32_t *offset) {
+  const int64_t panels = (p->n_queries + LANES - 1) / LANES, whole = p->kind == PRODUCT ? n : n / ROWS * ROWS;
+  if (p->kind <= BINARY) offsets(block.codes, block.stride, whole, p->d, offset);
+  for (int64_t panel = 0; panel < panels;) {
+    const int width = panel + WIDTH <= panels && p->kind != PRODUCT ? WIDTH : 1;
+    if (p->kind == PRODUCT)
+      for (int64_t i = 0; i < whole; i++) panel_table(p, f, from, block, i, panel);
+    else if (p->kind <= BINARY && width == WIDTH)
+      for (int64_t i = 0; i < whole; i += ROWS) tile_int(p, f, from, block, i, offset + i, panel, WIDTH);
+    else if (p->kind <= BINARY)
+      for (int64_t i = 0; i < whole; i += ROWS) tile_int(p, f, from, block, i, offset + i, panel, 1);
+    else if (width == WIDTH)
+      for (int64_t i = 0; i < whole; i += ROWS) tile_float(p, f, from, block, i, panel, WIDTH);
+    else
+      for (int64_t i = 0; i < whole; i += ROWS) tile_float(p, f, from, block, i, panel, 1);
+    panel += width;
+  }
+  scan_few(p, f, from, n, block, whole);
+}
+#else
+static void scan_many(const Scan *p, Found *f, int64_t from, int64_t n, Block block, int32_t *offset) {
+  (void)offset;
+  scan_few(p, f, from, n, block, 0);
+}
+#endif
+
+/* ---------------------------------------------------------------- a scan */
+
+static float half(uint16_t bits) {
+  uint32_t rest = (uint32_t)(bits & 0x7fff) << 13, sign = (uint32_t)(bits & 0x8000) << 16;
+  float size;
+  memcpy(&size, &rest, 4);
+  size *= 0x1p112f; /* the exponents of the two formats differ by 112, and this holds for subnormal numbers too */
+  memcpy(&rest, &size, 4);
+  rest |= sign;
+  memcpy(&size, &rest, 4);
+  return size;
+}
+
+static void unpack_int(int64_t kind, const uint8_t *code, int64_t d, int8_t *out) {
+  if (kind == INT8) memcpy(out, code, d);
+  else if (kind == INT4 || kind == PRODUCT) {
+    const int lowest = kind == INT4 ? -8 : 0;
+    for (int64_t j = 0; j < d / 2; j++) {
+      out[2 * j] = (code[j] & 15) + lowest;
+      out[2 * j + 1] = (code[j] >> 4) + lowest;
+    }
+    if (d % 2) out[d - 1] = (code[d / 2] & 15) + lowest;
+  } else {
+    int64_t j = 0;
+#if WIDE
+    for (; j + 64 <= d; j += 64) {
+      uint64_t bits;
+      memcpy(&bits, code + j / 8, 8);
+      _mm512_storeu_si512(out + j, _mm512_mask_blend_epi8(bits, _mm512_set1_epi8(-1), _mm512_set1_epi8(1)));
+    }
+#endif
+    for (; j < d; j++) out[j] = (code[j / 8] >> (j % 8)) & 1 ? 1 : -1;
+  }
+}
+
+static void unpack_float(int64_t kind, const uint8_t *code, int64_t d, float *out) {
+  const uint16_t *bits = (const uint16_t *)code;
+  if (kind == FLOAT16)
+    for (int64_t j = 0; j < d; j++) out[j] = half(bits[j]);
+  else
+    for (int64_t j = 0; j < d; j++) {
+      uint32_t whole = (uint32_t)bits[j] << 16;
+      memcpy(out + j, &whole, 4);
+    }
+}
+
+/* Take blocks of items until none is left. Returns 1 where there is no memory for a block. */
+int scan(const Scan *p, Found *f) {
+  const int64_t size = p->kind <= BINARY || p->kind == PRODUCT ? 1 : 4, padded_d = (p->d + 3) / 4 * 4;
+  const int direct = p->kind == FLOAT32 || (p->kind == PRODUCT && p->row_bytes == p->d) || (p->kind == INT8 && p->d == padded_d);
+  const int64_t stride = direct ? p->row_bytes / size : padded_d;
+  int64_t most = BLOCK_BYTES / (stride * size) / ROWS * ROWS;
+  if (most < ROWS) most = ROWS;
+  void *unpacked = direct ? NULL : calloc(most, stride * size);
+  int32_t *offset = malloc(most * sizeof(int32_t));
+  if (!offset || (!direct && !unpacked)) {
+    free(offset), free(unpacked);
+    return 1;
+  }
+  for (;;) {
+    int64_t from = atomic_fetch_add(p->next, most);
+    if (from >= p->n_items) break;
+    int64_t n = from + most < p->n_items ? most : p->n_items - from;
+    Block block = {direct ? (const void *)(p->codes + from * p->row_bytes) : unpacked, stride};
+    for (int64_t i = 0; i < n && !direct; i++) {
+      const uint8_t *code = p->codes + (from + i) * p->row_bytes;
+      if (size == 1) unpack_int(p->kind, code, p->d, (int8_t *)unpacked + i * stride);
+      else unpack_float(p->kind, code, p->d, (float *)unpacked + i * stride);
+    }
+    if (p->n_queries <= FEW) scan_few(p, f, from, n, block, 0);
+    else scan_many(p, f, from, n, block, offset);
+  }
+  free(offset), free(unpacked);
+  return 0;
+}
+
+/* ---------------------------------------------------------------- scores in float32 */
+
+typedef struct {
+  int64_t n_lists, n_queries, k, capacity, d, most;
+  const float *rows, *queries, *weight, *margin; /* [n_items, d], [n_queries, d], [n_items], [n_items] or NULL */
+  const float *limit, *band;                     /* [n_queries]: candidates below it are out; how far below the k-th best */
+  float *reach;                                  /* [n_lists, n_queries, capacity] */
+  int32_t *id;
+  int64_t *count;    /* [n_lists, n_queries] */
+  int64_t *rescored; /* [n_queries], -1 where more than `most` would have to be */
+  _Atomic int64_t *next;
+} Rescore;
+
+static void rescore_query(const Rescore *p, int64_t q, float *best, int32_t *best_id) {
+  int64_t total = 0;
+  for (int64_t i = 0; i < p->k; i++) best[i] = -INFINITY, best_id[i] = INT32_MAX;
+  for (int64_t list = 0; list < p->n_lists; list++) {
+    int64_t at = list * p->n_queries + q;
+    if (p->count[at] < 0) total = p->most + 1;
+    else {
+      p->count[at] = compact(p->reach + at * p->capacity, p->id + at * p->capacity, p->count[at], p->limit[q]);
+      total += p->count[at];
+    }
+  }
+  p->rescored[q] = total > p->most ? -1 : total;
+  for (int64_t list = 0; list < p->n_lists; list++) {
+    int64_t at = list * p->n_queries + q;
+    if (total > p->most) p->count[at] = 0;
+    float *reach = p->reach + at * p->capacity;
+    const int32_t *id = p->id + at * p->capacity;
+    for (int64_t j = 0; j < p->count[at]; j++) {
+      if (j + 4 < p->count[at])
+        for (int64_t line = 0; line < p->d; line += 16) __builtin_prefetch(p->rows + id[j + 4] * p->d + line);
+      if (p->margin && isinf(p->margin[id[j]])) {
+        reach[j] = INFINITY; /* its length is beyond float32: only float64 can tell */
+        continue;
+      }
+      reach[j] = p->weight[id[j]] * product_float(p->queries + q * p->d, p->rows + id[j] * p->d, p->d);
+      if (reach[j] > best[0]) replace_worst(best, best_id, p->k, reach[j], id[j]);
+    }
+  }
+  for (int64_t list = 0; list < p->n_lists; list++) {
+    int64_t at = list * p->n_queries + q;
+    p->count[at] = compact(p->reach + at * p->capacity, p->id + at * p->capacity, p->count[at], best[0] - p->band[q]);
+  }
+}
+
+/* Score the candidates by their float32 rows and leave those that may be among the best k. Returns 1 without memory. */
+int rescore(const Rescore *p) {
+  float *best = malloc(p->k * sizeof(float));
+  int32_t *best_id = malloc(p->k * sizeof(int32_t));
+  int failed = !best || !best_id;
+  if (!failed)
+    for (int64_t q; (q = atomic_fetch_add(p->next, 1)) < p->n_queries;) rescore_query(p, q, best, best_id);
+  free(best), free(best_id);
+  return failed;
+}

@@ -1,0 +1,278 @@
+"""Compiles ``kernel.c`` once per machine and calls it, one scan per thread.
+
+Without a C compiler there is no kernel and searches use torch, with the same results. ctypes releases Python's lock, so plain
+threads scan in parallel; their number is torch's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys_lib.search import forms
+from recsys_lib.search.forms import Form
+
+SOURCE = Path(__file__).with_name("kernel.c")
+COMPILER = os.environ.get("CC", "cc")
+FLAGS = ("-O3", "-march=native", "-std=c11", "-shared", "-fPIC")
+# As in kernel.c: queries of a panel, and up to how many are scanned without panels.
+LANES, FEW = 16, 3
+NO_ID = 2**31 - 1
+
+
+def _struct(name: str, **fields: type) -> type[ctypes.Structure]:
+    return type(name, (ctypes.Structure,), {"_fields_": list(fields.items())})
+
+
+_INT, _POINTER = ctypes.c_int64, ctypes.c_void_p
+# Field by field as in kernel.c.
+Scan = _struct(
+    "Scan", n_items=_INT, d=_INT, kind=_INT, row_bytes=_INT, entries=_INT, n_queries=_INT, k=_INT, capacity=_INT, n_terms=_INT,
+    codes=_POINTER, factor=_POINTER, margin=_POINTER, term=_POINTER, fine=_POINTER, coarse=_POINTER, fine_scale=_POINTER,
+    coarse_scale=_POINTER, spread=_POINTER, term_scale=_POINTER, slack=_POINTER, coarse_slack=_POINTER, seen_start=_POINTER,
+    seen=_POINTER, next=_POINTER,
+)  # fmt: skip
+Found = _struct(
+    "Found", limit=_POINTER, gate=_POINTER, best=_POINTER, best_id=_POINTER, reach=_POINTER, id=_POINTER, count=_POINTER
+)
+Rescore = _struct(
+    "Rescore", n_lists=_INT, n_queries=_INT, k=_INT, capacity=_INT, d=_INT, most=_INT, rows=_POINTER, queries=_POINTER,
+    weight=_POINTER, margin=_POINTER, limit=_POINTER, band=_POINTER, reach=_POINTER, id=_POINTER, count=_POINTER,
+    rescored=_POINTER, next=_POINTER,
+)  # fmt: skip
+
+
+@lru_cache
+def load() -> ctypes.CDLL | None:
+    """The compiled kernel, from the cache if this source was compiled for this processor before; None without a compiler."""
+    from recsys_lib import machine
+    from recsys_lib.assets import cache_dir
+
+    described = machine.describe()
+    parts = [SOURCE.read_text(encoding="utf-8"), COMPILER, *FLAGS, described["processor"], *described["flags"]]
+    key = hashlib.sha256("\n".join([*parts, described["system"]]).encode()).hexdigest()[:16]
+    library = cache_dir() / "kernels" / f"scan-{key}.so"
+    try:
+        if not library.is_file():
+            _compile(library)
+        return ctypes.CDLL(str(library))
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _compile(library: Path, flags: tuple[str, ...] = ()) -> None:
+    """Compile beside, then rename: a reader never loads half a file."""
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        made = Path(folder) / library.name
+        command = [COMPILER, *FLAGS, *flags, "-o", str(made), str(SOURCE), "-lm"]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        os.replace(made, library)
+
+
+def threads() -> int:
+    """How many threads a scan uses: as many as torch does."""
+    import torch
+
+    return torch.get_num_threads()
+
+
+def threads_for(n_items: int) -> int:
+    """How many of them are worth starting for so many items."""
+    return max(1, min(threads(), n_items // 2048))
+
+
+def in_parallel(work: Callable[[int], int], n: int) -> None:
+    """``work(0) ... work(n - 1)``, each in a thread of its own; anything but 0 means that memory ran out."""
+    failed = [0] * n
+
+    def note(i: int) -> None:
+        failed[i] = work(i)
+
+    others = [threading.Thread(target=note, args=(i,)) for i in range(1, n)]
+    for thread in others:
+        thread.start()
+    note(0)
+    for thread in others:
+        thread.join()
+    if any(failed):
+        raise MemoryError("no memory for a block of codes")
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """Queries in the coordinates of the codes, in the layouts that the kernel reads; ``padded`` is ``n`` up to a multiple of 16.
+
+    fine, coarse: of integer codes ``[n, d]`` int16 and panels ``[panels, d/4, 16, 4]`` uint8; of floats ``[n, d]`` and ``[panels, d, 16]``; of
+    product codes tables ``[n, parts, entries]`` and ``[panels, parts, entries, 16]``. fine_scale, coarse_scale: ``[padded]``. fine_error,
+    coarse_error: ``[n]``, lengths of what rounding took from the queries.
+    """
+
+    fine: np.ndarray
+    coarse: np.ndarray
+    fine_scale: np.ndarray
+    coarse_scale: np.ndarray
+    fine_error: np.ndarray
+    coarse_error: np.ndarray
+
+
+def prepare(form: Form, unit: np.ndarray) -> Queries:
+    """Queries ``unit [n, d]`` float64 for a scan of ``form``."""
+    v = np.ascontiguousarray(form.to_codes(unit))
+    few = len(v) <= FEW  # such a scan reads no panels
+    if form.kind <= forms.BINARY:
+        # A sum of d products with 8-bit codes must fit 32 bits.
+        fine, fine_scale, fine_error = _rounded(v, min(2**15 - 1, (2**31 - 1) // (128 * v.shape[1])))
+        if few:
+            return Queries(fine.astype(np.int16), np.empty(0), fine_scale, fine_scale, fine_error, 0 * fine_error)
+        coarse, coarse_scale, coarse_error = _rounded(v, 127)
+        return Queries(fine.astype(np.int16), _panels8(coarse), fine_scale, coarse_scale, fine_error, coarse_error)
+    fine = form.tables(v) if form.kind == forms.PRODUCT else v
+    fine = np.ascontiguousarray(fine, dtype=np.float32)
+    error = np.sqrt(np.einsum("ij,ij->i", v, v)) * 2.0**-24
+    return Queries(fine, np.empty(0) if few else _panels(fine), np.ones(1), np.ones(1), error, 0 * error)
+
+
+def _rounded(v: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Whole numbers up to ``most``, the scale of every row, padded, and the length of what rounding took."""
+    largest = np.abs(v).max(axis=1, initial=0)
+    scale = (largest / most).astype(np.float32)
+    scale = np.where(scale > 0, scale, np.float32(1))
+    exact = scale[:, None].astype(np.float64)
+    codes = np.clip(np.rint(v / exact), -most, most)
+    lost = v - codes * exact
+    return codes, padded(scale), np.sqrt(np.einsum("ij,ij->i", lost, lost))
+
+
+def padded(v: np.ndarray) -> np.ndarray:
+    """``v [..., n]`` as float32 with zeros up to a multiple of 16."""
+    out = np.zeros((*v.shape[:-1], -(-v.shape[-1] // LANES) * LANES), dtype=np.float32)
+    out[..., : v.shape[-1]] = v
+    return out
+
+
+def _panels8(codes: np.ndarray) -> np.ndarray:
+    """Each code plus 128, 4 dimensions of 16 queries together: what one instruction multiplies."""
+    n, d = codes.shape
+    raised = np.zeros((-(-n // LANES) * LANES, -(-d // 4) * 4), dtype=np.uint8)
+    raised[:n, :d] = codes + 128
+    return np.ascontiguousarray(raised.reshape(-1, LANES, raised.shape[1] // 4, 4).transpose(0, 2, 1, 3))
+
+
+def _panels(v: np.ndarray) -> np.ndarray:
+    """``v [n, ...]`` as ``[panels, ..., 16]``."""
+    raised = np.zeros((-(-len(v) // LANES) * LANES, *v.shape[1:]), dtype=np.float32)
+    raised[: len(v)] = v
+    return np.ascontiguousarray(np.moveaxis(raised.reshape(-1, LANES, *v.shape[1:]), 1, -1))
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """What every thread found: its best lower bounds ``[threads, n, k]`` with their ids, and candidates per query.
+
+    reach, id: ``[threads, n, capacity]``, of which ``count [threads, n]`` are filled; -1 where there were too many.
+    """
+
+    best: np.ndarray
+    best_id: np.ndarray
+    reach: np.ndarray
+    id: np.ndarray
+    count: np.ndarray
+
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Query and item of every candidate."""
+        _, n, capacity = self.id.shape
+        count = np.maximum(self.count.ravel(), 0)
+        at = np.repeat(np.arange(len(count)), count)
+        place = np.arange(len(at)) - np.repeat(np.cumsum(count) - count, count)
+        return at % n, self.id.reshape(-1)[at * capacity + place].astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """How far true scores may lie from those of the codes: ``margin[item] * spread[query]``, and per query what rounding adds.
+
+    margin: ``[n_items]`` or None for 0. spread: ``[n]``. slack, coarse_slack: ``[n]``, as in kernel.c.
+    """
+
+    margin: np.ndarray | None
+    spread: np.ndarray
+    slack: np.ndarray
+    coarse_slack: np.ndarray
+
+
+def scan(
+    form: Form, unit: np.ndarray, queries: Queries, bounds: Bounds, k: int, capacity: int, seen: sp.csr_matrix | None
+) -> Candidates:
+    """One pass over all codes; ``seen`` has ascending ids and no stored zeros."""
+    n, n_items = len(unit), len(form.factor)
+    n_threads = threads_for(n_items)
+    shape = (n_threads, n)
+    out = Candidates(
+        np.full((*shape, k), -np.inf, np.float32), np.full((*shape, k), NO_ID, np.int32),
+        np.empty((*shape, capacity), np.float32), np.empty((*shape, capacity), np.int32), np.zeros(shape, np.int64),
+    )  # fmt: skip
+    limit = padded(np.full(shape, -np.inf))
+    limit[:, n:] = np.inf  # padding never passes
+    gate = limit.copy()
+    arrays = [
+        form.codes, form.factor, bounds.margin, form.terms, queries.fine, queries.coarse, queries.fine_scale,
+        queries.coarse_scale, padded(bounds.spread), padded(form.directions @ unit.T), bounds.slack.astype(np.float32),
+        bounds.coarse_slack.astype(np.float32), *_csr(seen), np.zeros(1, np.int64),
+    ]  # fmt: skip
+    row_bytes = form.codes.shape[1] * form.codes.itemsize
+    problem = Scan(
+        n_items, form.d, form.kind, row_bytes, form.entries, n, k, capacity, len(form.terms), *map(_address, arrays)
+    )
+
+    def work(i: int) -> int:
+        parts = (limit[i], gate[i], out.best[i], out.best_id[i], out.reach[i], out.id[i], out.count[i])
+        return _library().scan(ctypes.byref(problem), ctypes.byref(Found(*map(_address, parts))))
+
+    in_parallel(work, n_threads)
+    return out
+
+
+def rescore(
+    candidates: Candidates, rows: np.ndarray, unit: np.ndarray, weight: np.ndarray, margin: np.ndarray | None,
+    limit: np.ndarray, band: np.ndarray, k: int, most: int,
+) -> np.ndarray:  # fmt: skip
+    """Leave of ``candidates`` those that may be among the best ``k`` by their ``rows`` in float32.
+
+    Returns how many of each query were scored, ``[n]``, or -1 where they would have been more than ``most``: none is left.
+    """
+    n_lists, n, capacity = candidates.id.shape
+    rescored = np.empty(n, dtype=np.int64)
+    arrays = [
+        rows, unit.astype(np.float32), weight, margin, limit.astype(np.float32), band.astype(np.float32), candidates.reach,
+        candidates.id, candidates.count, rescored, np.zeros(1, np.int64),
+    ]  # fmt: skip
+    problem = Rescore(n_lists, n, k, capacity, rows.shape[1], most, *map(_address, arrays))
+    in_parallel(lambda _: _library().rescore(ctypes.byref(problem)), min(threads(), -(-n // 4)))
+    return rescored
+
+
+def _address(array: np.ndarray | None) -> int | None:
+    return None if array is None else array.ctypes.data
+
+
+def _csr(seen: sp.csr_matrix | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+    return (None, None) if seen is None else (seen.indptr.astype(np.int64), seen.indices.astype(np.int64))
+
+
+def _library() -> ctypes.CDLL:
+    library = load()
+    if library is None:
+        raise RuntimeError("there is no kernel: ask load() first")
+    return library

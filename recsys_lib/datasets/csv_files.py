@@ -69,11 +69,18 @@ def from_csv(
     unknown = set(chosen) - set(_ALIASES)
     if unknown:
         raise InputError(f"columns={sorted(unknown)}: want names among {', '.join(_ALIASES)}")
+    if not all(isinstance(name, str) for name in chosen.values()):
+        raise InputError(f"columns={chosen}: want texts, the names that the files have")
     separator = "\t" if separator in _TABS else separator
-    if len(separator) > 1:
+    if len(separator) > 1 or separator in ("\n", "\r"):
         raise InputError(f"separator={separator!r}: want one character, such as ',' or ';' or a tab, or '' to find it")
     source = Table(interactions, separator, encoding)
     names = source.find(("user", "item"), ("rating", "timestamp"), chosen)
+    twice = [ours for ours, theirs in names.items() if list(names.values()).count(theirs) > 1]
+    if twice:
+        raise InputError(
+            f"{source.path.name}: column {names[twice[0]]!r} is taken for {' and '.join(twice)}: want one each"
+        )
     catalogue = Table(items, separator, encoding)
     found = catalogue.find(("id", "title"), (), chosen, {"id": ("item", names["item"])})
     catalogue.rename(found)
@@ -335,6 +342,7 @@ def _times(source: Table, events: pd.DataFrame) -> np.ndarray | None:
     texts = events["timestamp"]
     numbers = pd.to_numeric(texts, errors="coerce").astype(np.float64)
     if numbers.notna().mean() > 0.5:  # numbers; what does not parse among them is a mistake
+        _refuse_days(source, texts)
         numbers /= _unit(numbers)
         bad = ~numbers.between(_FIRST_SECOND, _LAST_SECOND)
         source.refuse(bad, texts, "timestamp", "seconds since 1970, or milliseconds in every row")
@@ -342,6 +350,14 @@ def _times(source: Table, events: pd.DataFrame) -> np.ndarray | None:
     dates = pd.to_datetime(texts, errors="coerce", utc=True, format="ISO8601")
     source.refuse(dates.isna(), texts, "timestamp", "seconds since 1970 or a date such as 2004-03-31 17:05")
     return dates.dt.as_unit("s").astype("int64").to_numpy()
+
+
+def _refuse_days(source: Table, texts: pd.Series) -> None:
+    """20040331 is March 2004 to whoever wrote it, and August 1970 as seconds."""
+    if texts.str.fullmatch(r"(?:19|20)\d{6}").all():
+        days = pd.to_datetime(texts, errors="coerce", format="%Y%m%d")
+        if days.notna().all():
+            source.refuse(days.notna(), texts, "timestamp", "days as 2004-03-31, which cannot be taken for seconds")
 
 
 def _unit(numbers: pd.Series) -> int:

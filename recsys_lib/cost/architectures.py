@@ -149,7 +149,7 @@ def _gpt2(c: Mapping[str, Any]) -> Architecture:
     )
     attention = (Attention(layers, heads, h // heads, h // heads, 2 * h),)
     # Its GELU is written out in Python and holds four copies of the inner width.
-    return Architecture("", c["model_type"], h, weights, attention, 4 * h + 4 * i, 8 * h)
+    return Architecture("", c["model_type"], h, weights, attention, 5 * h + 4 * i, 8 * h)
 
 
 def _t5(c: Mapping[str, Any]) -> Architecture:

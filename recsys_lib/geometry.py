@@ -26,7 +26,7 @@ def random_pair_cosines(v: np.ndarray, n_pairs: int = 20_000, seed: int = 0) -> 
     """
     if len(v) < 2:
         raise InputError(f"v has {len(v)} rows: random pairs need at least 2")
-    if n_pairs < 1:
+    if not isinstance(n_pairs, int | np.integer) or n_pairs < 1:
         raise InputError(f"n_pairs={n_pairs!r}: want at least 1")
     rng = np.random.default_rng(seed)
     left = rng.integers(0, len(v), n_pairs)
@@ -122,11 +122,14 @@ class Geometry:
         """Map ``v [n, d]`` to float32 ``[n, m]``.
 
         Raises:
-            InputError: another ``d`` than the map was fitted on.
+            InputError: another ``d`` than the map was fitted on, NaN or infinity.
         """
         v = np.asarray(v, dtype=np.float32)
         if v.ndim != 2 or v.shape[1] != len(self.mean):
             raise InputError(f"v has shape {v.shape}: the {self.name} map was fitted on [n, {len(self.mean)}]")
+        if not np.isfinite(v).all():
+            row = int(np.flatnonzero(~np.isfinite(v).all(axis=1))[0])
+            raise InputError(f"v row {row} holds NaN or infinity: want finite numbers")
         centred = v - self.mean
         return centred if self.matrix is None else centred @ self.matrix
 
@@ -147,7 +150,7 @@ def centre(train_v: np.ndarray) -> Geometry:
 def remove_top_components(train_v: np.ndarray, n: int = 2) -> Geometry:
     """Centre and project out the ``n`` strongest directions (Mu and Viswanath, "All-but-the-Top", ICLR 2018)."""
     v = _fit_input(train_v)
-    if not 0 <= n < v.shape[1]:
+    if not isinstance(n, int | np.integer) or not 0 <= n < v.shape[1]:
         raise InputError(f"n={n!r}: want from 0 to {v.shape[1] - 1} components removed")
     mean = v.mean(axis=0)
     directions = np.linalg.svd(v - mean, full_matrices=False)[2][:n]
@@ -169,7 +172,8 @@ def whiten(train_v: np.ndarray, kind: str = "zca", dimensions: int | None = None
     v = _fit_input(train_v)
     d = v.shape[1]
     kept = d if dimensions is None else dimensions
-    if kind not in ("zca", "pca") or not 1 <= kept <= d or not 0 <= shrinkage <= 1:
+    whole = isinstance(kept, int | np.integer) and 1 <= kept <= d
+    if kind not in ("zca", "pca") or not whole or not 0 <= shrinkage <= 1:
         raise InputError(
             f"kind={kind!r}, dimensions={dimensions!r}, shrinkage={shrinkage!r}: want zca or pca, 1 to {d}, 0 to 1"
         )

@@ -22,12 +22,18 @@ BLOCK_COMPONENTS = 2**16
 
 
 def _vectors(name: str, v: np.ndarray) -> np.ndarray:
-    v = np.asarray(v)
+    try:
+        v = np.asarray(v)
+    except ValueError as error:
+        raise InputError(f"{name}: rows of different lengths, want rows of vectors, [n, d]") from error
     if v.ndim != 2:
         raise InputError(f"{name} has shape {v.shape}: want rows of vectors, [n, d]")
     if not np.issubdtype(v.dtype, np.number) or np.iscomplexobj(v):
         raise InputError(f"{name} holds {v.dtype}: want real numbers")
-    v = v if v.dtype == np.float64 else np.ascontiguousarray(v, dtype=np.float32)
+    return _finite(name, v if v.dtype == np.float64 else np.ascontiguousarray(v, dtype=np.float32))
+
+
+def _finite(name: str, v: np.ndarray) -> np.ndarray:
     # A sum is finite only if all its terms are (or they overflow); the row is looked for only then.
     with np.errstate(over="ignore", invalid="ignore"):
         total = np.add.reduce(v, axis=None)
@@ -43,7 +49,8 @@ def _pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if a.shape[1] != b.shape[1]:
         raise InputError(f"a has shape {a.shape} and b {b.shape}: want the same number of columns")
     if a.dtype != b.dtype:
-        a, b = a.astype(np.float32), b.astype(np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as such
+            a, b = _finite("a", a.astype(np.float32)), _finite("b", b.astype(np.float32))
     return a, b
 
 
@@ -52,11 +59,15 @@ def normalize(v: np.ndarray) -> np.ndarray:
 
     Rows are first divided by their largest component, so that no square overflows or vanishes.
     """
-    v = _vectors("v", v)
-    largest = np.abs(v).max(axis=1, keepdims=True, initial=0)
+    return _normalized(_vectors("v", v))
+
+
+def _normalized(v: np.ndarray) -> np.ndarray:
+    largest = np.maximum(v.max(axis=1, keepdims=True, initial=0), -v.min(axis=1, keepdims=True, initial=0))
     v = v / np.where(largest > 0, largest, 1)
     length = np.sqrt(np.einsum("ij,ij->i", v, v))[:, None]
-    return v / np.where(length > 0, length, 1)
+    v /= np.where(length > 0, length, 1)
+    return v
 
 
 def _scaled(v: np.ndarray) -> np.ndarray:
@@ -89,7 +100,8 @@ def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         InputError: not ``[n, d]``, different ``d``, NaN or infinity.
     """
     a, b = _pair(a, b)
-    return np.clip(normalize(a) @ normalize(b).T, -1, 1)
+    cosines = _normalized(a) @ _normalized(b).T
+    return np.clip(cosines, -1, 1, out=cosines)
 
 
 def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -144,14 +156,15 @@ def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Pearson correlation ``[n, m]``: the cosine after each row lost its own mean; 0 with a constant row."""
     a, b = _pair(a, b)
-    return np.clip(normalize(_centred_rows(a)) @ normalize(_centred_rows(b)).T, -1, 1)
+    correlations = _normalized(_centred_rows(a)) @ _normalized(_centred_rows(b)).T
+    return np.clip(correlations, -1, 1, out=correlations)
 
 
 def top_k(
     queries: np.ndarray,
     items: np.ndarray,
     k: int,
-    exclude: sp.csr_matrix | Sequence[Sequence[int]] | None = None,
+    exclude: sp.csr_matrix | np.ndarray | Sequence[Sequence[int]] | None = None,
     metric: str = "cosine",
 ) -> tuple[np.ndarray, np.ndarray]:
     """The ``k`` best items of every query, exactly: ids ``[n, k]`` int64 and scores ``[n, k]``, best first.
@@ -160,8 +173,8 @@ def top_k(
     scored again, pair by pair in float64, rounded to the dtype of the input and ordered, equal scores by the smaller id. So
     equal items tie exactly, and no result depends on the blocks, on the other queries or on the number of threads.
 
-    Items to leave out per query come as CSR ``[n, n_items]`` (non-zeros) or as one sequence of ids per query; where fewer
-    than ``k`` remain, the rest is id -1 with score -inf. Queries are taken in blocks of 64 MB of scores (or one query, where
+    Items to leave out per query come as CSR ``[n, n_items]`` (non-zeros), as a mask of that shape, or as one sequence of ids
+    per query; where fewer than ``k`` remain, the rest is id -1 with score -inf. Queries are taken in blocks of 64 MB of scores (or one query, where
     that is more). Thousands of items equal to within rounding at the k-th place are exact as well, but slow.
 
     Raises:
@@ -170,7 +183,7 @@ def top_k(
     if metric not in METRICS:
         raise InputError(f"metric={metric!r}: want one of {', '.join(METRICS)}")
     queries, items = _pair(queries, items)
-    if not isinstance(k, int | np.integer) or not 1 <= k <= len(items):
+    if not isinstance(k, int | np.integer) or isinstance(k, bool) or not 1 <= k <= len(items):
         raise InputError(f"k={k!r}: want between 1 and the number of items, {len(items)}")
     seen = _exclusion(exclude, len(queries), len(items))
     dtype = queries.dtype
@@ -289,15 +302,21 @@ def _sums(a: np.ndarray, b: np.ndarray, rows: np.ndarray, ids: np.ndarray, combi
 def _exclusion(exclude, n_queries: int, n_items: int) -> sp.csr_matrix | None:
     if exclude is None:
         return None
+    if isinstance(exclude, np.ndarray) and exclude.dtype == bool and exclude.ndim == 2:
+        exclude = sp.csr_matrix(exclude)
     if not sp.issparse(exclude):
         if len(exclude) != n_queries:
             raise InputError(f"exclude has {len(exclude)} lists: want one per query, {n_queries}")
-        indices = np.concatenate([np.asarray(list(e), dtype=np.int64) for e in exclude] or [np.empty(0, np.int64)])
+        lists = [np.asarray(list(e)) for e in exclude]
+        strange = next((e.dtype for e in lists if len(e) and not np.issubdtype(e.dtype, np.integer)), None)
+        if strange is not None:
+            raise InputError(f"exclude holds {strange}: want ids, whole numbers, or a mask of {(n_queries, n_items)}")
+        indices = np.concatenate([e.astype(np.int64) for e in lists] or [np.empty(0, np.int64)])
         if len(indices) and not (indices.min() >= 0 and indices.max() < n_items):
             raise InputError(
                 f"exclude holds id {indices.max() if indices.min() >= 0 else indices.min()}: want 0 to {n_items - 1}"
             )
-        indptr = np.concatenate([[0], np.cumsum([len(e) for e in exclude])])
+        indptr = np.concatenate([[0], np.cumsum([len(e) for e in lists])])
         return sp.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(n_queries, n_items))
     if exclude.shape != (n_queries, n_items):
         raise InputError(f"exclude has shape {exclude.shape}: want {(n_queries, n_items)}")

@@ -63,10 +63,27 @@ def test_very_short_and_very_long_vectors(scale):
     (np.ones((2, 3)), r"a has shape \(2, 3\) and b \(2, 2\)"),
     (np.array([["x", "y"]]), "want real numbers"),
     (np.ones((1, 2), complex), "want real numbers"),
+    ([[1, 2], [3]], "a: rows of different lengths"),
 ])  # fmt: skip
 def test_bad_vectors_are_refused(a, message):
     with pytest.raises(InputError, match=message):
         similarity.cosine(a, np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("f", [similarity.cosine, similarity.dot, similarity.euclidean, similarity.pearson])
+def test_what_only_float64_can_hold_is_refused_beside_float32(f):
+    with pytest.raises(InputError, match="b row 1 holds NaN or infinity"):
+        f(A, B[:2].astype(np.float64) * [[1], [1e300]])
+    with pytest.raises(InputError, match="a row 0 holds NaN or infinity"):
+        f(np.full((1, 12), 1e300), B)
+
+
+def test_normalizing_leaves_its_input_alone():
+    for v in (A.copy(), A.astype(np.float64)):
+        before = v.copy()
+        similarity.normalize(v)
+        similarity.cosine(v, v)
+        assert np.array_equal(v, before)
 
 
 def naive_top_k(scores, k, excluded=()):
@@ -155,6 +172,7 @@ def test_exclusion_as_matrix_or_lists():
     full = similarity.cosine(A, B)
     assert ids.tolist() == [naive_top_k(row, 5, out) for row, out in zip(full, lists, strict=True)]
     assert np.array_equal(ids, similarity.top_k(A, B, 5, exclude=matrix)[0])
+    assert np.array_equal(ids, similarity.top_k(A, B, 5, exclude=matrix.toarray() > 0)[0])
     assert (ids[2] == -1).all() and np.isneginf(scores[2]).all()
     assert (ids[3] >= 28).sum() == 3
 
@@ -219,6 +237,11 @@ def test_against_faiss():
     (1, {"metric": "cosin"}, "want one of cosine, dot"),
     (1, {"exclude": [[1]]}, "exclude has 1 lists: want one per query, 7"),
     (1, {"exclude": [[99]] + [[]] * 6}, "exclude holds id 99"),
+    (1, {"exclude": [[1.0]] + [[]] * 6}, "exclude holds float64: want ids, whole numbers"),
+    (1, {"exclude": np.zeros((7, 31))}, r"exclude holds float64: .* or a mask of \(7, 31\)"),
+    (1, {"exclude": np.zeros((7, 30), bool)}, r"exclude has shape \(7, 30\): want \(7, 31\)"),
+    (1, {"exclude": ["ab"] * 7}, "exclude holds <U1"),
+    (True, {}, "k=True"),
     (1, {"exclude": sp.csr_matrix((7, 30))}, r"want \(7, 31\)"),
 ])  # fmt: skip
 def test_bad_arguments_of_top_k(k, options, message):

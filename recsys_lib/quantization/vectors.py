@@ -58,7 +58,7 @@ class QuantizedVectors:
         return self.bytes_among(len(self))
 
     def bytes_among(self, n: int) -> float:
-        """Bytes per vector in a collection of ``n`` such vectors: what is common to all is shared by so many."""
+        """Bytes per vector in a collection of ``n`` such vectors: what is common to all is shared by so many; 0 leaves it out."""
         stored = self.codes.nbytes + self.scale.nbytes + self.offset.nbytes + self.codebook.nbytes - self.shared_bytes
         of_one = stored / len(self) if len(self) else self.codes.shape[1] * self.codes.itemsize
         return of_one + (self.shared_bytes / n if n else 0)

@@ -1,0 +1,124 @@
+"""What a shorter vector costs a recommendation: every way to store items judged by what it recommends, and by its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys_lib import evaluation, geometry, quantization, similarity
+from recsys_lib.errors import InputError
+from recsys_lib.recommenders.text import TextProfile
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def variants(dimension: int) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Ways to store a vector of ``dimension`` components, by name: scheme and options, from the most bytes to the fewest."""
+    eighth = max(1, dimension // 8)
+    chosen: dict[str, tuple[str, dict[str, Any]]] = {
+        "float32": ("float32", {}),
+        "float16": ("float16", {}),
+        "bfloat16": ("bfloat16", {}),
+        "int8": ("int8", {}),
+        "int8, offset": ("int8-offset", {}),
+        "int8, dimension": ("int8-dimension", {}),
+        "int8, dimension, percentile": ("int8-dimension", {"calibration": "percentile"}),
+        "int8, dimension, mse": ("int8-dimension", {"calibration": "mse"}),
+        "int4, groups of 32": ("int4", {"group": min(32, dimension)}),
+        "int4": ("int4", {}),
+        "pq, 2 bits": ("pq", {"subspaces": max(1, dimension // 4)}),
+        "pq, 1 bit": ("pq", {"subspaces": eighth}),
+        "pq, 1/2 bit": ("pq", {"subspaces": max(1, dimension // 16)}),
+        "binary": ("binary", {}),
+        "binary, uncentred": ("binary", {"centre": False}),
+    }
+    for name, share in (("1/2", 2), ("1/4", 4), ("1/8", 8), ("1/32", 32)):
+        chosen[f"pca {name}"] = ("pca", {"dimensions": max(1, dimension // share)})
+    for name, share in (("1/2", 2), ("1/4", 4), ("1/8", 8)):
+        chosen[f"pca {name}, int8"] = ("pca-int8", {"dimensions": max(1, dimension // share)})
+    return chosen
+
+
+class CodedProfile(TextProfile):
+    """``TextProfile`` whose users are made of float32 ``item_vectors``, while ``coded [n_items, d]``, decoded codes, are what is ranked."""
+
+    def __init__(self, item_vectors: np.ndarray, coded: np.ndarray):
+        super().__init__(item_vectors)
+        if np.shape(coded) != self.item_vectors.shape:
+            raise InputError(f"coded has shape {np.shape(coded)}: want that of item_vectors, {self.item_vectors.shape}")
+        self.coded = similarity.normalize(coded)
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        return self.profiles(users) @ self.coded.T
+
+
+def shared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Share of each row of ids ``a [n, k]`` that is in the same row of ``b [n, k]``, ``[n]``; ids of -1 do not count.
+
+    >>> shared(np.array([[3, 1, 2]]), np.array([[2, 3, 9]])).round(3).tolist()
+    [0.667]
+    """
+    found = (a[:, :, None] == b[:, None, :]) & (a[:, :, None] >= 0)
+    return found.any(axis=2).sum(axis=1) / np.maximum((a >= 0).sum(axis=1), 1)
+
+
+def quality(
+    vectors: np.ndarray,
+    train: sp.csr_matrix,
+    test: sp.csr_matrix,
+    k: int = 10,
+    geometries: Sequence[str] = ("raw", "centred", "zca"),
+    ways: Mapping[str, tuple[str, dict[str, Any]]] | None = None,
+) -> pd.DataFrame:
+    """Every way to store ``vectors [n_items, d]`` in every geometry: one row each, ``float32`` first.
+
+    Items are mapped, scaled to length 1 and quantized; users stay float32. Columns: geometry, stored, bytes (per item, with what is common to
+    all shared among this catalogue), code_bytes (the same in a catalogue so large that what is common weighs nothing), ndcg and recall at ``k``; against float32 of the same
+    geometry: ndcg_kept (their ratio), low and high (95% of the paired difference of NDCG) and lists_kept (share of the
+    recommended items); error (mean length of what was lost, of vectors of length 1), bound (mean of its proved bound).
+    """
+    import pandas as pd
+
+    ways = dict(ways or variants(vectors.shape[1]))
+    ways = {"float32": ("float32", {}), **ways}
+    rows = []
+    for name in geometries:
+        unit = similarity.normalize(geometry.fit_geometry(name, vectors).apply(vectors))
+        reference: evaluation.Evaluation | None = None
+        for stored, (scheme, options) in ways.items():
+            codes = quantization.quantize(unit, scheme, **options)
+            decoded = codes.dequantize()
+            found = evaluation.evaluate(CodedProfile(unit, decoded).fit(train), train, test, k)
+            reference = reference or found
+            difference = (
+                evaluation.compare(found, reference, "ndcg", resamples=1000) if found is not reference else None
+            )
+            mean, full = found.mean(), reference.mean()
+            rows.append({
+                "geometry": name, "stored": stored, "bytes": codes.bytes_per_vector, "code_bytes": codes.bytes_among(0),
+                "ndcg": mean["ndcg"], "recall": mean["recall"], "ndcg_kept": mean["ndcg"] / full["ndcg"],
+                "low": difference.low if difference else 0.0, "high": difference.high if difference else 0.0,
+                "lists_kept": shared(reference.ids, found.ids).mean(),
+                "error": np.sqrt(np.square(unit.astype(np.float64) - decoded).sum(axis=1)).mean(), "bound": codes.errors.mean(),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def pareto(costs: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Which points are not dominated, ``[n]`` bool: no other has at most each of their ``costs [n, m]`` and at least their ``value [n]``.
+
+    Of equal points all are kept.
+
+    >>> pareto(np.array([[1.0], [2.0], [3.0]]), np.array([0.2, 0.5, 0.4])).tolist()
+    [True, True, False]
+    """
+    costs, values = np.asarray(costs, dtype=float), np.asarray(values, dtype=float)
+    if costs.ndim != 2 or len(costs) != len(values):
+        raise InputError(f"costs of shape {costs.shape} and {len(values)} values: want [n, m] and [n]")
+    better = (costs[:, None] <= costs[None]).all(axis=2) & (values[:, None] >= values[None])
+    strictly = (costs[:, None] < costs[None]).any(axis=2) | (values[:, None] > values[None])
+    return np.logical_not((better & strictly).any(axis=0))

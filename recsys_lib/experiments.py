@@ -189,8 +189,9 @@ def parse_parameter(notebook: str, defaults: Mapping[str, Any], name: str, text:
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if default is not None and type(value) is not type(default):
+        form = ", written as name=value,name=value" if isinstance(default, dict) else ""
         raise InputError(
-            f"{notebook}: parameter {name}={text!r} is no {type(default).__name__} (the default is {default!r})"
+            f"{notebook}: parameter {name}={text!r} is no {type(default).__name__}{form} (the default is {default!r})"
         )
     return value
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from recsys_lib import encoders, evaluation, recommenders, splits, study
+from recsys_lib import datasets, encoders, evaluation, recommenders, splits, study
 from recsys_lib.datasets import Dataset
 from recsys_lib.errors import InputError
 from recsys_lib.evaluation import Evaluation
 from recsys_lib.recommenders import Recommender, checks
 from recsys_lib.splits import Split
 from recsys_lib.study import Contender, Outcome
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What a contender reads beside interactions. Chance reads nothing.
 CHANCE, COUNTING, CHEAP, LANGUAGE = "chance", "counting", "cheap text", "language model"
@@ -29,12 +33,57 @@ MOST_LABELS = 2048
 # ---------------------------------------------------------------- what is compared
 
 
+def read(
+    interactions: Path | None,
+    items: Path | None,
+    sample_folder: Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    separator: str = "",
+    encoding: str = "utf-8",
+    min_rating: float = 0.0,
+    min_interactions: int = 1,
+) -> Dataset:
+    """The reader's two files (see ``datasets.from_csv``), or the sample shop, written into ``sample_folder``, if both are None.
+
+    Of several interactions of one user with one item the first counts; those whose item is not in the table are dropped;
+    ratings below ``min_rating`` are left out if that is above 0; then the ``min_interactions``-core, if that is above 1.
+
+    Raises:
+        InputError: one file without the other, what ``from_csv`` refuses, or nothing is left.
+    """
+    if (interactions is None) != (items is None):
+        given, missing = ("interactions", "items") if items is None else ("items", "interactions")
+        raise InputError(f"{given} is given and {missing} is not: give both files, or neither for the sample")
+    if interactions is None or items is None:
+        interactions, items = datasets.write_sample(sample_folder)
+    data = datasets.from_csv(
+        interactions, items, columns=columns, separator=separator, encoding=encoding, repeats="first", strangers="drop"
+    )
+    if min_rating > 0:
+        liked = data.rating >= min_rating
+        if not liked.any():
+            seen = (
+                "there are no ratings" if np.isnan(data.rating).all() else f"the highest is {np.nanmax(data.rating):g}"
+            )
+            raise InputError(f"min_rating={min_rating!r}: no interaction is rated so high; {seen}")
+        data = replace(
+            data,
+            user=data.user[liked],
+            item=data.item[liked],
+            rating=data.rating[liked],
+            timestamp=None if data.timestamp is None else data.timestamp[liked],
+        )
+    return data if min_interactions == 1 else data.k_core(min_interactions)
+
+
 @dataclass(frozen=True)
 class Entry:
-    """A contender and what it reads: one of chance, counting, cheap text, language model."""
+    """A contender, what it reads (one of chance, counting, cheap text, language model) and, of text, from which source."""
 
     contender: Contender
     kind: str
+    source: str = ""
 
 
 def encode_sources(data: Dataset, columns: Sequence[str], labels: str, encoder: str) -> dict[str, np.ndarray]:
@@ -144,12 +193,12 @@ def text_field(
         kind, vectors, alone = CHEAP, raw, source
         if source == encoder:
             kind, vectors, alone = LANGUAGE, study.whitened(raw, train), f"{encoder}, whitened"
-            field[f"{encoder}, raw"] = Entry(Contender(lambda v=raw: r.TextProfile(v)), kind)
-        field[alone] = Entry(Contender(lambda v=vectors: r.TextProfile(v)), kind)
-        field[f"best counting + {source}"] = Entry(_blend(_FittedOnce(start.make(**point)), vectors), kind)
+            field[f"{encoder}, raw"] = Entry(Contender(lambda v=raw: r.TextProfile(v)), kind, source)
+        field[alone] = Entry(Contender(lambda v=vectors: r.TextProfile(v)), kind, source)
+        field[f"best counting + {source}"] = Entry(_blend(_FittedOnce(start.make(**point)), vectors), kind, source)
         if train.shape[1] <= MOST_ITEMS_OF_EASE:
             space = {"regularization": _penalties(train)[1:4], "weight": [0.01, 0.03, 0.1]}
-            field[f"EASE + {source}"] = Entry(Contender(lambda v=vectors, **p: r.TextEASE(v, **p), space), kind)
+            field[f"EASE + {source}"] = Entry(Contender(lambda v=vectors, **p: r.TextEASE(v, **p), space), kind, source)
     return field
 
 
@@ -163,15 +212,15 @@ def cold_field(sources: Mapping[str, np.ndarray], encoder: str, train: sp.csr_ma
     field = {"chance": Entry(Contender(lambda: r.TextProfile(noise)), CHANCE)} if sources else {}
     for source, raw in sources.items():
         kind, vectors = (LANGUAGE, study.whitened(raw, train)) if source == encoder else (CHEAP, raw)
-        field[source] = Entry(Contender(lambda v=vectors: r.TextProfile(v)), kind)
-        space: dict[str, Sequence[Any]] = {"regularization": [0.1, 0.3, 1.0, 3.0]}
+        field[source] = Entry(Contender(lambda v=vectors: r.TextProfile(v)), kind, source)
+        space: dict[str, Sequence[Any]] = {"regularization": [0.3, 1.0, 3.0, 10.0]}
         if small:
             space |= {"ease_regularization": _penalties(train)[1:4]}
             mapped = Contender(lambda v=vectors, **p: r.EASEMap(v, **p), space)
         else:
             space |= {"factors": [16, 32, 64]}
             mapped = Contender(lambda v=vectors, **p: r.RidgeMap(v, **p), space)
-        field[f"{source}, mapped"] = Entry(mapped, kind)
+        field[f"{source}, mapped"] = Entry(mapped, kind, source)
     return field
 
 
@@ -197,7 +246,7 @@ def warm_splits(data: Dataset, by_time: bool, seeds: int) -> list[Split]:
         tuned = study.known_users(part.validation, part.train).nnz
         if not tuned or not study.known_users(part.test, part.with_validation().train).nnz:
             mend = (
-                "nobody in the latest part has a past: set by_time to False" if timed
+                "nobody in the latest part has a past: set by_time to False" if timed and np.bincount(data.user).max() > 4
                 else "nobody has the five interactions that a random test takes: bring more data"
             )  # fmt: skip
             raise InputError(f"{data.name}: {data.n_users} users, {data.n_interactions} interactions; {mend}")
@@ -217,12 +266,13 @@ def cold_splits(data: Dataset, seeds: int) -> list[tuple[int, Split]]:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A contender over all splits: its kind, mean validation value, each user's mean test metrics, and the last outcome."""
+    """A contender over all splits: its kind, mean validation value, each user's mean test metrics, last outcome, and source."""
 
     kind: str
     validation: float
     test: Evaluation
     last: Outcome
+    source: str = ""
 
 
 def gather(field: Mapping[str, Entry], outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, Result]:
@@ -233,9 +283,24 @@ def gather(field: Mapping[str, Entry], outcomes: Mapping[str, Sequence[Outcome]]
             float(np.mean([o.validation for o in done])),
             evaluation.average([o.test for o in done]),
             done[-1],
+            field[name].source,
         )
         for name, done in outcomes.items()
     }
+
+
+def table(results: Mapping[str, Result]) -> pd.DataFrame:
+    """One row per contender, best NDCG on top: what it reads, the validation's NDCG, and metrics of the test."""
+    import pandas as pd
+
+    columns = ["reads", "NDCG, validation", "NDCG", "recall", "hit rate"]
+    rows = {}
+    for name, result in results.items():
+        mean = result.test.mean()
+        rows[name] = [result.kind, result.validation, mean["ndcg"], mean["recall"], mean["hit_rate"]]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).sort_values(
+        "NDCG", ascending=False, kind="stable"
+    )
 
 
 def seconds_per_1000(source: str, texts: Sequence[str], most: int = 256) -> float:

@@ -60,7 +60,7 @@ def test_a_dict_is_given_as_json_or_as_pairs(text, value):
 
 @pytest.mark.parametrize("text", ["user", "user=a,item", "[1]", ""])
 def test_what_is_no_dict_is_refused(text):
-    with pytest.raises(InputError, match="no dict"):
+    with pytest.raises(InputError, match="no dict, written as name=value"):
         experiments.parse_parameter("n", {"columns": {}}, "columns", text)
 
 

@@ -87,7 +87,7 @@ def _sales(
     favourites = rng.dirichlet(np.full(department.max() + 1, 0.3), n_users)
     hidden_items, hidden_users = rng.standard_normal((n, 4)), rng.standard_normal((n_users, 4))
     liking = 1.3 * np.log(favourites + 0.01)[:, department] + 0.8 * hidden_users @ hidden_items.T
-    appeal = liking + 0.7 * rng.standard_normal(n)
+    appeal, spread = liking + 0.7 * rng.standard_normal(n), liking.std()
     counts = 2 + rng.poisson(rng.gamma(1.5, (sales - 2) / 1.5, n_users))
     user = np.repeat(np.arange(n_users), np.minimum(counts, max(1, n // 3)))
     joined = rng.uniform(0, 0.8 * _DAYS, n_users)[user]
@@ -99,7 +99,7 @@ def _sales(
         score = np.where((launched <= t) & ~bought[u], appeal[u] + rng.gumbel(size=n), -np.inf)
         item, chance = int(score.argmax()), rng.random()
         bought[u, item] = True
-        stars = int(np.clip(np.rint(3.5 + 0.4 * liking[u, item] / liking.std() + 0.8 * rng.standard_normal()), 1, 5))
+        stars = int(np.clip(np.rint(3.5 + 0.4 * liking[u, item] / spread + 0.8 * rng.standard_normal()), 1, 5))
         date = (_START + datetime.timedelta(days=float(t))).strftime("%Y-%m-%d %H:%M:%S")
         sku = "SKU-9999" if chance < 0.01 else _sku(item)  # an item that has left the table
         rows.append((f"kunde-{u:05d}", sku, str(stars), date))

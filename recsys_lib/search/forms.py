@@ -65,9 +65,9 @@ class Form:
 
 def linear_form(q: QuantizedVectors, weight: np.ndarray) -> Form | None:
     """The form of ``q`` with weights ``[n]``; None for codes that the kernel does not read."""
-    kind = KINDS.get(q.scheme)
-    if kind is None or (kind == INT4 and q.scale.shape[1] > 1):
+    if q.scheme not in KINDS or (q.scheme == "int4" and q.scale.shape[1] > 1):
         return None
+    kind = KINDS[q.scheme]
     if kind == PRODUCT and q.codebook.shape[1] not in (16, 256):
         return None
     codes = np.ascontiguousarray(q.codes)

@@ -96,8 +96,8 @@ class Index:
         if metric not in METRICS:
             raise InputError(f"metric={metric!r}: want one of {', '.join(METRICS)}")
         if rows is None:
-            lengths = [_lengths(quantized.dequantize(block)) for block in _blocks(len(quantized))]
-            weight, longest = _weights(metric, np.concatenate(lengths or [np.empty(0)]))
+            parts = [_lengths(quantized.dequantize(block)) for block in _blocks(len(quantized))]
+            weight, longest = _weights(metric, np.concatenate(parts or [np.empty(0)]))
             form = linear_form(quantized, weight) if kernel.load() else None
             return Index(quantized, metric, weight, longest, None, form, None)
         rows = np.asanyarray(rows)
@@ -110,9 +110,9 @@ class Index:
         weight, longest = _weights(metric, lengths)
         form = linear_form(quantized, weight) if kernel.load() else None
         scaled = metric == "cosine" and not ((lengths > 1e-15) & (lengths < 1e15)).all()
-        margin = np.where(
-            (weight > 0) | (lengths == 0), quantized.errors * (weight.astype(np.float64) * (1 + 1e-5)), np.inf
-        )
+        with np.errstate(invalid="ignore"):  # an infinite bound of a row without length
+            margin = quantized.errors * (weight.astype(np.float64) * (1 + 1e-5))
+        margin = np.where(lengths > 0, np.where(weight > 0, margin, np.inf), 0)
         size = 2.0 + float(margin[np.isfinite(margin)].max(initial=0)) * 2 + (form.size if form else 0)
         if not size < LONGEST:
             size, margin = 1.0, np.full(len(margin), np.inf)
@@ -222,7 +222,7 @@ class _Search:
         if not isinstance(k, int | np.integer) or not 1 <= k <= n_items:
             raise InputError(f"k={k!r}: want between 1 and the number of items, {n_items}")
         if index.metric == "dot":
-            similarity._no_overflow(similarity._lengths(queries), np.float32([index.longest]))
+            similarity._no_overflow(similarity._lengths(queries), np.array([index.longest], dtype=np.float32))
         self.index, self.queries, self.k, self.exact, self.rescore = index, queries, int(k), exact, rescore
         self.seen = _plain(similarity._exclusion(exclude, len(queries), n_items))
         # As similarity.top_k scales them before it scores pairs.
@@ -282,7 +282,7 @@ class _Search:
         bounds = Bounds(
             certificate.margin, _lengths(across) * (1 + 1e-6) + 1e-6, slack, (fine + coarse) * (1 + 1e-5) + 2 * rounding
         )
-        capacity = max(4 * self.k, min(n_items, BLOCK_BYTES // (8 * n * kernel.threads_for(n_items)), 2 * most))
+        capacity = max(4 * self.k, min(n_items, BLOCK_BYTES // (8 * n * kernel.threads_for(n_items))))
         candidates = kernel.scan(form, unit, queries, bounds, self.k, capacity, seen)
         best = np.moveaxis(candidates.best, 0, 1).reshape(n, -1)
         limit = np.partition(best, best.shape[1] - self.k, axis=1)[:, best.shape[1] - self.k] - slack
@@ -374,7 +374,9 @@ class _Search:
 def _rounding(index: Index, size: float) -> float:
     """What float32 may add to or take from a score: a sum of ``d`` products in any order and a few operations more."""
     d = max(index.quantized.dimension, index.form.d if index.form else 0)
-    return (d + 64) * 2.0**-24 * size
+    # A code of pca is decoded by a product of its own; each component of it is a sum of that many terms.
+    decoded = np.sqrt(index.quantized.codebook.shape[0]) if index.quantized.scheme.startswith("pca") else 1.0
+    return (d + 64) * 2.0**-24 * size * decoded
 
 
 def _plain(seen: sp.csr_matrix | None) -> sp.csr_matrix | None:

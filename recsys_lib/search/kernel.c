@@ -26,6 +26,7 @@
 #define ROWS 8   /* items of one tile */
 #define WIDTH 3  /* panels of one tile */
 #define BLOCK_BYTES (96 * 1024) /* of codes, unpacked: they stay in the cache while all queries pass */
+#define SAMPLE 32
 #define FEW 3    /* queries up to which the fine product alone is faster */
 
 enum { INT8, INT4, BINARY, FLOAT32, FLOAT16, BFLOAT16, PRODUCT };
@@ -39,7 +40,7 @@ typedef struct {
   const float *spread, *term_scale;       /* [padded], [n_terms, padded]; padded is n_queries up to a multiple of 16 */
   const float *slack, *coarse_slack;      /* [n_queries]: how far below the k-th best a score may be, and beside it if coarse */
   const int64_t *seen_start, *seen;       /* items to leave out: CSR with ascending ids, or NULL */
-  _Atomic int64_t *next;                  /* the first item that no thread has taken */
+  _Atomic int64_t *next;                  /* how many blocks of items were taken */
 } Scan;
 
 typedef struct {
@@ -329,6 +330,12 @@ static void unpack_float(int64_t kind, const uint8_t *code, int64_t d, float *ou
     }
 }
 
+/* Every SAMPLE-th block comes first, so that limits are near their ends early, whatever the order of the items. */
+static int64_t in_order(int64_t place, int64_t n) {
+  int64_t sampled = (n + SAMPLE - 1) / SAMPLE, rest = place - sampled;
+  return rest < 0 ? place * SAMPLE : rest + rest / (SAMPLE - 1) + 1;
+}
+
 /* Take blocks of items until none is left. Returns 1 where there is no memory for a block. */
 int scan(const Scan *p, Found *f) {
   const int64_t size = p->kind <= BINARY || p->kind == PRODUCT ? 1 : 4, padded_d = (p->d + 3) / 4 * 4;
@@ -342,10 +349,10 @@ int scan(const Scan *p, Found *f) {
     free(offset), free(unpacked);
     return 1;
   }
-  for (;;) {
-    int64_t from = atomic_fetch_add(p->next, most);
-    if (from >= p->n_items) break;
-    int64_t n = from + most < p->n_items ? most : p->n_items - from;
+  const int64_t n_blocks = (p->n_items + most - 1) / most;
+  for (int64_t place; (place = atomic_fetch_add(p->next, 1)) < n_blocks;) {
+    const int64_t from = in_order(place, n_blocks) * most;
+    const int64_t n = from + most < p->n_items ? most : p->n_items - from;
     Block block = {direct ? (const void *)(p->codes + from * p->row_bytes) : unpacked, stride};
     for (int64_t i = 0; i < n && !direct; i++) {
       const uint8_t *code = p->codes + (from + i) * p->row_bytes;

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import platform
 import subprocess
 import tempfile
 import threading
@@ -25,7 +26,8 @@ from recsys_lib.search.forms import Form
 
 SOURCE = Path(__file__).with_name("kernel.c")
 COMPILER = os.environ.get("CC", "cc")
-FLAGS = ("-O3", "-march=native", "-std=c11", "-shared", "-fPIC")
+NATIVE = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
+FLAGS = ("-O3", NATIVE, "-std=c11", "-shared", "-fPIC")
 # As in kernel.c: queries of a panel, and up to how many are scanned without panels.
 LANES, FEW = 16, 3
 NO_ID = 2**31 - 1

@@ -12,8 +12,8 @@ import scipy.sparse as sp
 
 from recsys_lib.quantization import QuantizedVectors
 
-# Scores of one block, 8 MB of float32, and the pairs that may be pending: they bound the memory of a scan.
-BLOCK_SCORES = 2**21
+# Scores of one block, 2 MB of float32, and the pairs that may be pending: they bound the memory of a scan.
+BLOCK_SCORES = 2**19
 MAX_BLOCK_ITEMS = 2**13
 
 
@@ -95,7 +95,10 @@ def scan(
         if by_item is not None:
             hidden = by_item[:, items].tocoo()
             reach[hidden.row, hidden.col] = -np.inf
-        row, column = np.nonzero((reach >= best.limit[:, None]) & (reach > -np.inf))
+        if not start and k < reach.shape[1]:  # the first block sets the limits, or all of it would pass
+            lower = scores if margin is None else np.where(np.isneginf(reach), reach, scores - margin[items])
+            best.limit[:] = np.partition(lower, lower.shape[1] - k, axis=1)[:, lower.shape[1] - k] - slack
+        row, column = np.nonzero(~(reach < best.limit[:, None]) & ~np.isneginf(reach))
         best.add(row, column + start, scores[row, column])
     best.tighten()
     return best.pairs, best.given_up

@@ -790,6 +790,8 @@ def test_rapl_reads_packages_once_and_survives_a_wrap(tmp_path):
     used = cost.measure_energy(work, power_w=100, root=tmp_path)
     assert used.method == "rapl" and used.is_measured
     assert used.joules == pytest.approx(2.5 + 1.5) == used.low_joules == used.high_joules
+    # The counter takes the values 0 to its range: from 9 of 9 to 3 are four steps.
+    assert energy._rapl_joules([9], [3], [9]) == pytest.approx(4e-6)
     assert used.quantity().basis == "measured" and used.watts == pytest.approx(4.0 / used.seconds)
 
 

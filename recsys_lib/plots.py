@@ -111,9 +111,12 @@ def figures_folder() -> Path:
 
 
 def save(fig: Figure, name: str) -> Path:
-    """Save as ``<name>.png`` with its title inside the file, from which the index page is written."""
+    """Save as ``<name>.png`` with its title inside the file, from which the index page is written.
+
+    The title of several panels without one over all is that of each in turn.
+    """
     titles = [ax.get_title(loc="left") or ax.get_title() for ax in fig.axes]
-    title = fig.get_suptitle() or next((t for t in titles if t), "")
+    title = fig.get_suptitle() or "; ".join(dict.fromkeys(t for t in titles if t))
     if not title:
         raise InputError(f"figure {name!r} has no title: say what was found")
     folder = figures_folder()

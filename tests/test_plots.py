@@ -31,6 +31,17 @@ def test_save_writes_the_title_into_the_file_and_the_index(folder):
     assert "(07_bits.png)" in index
 
 
+def test_the_title_of_panels_is_that_of_each(folder):
+    fig, axes = plots.figure(columns=3)
+    for ax, title in zip(axes, ("Raw: a cone", "Centred: around zero", "Raw: a cone"), strict=True):
+        plots.finish(ax, title)
+    with Image.open(plots.save(fig, "panels")) as image:
+        assert image.info["Title"] == "Raw: a cone; Centred: around zero"
+    fig.suptitle("One for all")
+    with Image.open(plots.save(fig, "panels")) as image:
+        assert image.info["Title"] == "One for all"
+
+
 def test_the_same_figure_is_the_same_file(folder):
     saved = []
     for _ in range(2):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from recsys_lib import evaluation, geometry, quantization, similarity
+from recsys_lib import evaluation, geometry, metrics, quantization, similarity
 from recsys_lib.errors import InputError
 from recsys_lib.recommenders.text import TextProfile
 
@@ -106,6 +106,63 @@ def quality(
                 "error": np.sqrt(np.square(unit.astype(np.float64) - decoded).sum(axis=1)).mean(), "bound": codes.errors.mean(),
             })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+# ---------------------------------------------------------------- what is lost by comparing codes as they are
+
+
+def forgetful_codes(vectors: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """What is compared when codes are taken for vectors, by name: each maps vectors to numbers of which the cosine is taken.
+
+    Codes per dimension are ``floor((v - low) / step) - 128`` with the least and the greatest value of each dimension of ``vectors [n, d]`` and
+    255 steps between them, as sentence-transformers' ``quantize_embeddings`` makes them. Comparing them forgets ``low`` and ``step``;
+    the others forget one thing at a time, or nothing. The sign is what its "binary" keeps.
+    """
+    low, high = vectors.min(axis=0).astype(np.float32), vectors.max(axis=0).astype(np.float32)
+    step = np.where(high > low, (high - low) / 255, 1).astype(np.float32)
+    middle, mean = (low + high) / 2, vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+    def codes(v: np.ndarray) -> np.ndarray:
+        return np.clip(np.floor((v - low) / step), 0, 255) - 128
+
+    return {
+        "float32": lambda v: v,
+        "codes as they are": codes,
+        "rounded to nearest": lambda v: np.clip(np.rint((v - low) / step), 0, 255) - 128,
+        "only the shift forgotten": lambda v: np.rint((v - middle) / step.max()),
+        "only the steps forgotten": lambda v: np.rint(v / step),
+        "the same codes, dequantized": lambda v: (codes(v) + 128) * step + low,
+        "sign": np.sign,
+        "sign after centring": lambda v: np.sign(v - mean),
+    }
+
+
+def loss_by_part(
+    vectors: np.ndarray, train: sp.csr_matrix, test: sp.csr_matrix, users: np.ndarray, k: int = 10
+) -> pd.DataFrame:
+    """For each of ``forgetful_codes``, both sides coded: ``nearest`` (share of each item's ``k`` nearest that stay) and ``ndcg`` of ``users``.
+
+    vectors: ``[n_items, d]`` in the geometry to be coded, scaled to length 1 here.
+    """
+    import pandas as pd
+
+    unit = similarity.normalize(vectors)
+    profiles = TextProfile(unit).fit(train).profiles(users)
+    itself = sp.identity(len(unit), dtype=np.float32, format="csr")
+    rows, reference = {}, None
+    for name, coded in forgetful_codes(unit).items():
+        items = coded(unit)
+        nearest = similarity.top_k(items, items, k, exclude=itself)[0]
+        reference = nearest if reference is None else reference
+        ids = similarity.top_k(coded(profiles), items, k, exclude=train[users])[0]
+        rows[name] = {
+            "nearest": shared(reference, nearest).mean(),
+            "ndcg": metrics.all_metrics(ids, test[users])["ndcg"].mean(),
+        }
+    return pd.DataFrame(rows).T
+
+
+# ---------------------------------------------------------------- choosing
 
 
 def pareto(costs: np.ndarray, values: np.ndarray) -> np.ndarray:

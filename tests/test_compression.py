@@ -77,6 +77,26 @@ def test_every_way_to_store_can_be_made_at_any_dimension():
             assert len(quantization.quantize(v, scheme, **options)) == 256
 
 
+def test_codes_taken_for_vectors_are_those_of_sentence_transformers():
+    from sentence_transformers.util import quantize_embeddings
+
+    ways = compression.forgetful_codes(VECTORS)
+    assert np.array_equal(ways["codes as they are"](VECTORS), quantize_embeddings(VECTORS, "int8"))
+    assert np.array_equal(np.packbits(ways["sign"](VECTORS) > 0, axis=1), quantize_embeddings(VECTORS, "ubinary"))
+    step = np.ptp(VECTORS, axis=0) / 255
+    assert (np.abs(ways["the same codes, dequantized"](VECTORS) - VECTORS) <= step * 1.001).all()
+
+
+def test_what_is_forgotten_costs_and_what_is_restored_does_not():
+    parts = compression.loss_by_part(VECTORS, TRAIN, TEST, np.arange(40))
+    assert parts.loc["float32", "nearest"] == 1
+    assert parts.loc["the same codes, dequantized", "nearest"] > 0.98 > parts.loc["codes as they are", "nearest"]
+    # A common offset makes signs alike; the mean takes it away.
+    assert parts.loc["sign after centring", "nearest"] > 2 * parts.loc["sign", "nearest"]
+    full = evaluation.evaluate(TextProfile(VECTORS).fit(TRAIN), TRAIN, TEST).mean()["ndcg"]
+    assert parts.loc["float32", "ndcg"] == pytest.approx(full)
+
+
 def test_shared_against_sets():
     rng = np.random.default_rng(0)
     a, b = (np.array([rng.choice(20, 6, replace=False) for _ in range(30)]) for _ in range(2))

@@ -1,4 +1,4 @@
-"""Estimates equal what transformers builds, what torch counts, what files weigh and what others published; money carries its inputs."""
+"""Estimates equal what transformers builds, torch counts, files weigh and others published; money shows its inputs."""
 
 import itertools
 import json

@@ -70,7 +70,7 @@ def parameters(model: Architecture) -> int:
 
 
 def active_parameters(model: Architecture, embedding: bool = False) -> int:
-    """Parameters one generated token goes through: experts not chosen are left out, and the embedding table unless asked for."""
+    """Parameters one token goes through: experts not chosen left out, and the embedding table unless asked for."""
     return sum(
         w.outputs * w.inputs * w.copies_used
         for w in model.weights

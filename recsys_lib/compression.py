@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from recsys_lib import evaluation, geometry, metrics, quantization, similarity
+from recsys_lib import evaluation, geometry, measure, metrics, quantization, search, similarity
 from recsys_lib.errors import InputError
 from recsys_lib.recommenders.text import TextProfile
 
@@ -160,6 +162,97 @@ def loss_by_part(
             "ndcg": metrics.all_metrics(ids, test[users])["ndcg"].mean(),
         }
     return pd.DataFrame(rows).T
+
+
+# ---------------------------------------------------------------- exact or approximate
+
+
+def searches(
+    items: np.ndarray, queries: np.ndarray, k: int = 10, seconds: float = 0.2, names: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Ways to find the ``k`` best of ``items [n, d]`` by cosine for one query at a time: what each takes to build, to ask, and finds.
+
+    Columns: search, items, build_s (codes or graph from float32 vectors; once), query_s (median of single queries, in turns), recall (share of the
+    exact ``k`` best), bytes (per item, with the float32 rows where they are read), exact (whether it always finds the best). ``names`` picks some of
+    faiss Flat, int8 exact, int8 rescored, binary rescored, HNSW (32 links, 64 candidates), IVF (4√n lists, 16 visited).
+    """
+    import faiss
+    import pandas as pd
+
+    items, queries = (similarity.normalize(np.asarray(v, dtype=np.float32)) for v in (items, queries))
+    n, d = items.shape
+    reference = similarity.top_k(queries, items, k)[0]
+    rows: list[dict[str, Any]] = []
+    work: dict[str, Callable[[], object]] = {}
+    for name, build in _builders(faiss, items, k).items():
+        if names and name not in names:
+            continue
+        start = time.perf_counter()
+        find, extra = build()
+        rows.append({"search": name, "items": n, "build_s": time.perf_counter() - start, "query_s": 0.0,
+                     "recall": shared(reference, find(queries)).mean(), "bytes": 4.0 * d + extra,
+                     "exact": name in ("faiss Flat", "int8 exact")})  # fmt: skip
+        work[name] = _one_by_one(find, queries)
+    timed = measure.compare(work, min_samples=20, min_seconds=seconds, max_seconds=60)
+    return pd.DataFrame([row | {"query_s": timed[row["search"]].p50} for row in rows])
+
+
+def _one_by_one(find: Callable[[np.ndarray], np.ndarray], queries: np.ndarray) -> Callable[[], np.ndarray]:
+    """Asks for the next query whenever it is called."""
+    turn = itertools.cycle(range(len(queries)))
+
+    def ask() -> np.ndarray:
+        i = next(turn)
+        return find(queries[i : i + 1])
+
+    return ask
+
+
+def _builders(
+    faiss, items: np.ndarray, k: int
+) -> dict[str, Callable[[], tuple[Callable[[np.ndarray], np.ndarray], float]]]:
+    """How each search is built: returns what finds ids for queries, and its bytes per item beside the float32 rows."""
+    n, d = items.shape
+
+    def added(index):
+        index.add(items)
+        return index
+
+    def flat():
+        index = added(faiss.IndexFlatIP(d))
+        return lambda q: index.search(q, k)[1], 0.0
+
+    def coded(scheme: str, rescore: int):
+        codes = quantization.quantize(items, scheme)
+        index = search.Index.build(codes, items)
+        extra = codes.bytes_per_vector + 4
+        if not rescore:
+            return lambda q: index.exact_top_k(q, k).ids, extra
+        return lambda q: index.top_k(q, k, rescore=rescore).ids, extra
+
+    def graph():
+        index = faiss.IndexHNSWFlat(d, 32, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efSearch = 64
+        added(index)
+        return lambda q: index.search(q, k)[1], 2 * 32 * 4.0  # 64 links of 4 bytes on the lowest level
+
+    def lists():
+        n_lists = max(1, int(4 * n**0.5))
+        index = faiss.IndexIVFFlat(faiss.IndexFlatIP(d), d, n_lists, faiss.METRIC_INNER_PRODUCT)
+        index.cp.min_points_per_centroid = 1
+        index.train(items)
+        index.nprobe = 16
+        added(index)
+        return lambda q: index.search(q, k)[1], 8.0 + 4.0 * d * n_lists / n
+
+    return {
+        "faiss Flat": flat,
+        "int8 exact": lambda: coded("int8", 0),
+        "int8 rescored": lambda: coded("int8", 2),
+        "binary rescored": lambda: coded("binary", 16),
+        "HNSW": graph,
+        "IVF": lists,
+    }
 
 
 # ---------------------------------------------------------------- choosing

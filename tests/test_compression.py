@@ -97,6 +97,17 @@ def test_what_is_forgotten_costs_and_what_is_restored_does_not():
     assert parts.loc["float32", "ndcg"] == pytest.approx(full)
 
 
+def test_searches_find_what_they_claim():
+    v = np.random.default_rng(0).standard_normal((600, 24))
+    table = compression.searches(v, v[:40] + 0.1, k=5, seconds=0.0).set_index("search")
+    assert list(table.index) == ["faiss Flat", "int8 exact", "int8 rescored", "binary rescored", "HNSW", "IVF"]
+    assert (table.loc[table["exact"], "recall"] == 1).all() and table["exact"].sum() == 2
+    assert (table["recall"] > 0.5).all() and (table["recall"] <= 1).all()
+    assert (table["query_s"] > 0).all() and (table["items"] == 600).all()
+    assert table.loc["int8 exact", "bytes"] == 4 * 24 + 24 + 4 + 4 and table.loc["faiss Flat", "bytes"] == 96
+    assert list(compression.searches(v, v[:3], names=("IVF",), seconds=0.0)["search"]) == ["IVF"]
+
+
 def test_shared_against_sets():
     rng = np.random.default_rng(0)
     a, b = (np.array([rng.choice(20, 6, replace=False) for _ in range(30)]) for _ in range(2))

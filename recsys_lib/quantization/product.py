@@ -11,6 +11,8 @@ from recsys_lib.quantization.vectors import LARGEST, NONE, QuantizedVectors, blo
 
 # Components are brought to about 1 before distances are squared in float32; farther than this they saturate.
 FARTHEST = 2.0**40
+# Rounds of k-means, and vectors per centroid that it learns from at most: 25 rounds over all of 13,231 books lower the squared error by 1%.
+ITERATIONS, MOST_PER_CENTROID = 10, 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +92,7 @@ def fit(train: np.ndarray, subspaces: int | None = None, bits: int = 8, seed: in
     exponent = int(np.frexp(np.abs(train).max())[1])
     quantizer = _empty_quantizer(shape, bits)
     quantizer.cp.seed, quantizer.cp.min_points_per_centroid = int(seed), 1
+    quantizer.cp.niter, quantizer.cp.max_points_per_centroid = ITERATIONS, MOST_PER_CENTROID
     # On one thread the centroids depend on no other, and on a busy machine many short parallel rounds take far longer.
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)

@@ -236,7 +236,14 @@ def fetch_in_a_process(table):
         "assets.table = lambda: t; download.table = assets.table; assets.fetch(['toy'])"
     )
     arguments = [sys.executable, "-c", program, json.dumps(dataclasses.asdict(table["toy"]))]
-    return subprocess.Popen(arguments, cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        arguments, cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    )
+
+
+def heed_interrupts():
+    """A shell that starts the tests in the background has them ignore Ctrl-C, and so whatever they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for_download(handler):

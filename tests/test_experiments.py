@@ -213,7 +213,14 @@ def _sweep_process(notebook, folder):
         "-j",
         "1",
     ]
-    return subprocess.Popen([*command, "--folder", str(folder)], cwd=ROOT, start_new_session=True)
+    return subprocess.Popen(
+        [*command, "--folder", str(folder)], cwd=ROOT, start_new_session=True, preexec_fn=_heed_interrupts
+    )
+
+
+def _heed_interrupts():
+    """A shell that starts the tests in the background has them ignore Ctrl-C, and so whatever they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _wait_for_a_finished_run(folder, seconds=60):

@@ -292,11 +292,11 @@ def execute(
 
 
 def _running_cell(part: Path) -> int | None:
-    """The code cell, counted from 1, that was begun and not ended."""
+    """The code cell, counted from 1, that the kernel said it had begun last."""
     if not part.exists():
         return None
     counts = [c.execution_count for c in read_notebook(part).cells if c.cell_type == "code"]
-    return counts.index(None) + 1 if None in counts else None
+    return max((number for number, count in enumerate(counts, 1) if count is not None), default=None)
 
 
 def _first_line(text: str) -> str:

@@ -277,7 +277,7 @@ def test_a_failing_notebook_is_named_and_the_status_is_1(notebook, tmp_path, cap
 def test_a_kernel_that_dies_is_named_with_its_cell(notebook, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(experiments, "RUNS", tmp_path / "runs")
     content = nbformat.read(notebook, as_version=4)
-    content.cells[1].source = "import os\nos._exit(3)"
+    content.cells[1].source = "import os, time\ntime.sleep(1)  # for the kernel to say that it began\nos._exit(3)"
     nbformat.write(content, notebook)
     assert main(["run", str(notebook), "-p", "k", "5"]) == 1
     out, error = capfd.readouterr()

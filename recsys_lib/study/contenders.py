@@ -19,7 +19,10 @@ PRIOR_SPACE = {
     "sharpness": [1.0, 1.5, 2.0],
 }
 
-EASE_MAP_SPACE: dict[str, Sequence[Any]] = {"regularization": [0.5, 1.0, 2.0, 4.0, 8.0, 16.0], "ease_regularization": [100.0, 200.0, 400.0]}
+EASE_MAP_SPACE: dict[str, Sequence[Any]] = {
+    "regularization": [0.5, 1.0, 2.0, 4.0, 8.0, 16.0],
+    "ease_regularization": [100.0, 200.0, 400.0],
+}
 
 
 def contenders(vectors: np.ndarray, joined: np.ndarray) -> dict[str, Contender]:

@@ -13,11 +13,14 @@ import numpy as np
 from recsys_lib.quantization import QuantizedVectors
 
 # As in kernel.c.
-INT8, INT4, BINARY, FLOAT32, FLOAT16, BFLOAT16, PRODUCT = range(7)
+INT8, INT4, BINARY, FLOAT32, FLOAT16, BFLOAT16, PRODUCT, BITS = range(8)
 KINDS = {
     "float32": FLOAT32, "float16": FLOAT16, "bfloat16": BFLOAT16, "int8": INT8, "int8-offset": INT8, "int8-dimension": INT8,
     "int4": INT4, "binary": BINARY, "pca": FLOAT32, "pca-int8": INT8, "pq": PRODUCT,
 }  # fmt: skip
+
+# Sums of more 8-bit entries of tables could exceed 16 bits.
+MOST_PARTS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +48,10 @@ class Form:
         return self.code_length + float(largest @ np.sqrt(np.square(self.directions).sum(axis=1)))
 
     @property
+    def largest_factor(self) -> float:
+        return float(self.factor.max(initial=0))
+
+    @property
     def entries(self) -> int:
         return self.codebook.shape[1] if self.kind == PRODUCT else 0
 
@@ -60,7 +67,12 @@ class Form:
         """Products of each part of the queries with each of its centroids, ``[n, parts, entries]``."""
         parts, _, width = self.codebook.shape
         filled = np.pad(v, ((0, 0), (0, parts * width - v.shape[1]))).reshape(len(v), parts, width)
-        return np.einsum("npw,pew->npe", filled, self.codebook, optimize=True)
+        tables = np.einsum("npw,pew->npe", filled, self.codebook, optimize=True)
+        if self.d == self.codes.shape[1]:
+            return tables
+        # Two parts to a byte, of which the kernel reads all lower halves first.
+        tables = np.pad(tables, ((0, 0), (0, self.d - parts), (0, 0)))
+        return np.concatenate([tables[:, 0::2], tables[:, 1::2]], axis=1)
 
 
 def linear_form(q: QuantizedVectors, weight: np.ndarray) -> Form | None:
@@ -68,16 +80,17 @@ def linear_form(q: QuantizedVectors, weight: np.ndarray) -> Form | None:
     if q.scheme not in KINDS or (q.scheme == "int4" and q.scale.shape[1] > 1):
         return None
     kind = KINDS[q.scheme]
-    if kind == PRODUCT and q.codebook.shape[1] not in (16, 256):
+    if kind == PRODUCT and (q.codebook.shape[1] not in (16, 256) or len(q.codebook) > MOST_PARTS):
         return None
     codes = np.ascontiguousarray(q.codes)
     w = weight.astype(np.float64)
     per_item = q.scale.size == len(q) and q.scheme != "int8-dimension"
     factor = w * q.scale.reshape(-1) if per_item else w * _largest_scale(q)
-    d = {INT4: q.dimension, BINARY: 8 * codes.shape[1], PRODUCT: len(q.codebook)}.get(kind, codes.shape[1])
+    per_byte = {INT4: 2, BINARY: 8, PRODUCT: 2 if q.codebook.size and q.codebook.shape[1] == 16 else 1}.get(kind, 1)
     terms, directions = _terms(q, w)
     return Form(
-        kind, codes, d, q.codebook.astype(np.float64), _query_map(q, kind), factor.astype(np.float32), terms.astype(np.float32), directions,
+        kind, codes, per_byte * codes.shape[1], q.codebook.astype(np.float64), _query_map(q, kind),
+        factor.astype(np.float32), terms.astype(np.float32), directions,
         _code_length(q, kind, factor),
     )  # fmt: skip
 
@@ -100,8 +113,11 @@ def _query_map(q: QuantizedVectors, kind: int) -> Callable[[np.ndarray], np.ndar
         return lambda v: v * (q.scale / (_largest_scale(q) or 1.0))
     if q.scheme in ("pca", "pca-int8"):
         return lambda v: v @ q.codebook.T.astype(np.float64)
-    if kind == BINARY:  # NumPy packs the first bit highest, the kernel reads it lowest
-        order = np.arange(-(-q.dimension // 8) * 8).reshape(-1, 8)[:, ::-1].ravel()
+    if kind in (BINARY, INT4):
+        if kind == BINARY:  # NumPy packs the first bit highest, the kernel reads the lowest first
+            order = np.arange(8 * q.codes.shape[1]).reshape(-1, 8)[:, ::-1].ravel()
+        else:  # the kernel reads all lower halves of bytes first
+            order = np.arange(2 * q.codes.shape[1]).reshape(-1, 2).T.ravel()
         return lambda v: np.pad(v, ((0, 0), (0, len(order) - v.shape[1])))[:, order]
     return lambda v: v
 

@@ -176,8 +176,8 @@ def _weights(metric: str, lengths: np.ndarray) -> tuple[np.ndarray, float]:
         usable = (lengths >= SHORTEST) & (lengths <= LONGEST)
         return np.where(usable, 1 / np.where(usable, lengths, 1), 0).astype(np.float32), 1.0
     longest = float(lengths.max(initial=0))
-    usable = SHORTEST <= longest <= LONGEST
-    return np.full(len(lengths), 1 / longest if usable else 0, dtype=np.float32), longest
+    fits = SHORTEST <= longest <= LONGEST
+    return np.full(len(lengths), 1 / longest if fits else 0, dtype=np.float32), longest
 
 
 def _common_direction(rows: np.ndarray) -> np.ndarray:
@@ -277,7 +277,7 @@ class _Search:
         form = index.exact_form
         queries = kernel.prepare(form, unit)
         across = unit - (unit @ certificate.direction)[:, None] * certificate.direction
-        fine, coarse = queries.fine_error * form.code_length, queries.coarse_error * form.code_length
+        fine, coarse = queries.fine_error, queries.coarse_error
         slack = tie + 2 * (fine + rounding)
         bounds = Bounds(
             certificate.margin, _lengths(across) * (1 + 1e-6) + 1e-6, slack, (fine + coarse) * (1 + 1e-5) + 2 * rounding
@@ -298,8 +298,7 @@ class _Search:
             )
             return pairs.row, pairs.id, pairs.score
         queries = kernel.prepare(index.form, unit)
-        error = (queries.fine_error + queries.coarse_error) * index.form.code_length
-        coarse_slack = error * (1 + 1e-5) + 2 * _rounding(index, index.form.size)
+        coarse_slack = (queries.fine_error + queries.coarse_error) * (1 + 1e-5) + 2 * _rounding(index, index.form.size)
         bounds = Bounds(None, np.ones(n), np.zeros(n), coarse_slack)
         candidates = kernel.scan(index.form, unit, queries, bounds, self.width, 0, seen)
         best, ids = (np.moveaxis(a, 0, 1).reshape(n, -1) for a in (candidates.best, candidates.best_id))

@@ -26,17 +26,17 @@
 #define ROWS 8   /* items of one tile */
 #define WIDTH 3  /* panels of one tile */
 #define BLOCK_BYTES (96 * 1024) /* of codes, unpacked: they stay in the cache while all queries pass */
-#define SAMPLE 32
-#define FEW 3    /* queries up to which the fine product alone is faster */
+#define SAMPLE 32 /* one block of so many comes first */
 
-enum { INT8, INT4, BINARY, FLOAT32, FLOAT16, BFLOAT16, PRODUCT };
+enum { INT8, INT4, BINARY, FLOAT32, FLOAT16, BFLOAT16, PRODUCT, BITS };
 
 typedef struct {
   int64_t n_items, d, kind, row_bytes, entries, n_queries, k, capacity, n_terms;
   const uint8_t *codes;                   /* [n_items, row_bytes]; PRODUCT: d parts, each one of so many entries */
   const float *factor, *margin, *term;    /* [n_items], [n_items] or NULL for 0, [n_terms, n_items] */
-  const void *fine, *coarse;              /* see kernel.py */
+  const void *fine, *coarse;              /* see kernel.py; without coarse ones, all products are fine */
   const float *fine_scale, *coarse_scale; /* [padded]: what a code of a query stands for */
+  const float *coarse_least;              /* [padded]: what 0 stands for in coarse tables */
   const float *spread, *term_scale;       /* [padded], [n_terms, padded]; padded is n_queries up to a multiple of 16 */
   const float *slack, *coarse_slack;      /* [n_queries]: how far below the k-th best a score may be, and beside it if coarse */
   const int64_t *seen_start, *seen;       /* items to leave out: CSR with ascending ids, or NULL */
@@ -52,11 +52,13 @@ typedef struct {
   int64_t *count;      /* [n_queries]: candidates, or -1 where there were too many */
 } Found;
 
-/* Codes of some items, unpacked: int8, float or, for PRODUCT, bytes. */
+/* Codes of some items, unpacked: int8, float or, for PRODUCT and BITS, bytes; stride in codes, and the size of a code. */
 typedef struct {
   const void *codes;
-  int64_t stride; /* in codes */
+  int64_t stride, size;
 } Block;
+
+static inline int64_t padded(const Scan *p) { return (p->n_queries + LANES - 1) / LANES * LANES; }
 
 /* ---------------------------------------------------------------- candidates */
 
@@ -154,29 +156,50 @@ static float product_table(const float *table, const uint8_t *code, int64_t part
   return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
-static inline float fine_score(const Scan *p, int64_t item, Block block, int64_t i, int64_t q, int64_t padded) {
-  float score;
-  if (p->kind <= BINARY) {
-    const int8_t *code = (const int8_t *)block.codes + i * block.stride;
-    score = p->fine_scale[q] * (float)product_int((const int16_t *)p->fine + q * p->d, code, p->d);
-  } else if (p->kind < PRODUCT) {
-    score = product_float((const float *)p->fine + q * p->d, (const float *)block.codes + i * block.stride, p->d);
-  } else {
-    const uint8_t *code = (const uint8_t *)block.codes + i * block.stride;
-    score = product_table((const float *)p->fine + q * p->d * p->entries, code, p->d, p->entries);
+static int32_t product_bits(const uint8_t *query, const uint8_t *code, int64_t bytes) {
+  int64_t differing = 0, j = 0;
+  for (; j + 8 <= bytes; j += 8) {
+    uint64_t a, b;
+    memcpy(&a, query + j, 8), memcpy(&b, code + j, 8);
+    differing += __builtin_popcountll(a ^ b);
   }
-  score *= p->factor[item];
-  for (int64_t t = 0; t < p->n_terms; t++) score += p->term[t * p->n_items + item] * p->term_scale[t * padded + q];
+  for (; j < bytes; j++) differing += __builtin_popcount(query[j] ^ code[j]);
+  return (int32_t)(8 * bytes - 2 * differing);
+}
+
+/* A query times a code, whatever they are. */
+static inline float product(const Scan *p, Block block, int64_t i, int64_t q) {
+  const void *code = (const char *)block.codes + i * block.stride * block.size;
+  if (p->kind <= BINARY) return p->fine_scale[q] * (float)product_int((const int16_t *)p->fine + q * p->d, code, p->d);
+  if (p->kind == BITS) return p->fine_scale[q] * (float)product_bits((const uint8_t *)p->fine + q * p->row_bytes, code, p->row_bytes);
+  if (p->kind == PRODUCT) return product_table((const float *)p->fine + q * p->d * p->entries, code, p->d, p->entries);
+  return product_float((const float *)p->fine + q * p->d, code, p->d);
+}
+
+static float fine_score(const Scan *p, int64_t item, Block block, int64_t i, int64_t q) {
+  float score = product(p, block, i, q) * p->factor[item];
+  for (int64_t t = 0; t < p->n_terms; t++) score += p->term[t * p->n_items + item] * p->term_scale[t * padded(p) + q];
   return score;
 }
 
-static void scan_few(const Scan *p, Found *f, int64_t from, int64_t n, Block block, int64_t first) {
-  const int64_t padded = (p->n_queries + LANES - 1) / LANES * LANES;
-  for (int64_t i = first; i < n; i++)
-    for (int64_t q = 0; q < p->n_queries; q++) {
-      float score = fine_score(p, from + i, block, i, q, padded);
-      if (!(score + (p->margin ? p->margin[from + i] * p->spread[q] : 0) < f->limit[q])) consider(p, f, from + i, q, score);
+/* Items first ... n - 1 of a block by their fine scores, the same as fine_score gives; many at once pass by unnoticed. */
+static void scan_few(const Scan *p, Found *f, int64_t from, int64_t n, Block block, int64_t first, float *score) {
+  for (int64_t q = 0; q < p->n_queries; q++) {
+    const float *factor = p->factor + from, *margin = p->margin ? p->margin + from : NULL, spread = p->spread[q];
+    for (int64_t i = first; i < n; i++) score[i] = product(p, block, i, q);
+    for (int64_t i = first; i < n; i++) score[i] *= factor[i];
+    for (int64_t t = 0; t < p->n_terms; t++) {
+      const float *term = p->term + t * p->n_items + from, scale = p->term_scale[t * padded(p) + q];
+      for (int64_t i = first; i < n; i++) score[i] += term[i] * scale;
     }
+    for (int64_t i = first; i < n; i += LANES) {
+      const int64_t end = i + LANES < n ? i + LANES : n;
+      const float limit = f->limit[q];
+      int passed = 0;
+      for (int64_t j = i; j < end; j++) passed |= !(score[j] + (margin ? margin[j] * spread : 0) < limit);
+      for (int64_t j = i; j < end && passed; j++) consider(p, f, from + j, q, score[j]);
+    }
+  }
 }
 
 /* ---------------------------------------------------------------- coarse products */
@@ -184,17 +207,17 @@ static void scan_few(const Scan *p, Found *f, int64_t from, int64_t n, Block blo
 #if WIDE
 /* Judge one item by its products with a panel of queries. */
 static inline void judge(const Scan *p, Found *f, __m512 score, int64_t from, Block block, int64_t i, int64_t panel) {
-  const int64_t q = panel * LANES, padded = (p->n_queries + LANES - 1) / LANES * LANES, item = from + i;
+  const int64_t q = panel * LANES, item = from + i;
   score = _mm512_mul_ps(score, _mm512_set1_ps(p->factor[item]));
   if (p->margin) score = _mm512_fmadd_ps(_mm512_set1_ps(p->margin[item]), _mm512_loadu_ps(p->spread + q), score);
   for (int64_t t = 0; t < p->n_terms; t++) {
     __m512 term = _mm512_set1_ps(p->term[t * p->n_items + item]);
-    score = _mm512_fmadd_ps(term, _mm512_loadu_ps(p->term_scale + t * padded + q), score);
+    score = _mm512_fmadd_ps(term, _mm512_loadu_ps(p->term_scale + t * padded(p) + q), score);
   }
   unsigned passed = _mm512_cmp_ps_mask(score, _mm512_loadu_ps(f->gate + q), _CMP_NLT_UQ);
   for (; passed; passed &= passed - 1) {
     int64_t which = q + __builtin_ctz(passed);
-    if (which < p->n_queries) consider(p, f, item, which, fine_score(p, item, block, i, which, padded));
+    if (which < p->n_queries) consider(p, f, item, which, fine_score(p, item, block, i, which));
   }
 }
 
@@ -241,13 +264,18 @@ static inline __attribute__((always_inline)) void tile_float(const Scan *p, Foun
     judge(p, f, sum[i][w], from, block, first + i, panel + w);
 }
 
+/* Entries of tables as 8 bits; a sum of up to 257 of them fits 16. */
 static void panel_table(const Scan *p, Found *f, int64_t from, Block block, int64_t i, int64_t panel) {
   const uint8_t *code = (const uint8_t *)block.codes + i * block.stride;
-  const float *table = (const float *)p->coarse + panel * p->d * p->entries * LANES;
-  __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-  for (int64_t j = 0; j < p->d; j++)
-    sum[j & 1] = _mm512_add_ps(sum[j & 1], _mm512_loadu_ps(table + (j * p->entries + code[j]) * LANES));
-  judge(p, f, _mm512_add_ps(sum[0], sum[1]), from, block, i, panel);
+  const uint8_t *table = (const uint8_t *)p->coarse + panel * p->d * p->entries * LANES;
+  __m256i sum[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+  for (int64_t j = 0; j < p->d; j++) {
+    __m128i entry = _mm_loadu_si128((const __m128i *)(table + (j * p->entries + code[j]) * LANES));
+    sum[j & 1] = _mm256_add_epi16(sum[j & 1], _mm256_cvtepu8_epi16(entry));
+  }
+  __m512 total = _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(_mm256_add_epi16(sum[0], sum[1])));
+  __m512 scale = _mm512_loadu_ps(p->coarse_scale + panel * LANES), least = _mm512_loadu_ps(p->coarse_least + panel * LANES);
+  judge(p, f, _mm512_fmadd_ps(total, scale, least), from, block, i, panel);
 }
 
 static void offsets(const int8_t *codes, int64_t stride, int64_t n, int64_t d, int32_t *out) {
@@ -258,8 +286,8 @@ static void offsets(const int8_t *codes, int64_t stride, int64_t n, int64_t d, i
   }
 }
 
-static void scan_many(const Scan *p, Found *f, int64_t from, int64_t n, Block block, int32_t *offset) {
-  const int64_t panels = (p->n_queries + LANES - 1) / LANES, whole = p->kind == PRODUCT ? n : n / ROWS * ROWS;
+static void scan_many(const Scan *p, Found *f, int64_t from, int64_t n, Block block, float *score, int32_t *offset) {
+  const int64_t panels = padded(p) / LANES, whole = p->kind == PRODUCT ? n : n / ROWS * ROWS;
   if (p->kind <= BINARY) offsets(block.codes, block.stride, whole, p->d, offset);
   for (int64_t panel = 0; panel < panels;) {
     const int width = panel + WIDTH <= panels && p->kind != PRODUCT ? WIDTH : 1;
@@ -275,12 +303,12 @@ static void scan_many(const Scan *p, Found *f, int64_t from, int64_t n, Block bl
       for (int64_t i = 0; i < whole; i += ROWS) tile_float(p, f, from, block, i, panel, 1);
     panel += width;
   }
-  scan_few(p, f, from, n, block, whole);
+  scan_few(p, f, from, n, block, whole, score);
 }
 #else
-static void scan_many(const Scan *p, Found *f, int64_t from, int64_t n, Block block, int32_t *offset) {
+static void scan_many(const Scan *p, Found *f, int64_t from, int64_t n, Block block, float *score, int32_t *offset) {
   (void)offset;
-  scan_few(p, f, from, n, block, 0);
+  scan_few(p, f, from, n, block, 0, score);
 }
 #endif
 
@@ -300,12 +328,9 @@ static float half(uint16_t bits) {
 static void unpack_int(int64_t kind, const uint8_t *code, int64_t d, int8_t *out) {
   if (kind == INT8) memcpy(out, code, d);
   else if (kind == INT4 || kind == PRODUCT) {
-    const int lowest = kind == INT4 ? -8 : 0;
-    for (int64_t j = 0; j < d / 2; j++) {
-      out[2 * j] = (code[j] & 15) + lowest;
-      out[2 * j + 1] = (code[j] >> 4) + lowest;
-    }
-    if (d % 2) out[d - 1] = (code[d / 2] & 15) + lowest;
+    const int lowest = kind == INT4 ? -8 : 0; /* all lower halves first: kernel.py orders queries likewise */
+    for (int64_t j = 0; j < d / 2; j++) out[j] = (code[j] & 15) + lowest;
+    for (int64_t j = 0; j < d / 2; j++) out[d / 2 + j] = (code[j] >> 4) + lowest;
   } else {
     int64_t j = 0;
 #if WIDE
@@ -321,13 +346,21 @@ static void unpack_int(int64_t kind, const uint8_t *code, int64_t d, int8_t *out
 
 static void unpack_float(int64_t kind, const uint8_t *code, int64_t d, float *out) {
   const uint16_t *bits = (const uint16_t *)code;
+  int64_t j = 0;
+#if WIDE
   if (kind == FLOAT16)
-    for (int64_t j = 0; j < d; j++) out[j] = half(bits[j]);
+    for (; j + 16 <= d; j += 16) _mm512_storeu_ps(out + j, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(bits + j))));
   else
-    for (int64_t j = 0; j < d; j++) {
-      uint32_t whole = (uint32_t)bits[j] << 16;
-      memcpy(out + j, &whole, 4);
+    for (; j + 16 <= d; j += 16) {
+      __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(bits + j)));
+      _mm512_storeu_si512(out + j, _mm512_slli_epi32(wide, 16));
     }
+#endif
+  for (; j < d; j++) {
+    uint32_t whole = (uint32_t)bits[j] << 16;
+    if (kind == FLOAT16) out[j] = half(bits[j]);
+    else memcpy(out + j, &whole, 4);
+  }
 }
 
 /* Every SAMPLE-th block comes first, so that limits are near their ends early, whatever the order of the items. */
@@ -338,32 +371,32 @@ static int64_t in_order(int64_t place, int64_t n) {
 
 /* Take blocks of items until none is left. Returns 1 where there is no memory for a block. */
 int scan(const Scan *p, Found *f) {
-  const int64_t size = p->kind <= BINARY || p->kind == PRODUCT ? 1 : 4, padded_d = (p->d + 3) / 4 * 4;
-  const int direct = p->kind == FLOAT32 || (p->kind == PRODUCT && p->row_bytes == p->d) || (p->kind == INT8 && p->d == padded_d);
+  const int floats = p->kind == FLOAT32 || p->kind == FLOAT16 || p->kind == BFLOAT16;
+  const int64_t size = floats ? 4 : 1, padded_d = (p->d + 3) / 4 * 4;
+  const int direct = p->kind == FLOAT32 || p->kind == BITS || (p->kind == PRODUCT && p->row_bytes == p->d) ||
+                     (p->kind == INT8 && p->d == padded_d);
   const int64_t stride = direct ? p->row_bytes / size : padded_d;
   int64_t most = BLOCK_BYTES / (stride * size) / ROWS * ROWS;
   if (most < ROWS) most = ROWS;
-  void *unpacked = direct ? NULL : calloc(most, stride * size);
-  int32_t *offset = malloc(most * sizeof(int32_t));
-  if (!offset || (!direct && !unpacked)) {
-    free(offset), free(unpacked);
-    return 1;
-  }
   const int64_t n_blocks = (p->n_items + most - 1) / most;
-  for (int64_t place; (place = atomic_fetch_add(p->next, 1)) < n_blocks;) {
+  void *unpacked = direct ? NULL : calloc(most, stride * size);
+  float *score = malloc(most * sizeof(float));
+  int32_t *offset = malloc(most * sizeof(int32_t));
+  const int failed = !score || !offset || (!direct && !unpacked);
+  for (int64_t place; !failed && (place = atomic_fetch_add(p->next, 1)) < n_blocks;) {
     const int64_t from = in_order(place, n_blocks) * most;
     const int64_t n = from + most < p->n_items ? most : p->n_items - from;
-    Block block = {direct ? (const void *)(p->codes + from * p->row_bytes) : unpacked, stride};
+    Block block = {direct ? (const void *)(p->codes + from * p->row_bytes) : unpacked, stride, size};
     for (int64_t i = 0; i < n && !direct; i++) {
       const uint8_t *code = p->codes + (from + i) * p->row_bytes;
-      if (size == 1) unpack_int(p->kind, code, p->d, (int8_t *)unpacked + i * stride);
-      else unpack_float(p->kind, code, p->d, (float *)unpacked + i * stride);
+      if (floats) unpack_float(p->kind, code, p->d, (float *)unpacked + i * stride);
+      else unpack_int(p->kind, code, p->d, (int8_t *)unpacked + i * stride);
     }
-    if (p->n_queries <= FEW) scan_few(p, f, from, n, block, 0);
-    else scan_many(p, f, from, n, block, offset);
+    if (p->coarse) scan_many(p, f, from, n, block, score, offset);
+    else scan_few(p, f, from, n, block, 0, score);
   }
-  free(offset), free(unpacked);
-  return 0;
+  free(score), free(offset), free(unpacked);
+  return failed;
 }
 
 /* ---------------------------------------------------------------- scores in float32 */

@@ -28,8 +28,10 @@ SOURCE = Path(__file__).with_name("kernel.c")
 COMPILER = os.environ.get("CC", "cc")
 NATIVE = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
 FLAGS = ("-O3", NATIVE, "-std=c11", "-shared", "-fPIC")
-# As in kernel.c: queries of a panel, and up to how many are scanned without panels.
-LANES, FEW = 16, 3
+# As in kernel.c: queries of a panel.
+LANES = 16
+# Up to so many queries, fine products alone are faster than panels; tables of few parts are the quickest to read in panels.
+FEW, FEW_TABLES = 3, 1
 NO_ID = 2**31 - 1
 
 
@@ -42,7 +44,7 @@ _INT, _POINTER = ctypes.c_int64, ctypes.c_void_p
 Scan = _struct(
     "Scan", n_items=_INT, d=_INT, kind=_INT, row_bytes=_INT, entries=_INT, n_queries=_INT, k=_INT, capacity=_INT, n_terms=_INT,
     codes=_POINTER, factor=_POINTER, margin=_POINTER, term=_POINTER, fine=_POINTER, coarse=_POINTER, fine_scale=_POINTER,
-    coarse_scale=_POINTER, spread=_POINTER, term_scale=_POINTER, slack=_POINTER, coarse_slack=_POINTER, seen_start=_POINTER,
+    coarse_scale=_POINTER, coarse_least=_POINTER, spread=_POINTER, term_scale=_POINTER, slack=_POINTER, coarse_slack=_POINTER, seen_start=_POINTER,
     seen=_POINTER, next=_POINTER,
 )  # fmt: skip
 Found = _struct(
@@ -116,45 +118,60 @@ def in_parallel(work: Callable[[int], int], n: int) -> None:
 class Queries:
     """Queries in the coordinates of the codes, in the layouts that the kernel reads; ``padded`` is ``n`` up to a multiple of 16.
 
-    fine, coarse: of integer codes ``[n, d]`` int16 and panels ``[panels, d/4, 16, 4]`` uint8; of floats ``[n, d]`` and ``[panels, d, 16]``; of
-    product codes tables ``[n, parts, entries]`` and ``[panels, parts, entries, 16]``. fine_scale, coarse_scale: ``[padded]``. fine_error,
-    coarse_error: ``[n]``, lengths of what rounding took from the queries.
+    fine: of integer codes ``[n, d]`` int16, of floats ``[n, d]``, of product codes tables ``[n, parts, entries]``, of signs bits. coarse: the
+    same of 16 queries together, ``[panels, d/4, 16, 4]`` uint8, ``[panels, d, 16]`` float32 or ``[panels, parts, entries, 16]`` uint8; None for few
+    queries. fine_scale, coarse_scale, coarse_least: ``[padded]``, what a number stands for, and what 0 does. fine_error,
+    coarse_error: ``[n]``, how much rounding took from scores.
     """
 
     fine: np.ndarray
-    coarse: np.ndarray
-    fine_scale: np.ndarray
-    coarse_scale: np.ndarray
+    fine_scale: np.ndarray | None
     fine_error: np.ndarray
+    coarse: np.ndarray | None
+    coarse_scale: np.ndarray | None
+    coarse_least: np.ndarray | None
     coarse_error: np.ndarray
 
 
 def prepare(form: Form, unit: np.ndarray) -> Queries:
     """Queries ``unit [n, d]`` float64 for a scan of ``form``."""
-    v = np.ascontiguousarray(form.to_codes(unit))
-    few = len(v) <= FEW  # such a scan reads no panels
+    v = form.to_codes(unit)
+    nothing = np.zeros(len(v))
+    few = len(v) <= (FEW_TABLES if form.kind == forms.PRODUCT else FEW)
     if form.kind <= forms.BINARY:
         # A sum of d products with 8-bit codes must fit 32 bits.
-        fine, fine_scale, fine_error = _rounded(v, min(2**15 - 1, (2**31 - 1) // (128 * v.shape[1])))
+        fine, scale, lost = _rounded(v, min(2**15 - 1, (2**31 - 1) // (128 * v.shape[1])))
+        fine, scale, fine_error = _array(fine, np.int16), padded(scale), lost * form.code_length
         if few:
-            return Queries(fine.astype(np.int16), np.empty(0), fine_scale, fine_scale, fine_error, 0 * fine_error)
-        coarse, coarse_scale, coarse_error = _rounded(v, 127)
-        return Queries(fine.astype(np.int16), _panels8(coarse), fine_scale, coarse_scale, fine_error, coarse_error)
-    fine = form.tables(v) if form.kind == forms.PRODUCT else v
-    fine = np.ascontiguousarray(fine, dtype=np.float32)
-    error = np.sqrt(np.einsum("ij,ij->i", v, v)) * 2.0**-24
-    return Queries(fine, np.empty(0) if few else _panels(fine), np.ones(1), np.ones(1), error, 0 * error)
+            return Queries(fine, scale, fine_error, None, None, None, nothing)
+        coarse, coarse_scale, lost = _rounded(v, 127)
+        lost = lost * form.code_length
+        return Queries(fine, scale, fine_error, _panels8(coarse), padded(coarse_scale), None, lost)
+    if form.kind == forms.PRODUCT:
+        tables = form.tables(v)
+        fine = _array(tables, np.float32)
+        if few:
+            return Queries(fine, None, nothing, None, None, None, nothing)
+        coarse, scale, least, lost = _tables8(tables)
+        return Queries(fine, None, nothing, coarse, padded(scale), padded(least), lost * form.largest_factor)
+    fine = _array(v, np.float32)
+    return Queries(fine, None, nothing, None if few else _panels(fine), None, None, nothing)
+
+
+def _array(v: np.ndarray, dtype: type) -> np.ndarray:
+    """In C order, which the kernel reads; arithmetic keeps whatever order it finds."""
+    return np.ascontiguousarray(v, dtype=dtype)
 
 
 def _rounded(v: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Whole numbers up to ``most``, the scale of every row, padded, and the length of what rounding took."""
+    """Whole numbers up to ``most``, the scale of every row, and the length of what rounding took."""
     largest = np.abs(v).max(axis=1, initial=0)
     scale = (largest / most).astype(np.float32)
     scale = np.where(scale > 0, scale, np.float32(1))
     exact = scale[:, None].astype(np.float64)
     codes = np.clip(np.rint(v / exact), -most, most)
     lost = v - codes * exact
-    return codes, padded(scale), np.sqrt(np.einsum("ij,ij->i", lost, lost))
+    return codes, scale, np.sqrt(np.einsum("ij,ij->i", lost, lost))
 
 
 def padded(v: np.ndarray) -> np.ndarray:
@@ -172,11 +189,21 @@ def _panels8(codes: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(raised.reshape(-1, LANES, raised.shape[1] // 4, 4).transpose(0, 2, 1, 3))
 
 
-def _panels(v: np.ndarray) -> np.ndarray:
+def _panels(v: np.ndarray, dtype: type = np.float32) -> np.ndarray:
     """``v [n, ...]`` as ``[panels, ..., 16]``."""
-    raised = np.zeros((-(-len(v) // LANES) * LANES, *v.shape[1:]), dtype=np.float32)
+    raised = np.zeros((-(-len(v) // LANES) * LANES, *v.shape[1:]), dtype=dtype)
     raised[: len(v)] = v
     return np.ascontiguousarray(np.moveaxis(raised.reshape(-1, LANES, *v.shape[1:]), 1, -1))
+
+
+def _tables8(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Tables ``[n, parts, entries]`` in 8 bits, one step per query: panels, steps, what a sum of zeros stands for, and the most it errs."""
+    least = tables.min(axis=2, keepdims=True)
+    step = (tables - least).max(axis=(1, 2), initial=0) / 255
+    step = np.where(step > 0, step, 1).astype(np.float32).astype(np.float64)
+    codes = np.minimum(np.rint((tables - least) / step[:, None, None]), 255)
+    errs = np.abs(tables - least - codes * step[:, None, None]).max(axis=2).sum(axis=1)
+    return _panels(codes, np.uint8), step, least.sum(axis=(1, 2)), errs
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,7 +257,7 @@ def scan(
     gate = limit.copy()
     arrays = [
         form.codes, form.factor, bounds.margin, form.terms, queries.fine, queries.coarse, queries.fine_scale,
-        queries.coarse_scale, padded(bounds.spread), padded(form.directions @ unit.T), bounds.slack.astype(np.float32),
+        queries.coarse_scale, queries.coarse_least, padded(bounds.spread), padded(form.directions @ unit.T), bounds.slack.astype(np.float32),
         bounds.coarse_slack.astype(np.float32), *_csr(seen), np.zeros(1, np.int64),
     ]  # fmt: skip
     row_bytes = form.codes.shape[1] * form.codes.itemsize

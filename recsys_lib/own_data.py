@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 # What a contender reads beside interactions. Chance reads nothing.
 CHANCE, COUNTING, CHEAP, LANGUAGE = "chance", "counting", "cheap text", "language model"
-# EASE holds several matrices of items × items and takes the cube of their number; beyond this its place goes to ItemKNN.
-MOST_ITEMS_OF_EASE = 15_000
+# EASE holds matrices of items × items and takes the cube of their number: tens of seconds a fit at this many. With text inside, or
+# under a map from text, it takes several times as long and is left out sooner.
+MOST_ITEMS_OF_EASE, MOST_ITEMS_OF_TEXT_EASE = 15_000, 5_000
 MOST_LABELS = 2048
 
 
@@ -181,7 +182,7 @@ def _blend(base: Recommender, vectors: np.ndarray) -> Contender:
 def text_field(
     sources: Mapping[str, np.ndarray], encoder: str, train: sp.csr_matrix, counted: Mapping[str, Outcome]
 ) -> dict[str, Entry]:
-    """Contenders that read text: each source alone, blended into the best of the ``counted`` at its tuned point, and inside EASE.
+    """Contenders that read text: each source alone, blended into the best of the ``counted`` at its tuned point, and in EASE if it fits.
 
     ``sources``: raw vectors as ``encode_sources`` gives them. The language model's are whitened on the items of ``train``, and
     raw ones take part beside them. The blend's weight may be 0, so that text can only be declined, not forced.
@@ -196,7 +197,7 @@ def text_field(
             field[f"{encoder}, raw"] = Entry(Contender(lambda v=raw: r.TextProfile(v)), kind, source)
         field[alone] = Entry(Contender(lambda v=vectors: r.TextProfile(v)), kind, source)
         field[f"best counting + {source}"] = Entry(_blend(_FittedOnce(start.make(**point)), vectors), kind, source)
-        if train.shape[1] <= MOST_ITEMS_OF_EASE:
+        if train.shape[1] <= MOST_ITEMS_OF_TEXT_EASE:
             space = {"regularization": _penalties(train)[1:4], "weight": [0.01, 0.03, 0.1]}
             field[f"EASE + {source}"] = Entry(Contender(lambda v=vectors, **p: r.TextEASE(v, **p), space), kind, source)
     return field
@@ -205,9 +206,9 @@ def text_field(
 def cold_field(sources: Mapping[str, np.ndarray], encoder: str, train: sp.csr_matrix) -> dict[str, Entry]:
     """Contenders that can place an item which nobody has had: each source of text as it is and through a map, and chance.
 
-    The map goes from text to EASE's columns, in catalogues too large for EASE to interaction factors.
+    The map goes from text to EASE's columns, in catalogues too large for that to interaction factors.
     """
-    r, small = recommenders, train.shape[1] <= MOST_ITEMS_OF_EASE
+    r, small = recommenders, train.shape[1] <= MOST_ITEMS_OF_TEXT_EASE
     noise = np.random.default_rng(0).standard_normal((train.shape[1], 64)).astype(np.float32)
     field = {"chance": Entry(Contender(lambda: r.TextProfile(noise)), CHANCE)} if sources else {}
     for source, raw in sources.items():
@@ -228,7 +229,7 @@ def cold_field(sources: Mapping[str, np.ndarray], encoder: str, train: sp.csr_ma
 
 
 def warm_splits(data: Dataset, by_time: bool, seeds: int) -> list[Split]:
-    """The latest fifth as the test, once, if ``by_time`` and there are times; else a random fifth of every user, ``seeds`` times.
+    """The latest fifth as the test, once, if ``by_time`` and there are times; else a random fifth of all, ``seeds`` times.
 
     A tenth before it, or beside it, is for tuning.
 
@@ -241,13 +242,13 @@ def warm_splits(data: Dataset, by_time: bool, seeds: int) -> list[Split]:
     if timed:
         parts = [splits.temporal_split(data, 0.2, 0.1)]
     else:
-        parts = [splits.random_split(data, 0.2, 0.1, seed) for seed in range(seeds)]
+        parts = [splits.random_split(data, 0.2, 0.1, seed, per_user=False) for seed in range(seeds)]
     for part in parts:
         tuned = study.known_users(part.validation, part.train).nnz
         if not tuned or not study.known_users(part.test, part.with_validation().train).nnz:
             mend = (
-                "nobody in the latest part has a past: set by_time to False" if timed and np.bincount(data.user).max() > 4
-                else "nobody has the five interactions that a random test takes: bring more data"
+                "nobody in the latest part has a past: set by_time to False" if timed and np.bincount(data.user).max() > 1
+                else "nobody has one to learn from, one to tune on and one to find: bring more data"
             )  # fmt: skip
             raise InputError(f"{data.name}: {data.n_users} users, {data.n_interactions} interactions; {mend}")
     return parts

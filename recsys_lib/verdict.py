@@ -10,12 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from recsys_lib import evaluation
 from recsys_lib.errors import InputError
 from recsys_lib.evaluation import Comparison
 from recsys_lib.health import LEAST_USERS
 from recsys_lib.own_data import CHANCE, CHEAP, COUNTING, LANGUAGE, Result
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # A difference in NDCG under this never matters, whatever it is a share of.
 LEAST_DIFFERENCE = 0.001
@@ -144,6 +148,26 @@ def verdict(
     overall, new_items = _state(warm, answers[:n_warm]), _state(cold, answers[n_warm:])
     headline = _headline(warm, cold, encoder, overall, new_items)
     return Verdict(headline, _advice(warm, cold, overall, new_items, new_share), answers, overall, new_items)
+
+
+def crossing(slices: pd.DataFrame, text: str, counting: str) -> str:
+    """Where text alone finds more than counting, in words. ``slices``: a row per slice of the items, by its label, with the number of
+    ``test users`` and a column of NDCG per contender; slices with too few users do not count.
+    """
+    enough = slices[slices["test users"] >= LEAST_USERS]
+    if text not in slices:
+        return f"There is no text alone to compare with {counting}"
+    if enough.empty:
+        return f"No slice of the items has enough users to say where text alone beats {counting}"
+    wins = [label for label, row in enough.iterrows() if row[text] > row[counting]]
+    where = (
+        "nowhere, however few interactions an item has" if not wins
+        else "however many interactions an item has" if len(wins) == len(enough)
+        else f"where an item has {', '.join(wins)} interactions, and only there"
+    )  # fmt: skip
+    unknown = slices.index.difference(enough.index, sort=False)
+    left_out = f" (not told for {', '.join(unknown)}: too few users)" if len(unknown) else ""
+    return f"Text alone ({text}) beats {counting} {where}{left_out}"
 
 
 def _questions(results: Mapping[str, Result], base: str) -> list[tuple[Mapping[str, Result], str, str]]:

@@ -138,6 +138,9 @@ def test_a_catalogue_too_large_for_ease_goes_without(shop, monkeypatch):
     warm, cold = compare(shop)
     assert {"EASE", "EASE + wordllama", "best counting + wordllama"} <= set(warm)
     assert {"wordllama, mapped", "chance"} <= set(cold)
+    monkeypatch.setattr(own_data, "MOST_ITEMS_OF_TEXT_EASE", shop.n_items - 1)
+    warm, cold = compare(shop)
+    assert [name for name in warm if "EASE" in name] == ["EASE"]
     monkeypatch.setattr(own_data, "MOST_ITEMS_OF_EASE", shop.n_items - 1)
     warm, cold = compare(shop)
     assert not [name for name in warm if "EASE" in name]
@@ -187,11 +190,13 @@ def test_splits_by_time_where_there_are_times(shop):
 
 
 def test_what_cannot_be_tested_is_refused_in_one_line():
-    with pytest.raises(InputError, match=r"tiny: 3 users, 3 interactions; nobody has the five") as caught:
+    with pytest.raises(InputError, match=r"tiny: 3 users, 3 interactions; nobody has one to learn from") as caught:
         own_data.warm_splits(tiny([0, 1, 2], [0, 1, 0]), True, 1)
     assert "\n" not in str(caught.value)
-    # Everybody comes once, each later than the one before: nobody who is tested has a past.
+    user = [*range(40), 0, 1, 2]  # the last three come twice, but for nobody is there anything to tune on
     with pytest.raises(InputError, match="set by_time to False"):
+        own_data.warm_splits(tiny(user, [u % 5 for u in user], timestamp=range(43)), True, 1)
+    with pytest.raises(InputError, match="bring more data"):
         own_data.warm_splits(tiny(range(50), [u % 5 for u in range(50)], timestamp=range(50)), True, 1)
 
 
@@ -286,7 +291,7 @@ def test_looks_by_hand():
     assert looks["texts"].found == "title: 2 words in the median, 16.7% of the items have none"
     assert looks["texts that occur twice"].found == "33.3% of the items, most often 'same thing', 2 times"
     assert looks["times"].found == "none"
-    assert looks["test (random per user 80%/20%, seed 0)"].so == "too few: want at least 30"
+    assert looks["test (random 80%/20%, seed 0)"].so == "too few: want at least 30"
 
 
 def test_looks_at_times_and_strangers(shop):

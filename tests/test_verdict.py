@@ -1,6 +1,7 @@
 """Every branch of the answer, from differences that are known."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from recsys_lib import evaluation, verdict
@@ -181,6 +182,26 @@ def test_p_values_are_corrected_together():
 def test_the_share_of_new_items_is_told(share, words):
     found = verdict.verdict(field(0.2, 0.2, 0.2), cold(0.1, 0.3, 0.3), "minilm", new_share=share)
     assert words in found.advice[-1] and f"{share:.1%}" in found.advice[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "users", "words"),
+    [
+        ([0.3, 0.1], [50, 60], "Text alone (minilm) beats EASE where an item has 0 interactions, and only there"),
+        (
+            [0.3, 0.1],
+            [29, 60],
+            "Text alone (minilm) beats EASE nowhere, however few interactions an item has (not told for 0: too few users)",
+        ),
+        ([0.3, 0.3], [50, 60], "Text alone (minilm) beats EASE however many interactions an item has"),
+        ([0.2, 0.2], [50, 60], "Text alone (minilm) beats EASE nowhere, however few interactions an item has"),
+        ([0.3, 0.1], [5, 6], "No slice of the items has enough users to say where text alone beats EASE"),
+        (None, [50, 60], "There is no text alone to compare with EASE"),
+    ],
+)
+def test_where_text_beats_counting(text, users, words):
+    slices = pd.DataFrame({"test users": users, "EASE": [0.2, 0.2]}, index=["0", "1–5"])
+    assert verdict.crossing(slices if text is None else slices.assign(minilm=text), "minilm", "EASE") == words
 
 
 @pytest.mark.parametrize("matters", [0.0, 1.0, -0.1, 5, float("nan")])

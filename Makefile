@@ -33,6 +33,7 @@ sweep: assets          ## one notebook over a grid: make sweep NOTEBOOK=03 GRID=
 bench: $(READY) assets ## against peers, in one run
 	$(PY) -m recsys_lib bench similarity
 	$(PY) -m recsys_lib bench encode
+	$(PY) -m recsys_lib bench recommend
 
 notebooks: assets      ## execute the committed notebooks in place and refresh figures/
 	$(PY) -m recsys_lib run --in-place

@@ -4,6 +4,7 @@ import ctypes
 from functools import lru_cache
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -232,6 +233,21 @@ def test_rescoring_everything_is_exact_and_more_depth_never_hurts(scheme, backen
     assert hits[0] <= hits[1] <= hits[2] == 1
 
 
+@pytest.mark.parametrize(("d", "n_queries"), [(64, 1), (13, 20), (100, 3)])
+def test_one_bit_queries_count_equal_signs(d, n_queries, backend):
+    rng = np.random.default_rng(d)
+    items, queries = vectors_of("random", 5003, d, rng) + 0.2, vectors_of("random", n_queries, d, rng) + 0.2
+    codes = quantized(items, "binary")
+    found = search.Index.build(codes).top_k(queries, 20, query_bits=1)
+    index = faiss.IndexBinaryFlat(8 * codes.codes.shape[1])
+    index.add(codes.codes)
+    distances, _ = index.search(np.packbits(queries > items.mean(axis=0), axis=1), 20)
+    assert np.allclose(found.scores, 1 - 2 * distances / d, atol=1e-6)
+    signs = [np.where(v > items.mean(axis=0), 1, -1) for v in (queries, items)]
+    assert np.allclose(found.scores, np.take_along_axis(signs[0] @ signs[1].T / d, found.ids, 1), atol=1e-6)
+    assert all(np.array_equal(np.lexsort((i, -s)), np.arange(20)) for i, s in zip(found.ids, found.scores, strict=True))
+
+
 def test_fewer_items_than_asked_for():
     items = vectors_of("random", 5, 4, np.random.default_rng(0))
     index = search.Index.build(quantized(items, "int8"), items)
@@ -263,6 +279,7 @@ INDEX = search.Index.build(CODES, ITEMS)
     (lambda: INDEX.exact_top_k(ITEMS[:1], 2, [[8]]), "exclude holds id 8: want 0 to 7"),
     (lambda: INDEX.exact_top_k(ITEMS[:1], 2, []), "exclude has 0 lists: want one per query, 1"),
     (lambda: INDEX.top_k(ITEMS, 2, rescore=-1), "rescore=-1"),
+    (lambda: INDEX.top_k(ITEMS, 2, query_bits=1), "query_bits=1 with int8 codes: want 16, or 1 for binary"),
     (lambda: search.Index.build(CODES).top_k(ITEMS, 2, rescore=2), "rescore=2 needs the float32 rows"),
     (lambda: search.Index.build(CODES).exact_top_k(ITEMS, 2), "exact search needs the float32 rows"),
     (lambda: search.Index.build(CODES, ITEMS, "dot").top_k(ITEMS * np.float32(1e30), 2), "can overflow a sum"),

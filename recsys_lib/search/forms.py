@@ -67,7 +67,7 @@ class Form:
         """Products of each part of the queries with each of its centroids, ``[n, parts, entries]``."""
         parts, _, width = self.codebook.shape
         filled = np.pad(v, ((0, 0), (0, parts * width - v.shape[1]))).reshape(len(v), parts, width)
-        tables = np.einsum("npw,pew->npe", filled, self.codebook, optimize=True)
+        tables = np.swapaxes(np.swapaxes(filled, 0, 1) @ np.swapaxes(self.codebook, 1, 2), 0, 1)
         if self.d == self.codes.shape[1]:
             return tables
         # Two parts to a byte, of which the kernel reads all lower halves first.
@@ -93,6 +93,20 @@ def linear_form(q: QuantizedVectors, weight: np.ndarray) -> Form | None:
         factor.astype(np.float32), terms.astype(np.float32), directions,
         _code_length(q, kind, factor),
     )  # fmt: skip
+
+
+def sign_form(q: QuantizedVectors) -> Form:
+    """How signs are compared with signs: equal ones minus different ones of the padded bits of binary codes."""
+    n, width = q.codes.shape
+    return Form(
+        BITS, np.ascontiguousarray(q.codes), 8 * width, q.codebook, lambda v: signs(q, v), np.ones(n, dtype=np.float32),
+        np.empty((0, n), dtype=np.float32), np.empty((0, q.dimension)), 1.0,
+    )  # fmt: skip
+
+
+def signs(q: QuantizedVectors, v: np.ndarray) -> np.ndarray:
+    """Packed signs of vectors ``v [n, d]`` as ``q`` has them of its own."""
+    return np.packbits(v > q.offset, axis=1)
 
 
 def _terms(q: QuantizedVectors, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

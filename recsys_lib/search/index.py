@@ -12,7 +12,7 @@ from recsys_lib import similarity
 from recsys_lib.errors import InputError
 from recsys_lib.quantization import QuantizedVectors
 from recsys_lib.search import kernel, torch_scan
-from recsys_lib.search.forms import Form, linear_form
+from recsys_lib.search.forms import Form, linear_form, sign_form
 from recsys_lib.search.kernel import NO_ID, Bounds, Candidates
 
 METRICS = ("cosine", "dot")
@@ -127,20 +127,25 @@ class Index:
         k: int,
         exclude: sp.csr_matrix | Sequence[Sequence[int]] | None = None,
         rescore: int = 0,
+        query_bits: int = 16,
     ) -> Found:
         """The ``k`` best by the codes; with ``rescore=r`` the best ``k`` of the ``r·k`` best, by their float32 rows.
 
         Equal scores are ordered by the smaller id. Without ``rescore`` the scores are those of the codes. ``exclude`` as in
-        ``similarity.top_k``.
+        ``similarity.top_k``. ``query_bits=1`` compares binary codes with the signs of the query instead of the query itself, several times
+        faster and less well; the score is then the share of equal signs minus that of different ones.
 
         Raises:
-            InputError: as ``similarity.top_k``, a negative ``rescore``, or one without rows.
+            InputError: as ``similarity.top_k``, a negative ``rescore`` or one without rows, ``query_bits`` other than 16, or 1 for
+                codes that are not binary.
         """
         if not isinstance(rescore, int | np.integer) or rescore < 0:
             raise InputError(f"rescore={rescore!r}: want how many candidates per result, or 0")
         if rescore and self.certificate is None:
             raise InputError(f"rescore={rescore} needs the float32 rows: build the index with rows")
-        return _Search(self, queries, k, exclude, int(rescore), False).run()
+        if query_bits != 16 and (query_bits != 1 or self.quantized.scheme != "binary"):
+            raise InputError(f"query_bits={query_bits!r} with {self.quantized.scheme} codes: want 16, or 1 for binary")
+        return _Search(self, queries, k, exclude, int(rescore), False, query_bits == 1).run()
 
     def exact_top_k(
         self,
@@ -155,7 +160,7 @@ class Index:
         """
         if self.certificate is None:
             raise InputError("exact search needs the float32 rows: build the index with rows")
-        return _Search(self, queries, k, exclude, 0, True).run()
+        return _Search(self, queries, k, exclude, 0, True, False).run()
 
 
 # ---------------------------------------------------------------- making an index
@@ -214,7 +219,7 @@ def _check(quantized: QuantizedVectors, rows: np.ndarray, direction: np.ndarray)
 class _Search:
     """One call of ``top_k`` or ``exact_top_k``."""
 
-    def __init__(self, index: Index, queries: np.ndarray, k: int, exclude, rescore: int, exact: bool):
+    def __init__(self, index: Index, queries: np.ndarray, k: int, exclude, rescore: int, exact: bool, signs: bool):
         n_items = len(index.weight)
         queries = np.ascontiguousarray(similarity._vectors("queries", queries), dtype=np.float32)
         if queries.shape[1] != index.quantized.dimension:
@@ -224,6 +229,7 @@ class _Search:
         if index.metric == "dot":
             similarity._no_overflow(similarity._lengths(queries), np.array([index.longest], dtype=np.float32))
         self.index, self.queries, self.k, self.exact, self.rescore = index, queries, int(k), exact, rescore
+        self.signs = signs
         self.seen = _plain(similarity._exclusion(exclude, len(queries), n_items))
         # As similarity.top_k scales them before it scores pairs.
         self.scaled = similarity._safe(queries)[0] if index.metric == "cosine" else queries
@@ -250,13 +256,13 @@ class _Search:
         if self.exact:
             row, ids = self._certain(part, unit, lengths, seen)
         else:
-            row, ids, score = self._nearest(unit, seen)
+            row, ids, score = self._nearest_signs(part, seen) if self.signs else self._nearest(unit, seen)
         if self.rescore:
             self.found.rescored[part] = np.bincount(row, minlength=len(unit))
             row, ids = self._rescored(unit, lengths, row, ids)
         if self.exact or self.rescore:
             score = self._pair_scores(row + part.start, ids)
-        elif self.index.metric == "dot":
+        elif self.index.metric == "dot" and not self.signs:
             score = score * (lengths * self.index.longest)[row]
         _place(self.found, row + part.start, ids, score.astype(np.float32))
 
@@ -300,11 +306,32 @@ class _Search:
         queries = kernel.prepare(index.form, unit)
         coarse_slack = (queries.fine_error + queries.coarse_error) * (1 + 1e-5) + 2 * _rounding(index, index.form.size)
         bounds = Bounds(None, np.ones(n), np.zeros(n), coarse_slack)
-        candidates = kernel.scan(index.form, unit, queries, bounds, self.width, 0, seen)
+        return self._best(kernel.scan(index.form, unit, queries, bounds, self.width, 0, seen))
+
+    def _nearest_signs(self, part: slice, seen) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same by equal signs, whose share minus that of the others is the score."""
+        queries, quantized = self.queries[part], self.index.quantized
+        d, padding = quantized.dimension, -quantized.dimension % 8  # of equal bits
+        if self.index.form is None:
+            pairs, _ = torch_scan.scan(
+                torch_scan.SignVectors(quantized), np.where(queries > quantized.offset, 1.0, -1.0),
+                np.ones(len(quantized), dtype=np.float32), None, np.zeros(len(queries)), self.width, self.width, seen,
+            )  # fmt: skip
+            return pairs.row, pairs.id, pairs.score / d
+        form = sign_form(quantized)
+        nothing = np.zeros(len(queries))
+        bounds = Bounds(None, np.ones(len(queries)), nothing, nothing)
+        row, ids, score = self._best(
+            kernel.scan(form, queries, kernel.prepare(form, queries), bounds, self.width, 0, seen)
+        )
+        return row, ids, (score - padding) / d
+
+    def _best(self, candidates: Candidates) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The best ``width`` pairs of each query of what all threads found."""
+        n = candidates.best.shape[1]
         best, ids = (np.moveaxis(a, 0, 1).reshape(n, -1) for a in (candidates.best, candidates.best_id))
         row, column = np.nonzero(ids != NO_ID)
-        row, ids, score = _ranked(row, ids[row, column].astype(np.int64), best[row, column], self.width)
-        return row, ids, score
+        return _ranked(row, ids[row, column].astype(np.int64), best[row, column], self.width)
 
     def _rescored(self, unit: np.ndarray, lengths: np.ndarray, row: np.ndarray, ids: np.ndarray):
         """Of these pairs, those that may be among the best k by their rows."""

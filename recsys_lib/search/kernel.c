@@ -137,15 +137,40 @@ static int32_t product_int(const int16_t *query, const int8_t *code, int64_t d) 
 }
 
 static float product_float(const float *a, const float *b, int64_t d) {
-  float sums[64] = {0}, sum = 0;
+  float sum = 0;
   int64_t j = 0;
+#if WIDE
+  __m512 sums[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
   for (; j + 64 <= d; j += 64)
-    for (int i = 0; i < 64; i++) sums[i] += a[j + i] * b[j + i];
+    UNROLL for (int i = 0; i < 4; i++)
+      sums[i] = _mm512_fmadd_ps(_mm512_loadu_ps(a + j + 16 * i), _mm512_loadu_ps(b + j + 16 * i), sums[i]);
+  sum = _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])));
+#else
+  float sums[16] = {0};
+  for (; j + 16 <= d; j += 16)
+    for (int i = 0; i < 16; i++) sums[i] += a[j + i] * b[j + i];
+  for (int i = 0; i < 16; i++) sum += sums[i];
+#endif
   for (; j < d; j++) sum += a[j] * b[j];
-  for (int i = 32; i; i /= 2)
-    for (int l = 0; l < i; l++) sums[l] += sums[l + i];
-  return sum + sums[0];
+  return sum;
 }
+
+#if WIDE
+static inline __m512 widened(int64_t kind, const uint16_t *bits) {
+  __m256i narrow = _mm256_loadu_si256((const __m256i *)bits);
+  if (kind == FLOAT16) return _mm512_cvtph_ps(narrow);
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16));
+}
+
+/* As product_float of the unpacked code, for whole steps of 64. */
+static float product_narrow(int64_t kind, const float *a, const uint16_t *b, int64_t d) {
+  __m512 sums[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
+  for (int64_t j = 0; j < d; j += 64)
+    UNROLL for (int i = 0; i < 4; i++)
+      sums[i] = _mm512_fmadd_ps(_mm512_loadu_ps(a + j + 16 * i), widened(kind, b + j + 16 * i), sums[i]);
+  return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])));
+}
+#endif
 
 static float product_table(const float *table, const uint8_t *code, int64_t parts, int64_t entries) {
   float sums[4] = {0};
@@ -173,6 +198,9 @@ static inline float product(const Scan *p, Block block, int64_t i, int64_t q) {
   if (p->kind <= BINARY) return p->fine_scale[q] * (float)product_int((const int16_t *)p->fine + q * p->d, code, p->d);
   if (p->kind == BITS) return p->fine_scale[q] * (float)product_bits((const uint8_t *)p->fine + q * p->row_bytes, code, p->row_bytes);
   if (p->kind == PRODUCT) return product_table((const float *)p->fine + q * p->d * p->entries, code, p->d, p->entries);
+#if WIDE
+  if (block.size == 2) return product_narrow(p->kind, (const float *)p->fine + q * p->d, code, p->d);
+#endif
   return product_float((const float *)p->fine + q * p->d, code, p->d);
 }
 
@@ -268,12 +296,12 @@ static inline __attribute__((always_inline)) void tile_float(const Scan *p, Foun
 static void panel_table(const Scan *p, Found *f, int64_t from, Block block, int64_t i, int64_t panel) {
   const uint8_t *code = (const uint8_t *)block.codes + i * block.stride;
   const uint8_t *table = (const uint8_t *)p->coarse + panel * p->d * p->entries * LANES;
-  __m256i sum[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+  __m256i sum = _mm256_setzero_si256();
   for (int64_t j = 0; j < p->d; j++) {
     __m128i entry = _mm_loadu_si128((const __m128i *)(table + (j * p->entries + code[j]) * LANES));
-    sum[j & 1] = _mm256_add_epi16(sum[j & 1], _mm256_cvtepu8_epi16(entry));
+    sum = _mm256_add_epi16(sum, _mm256_cvtepu8_epi16(entry));
   }
-  __m512 total = _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(_mm256_add_epi16(sum[0], sum[1])));
+  __m512 total = _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(sum));
   __m512 scale = _mm512_loadu_ps(p->coarse_scale + panel * LANES), least = _mm512_loadu_ps(p->coarse_least + panel * LANES);
   judge(p, f, _mm512_fmadd_ps(total, scale, least), from, block, i, panel);
 }
@@ -348,13 +376,7 @@ static void unpack_float(int64_t kind, const uint8_t *code, int64_t d, float *ou
   const uint16_t *bits = (const uint16_t *)code;
   int64_t j = 0;
 #if WIDE
-  if (kind == FLOAT16)
-    for (; j + 16 <= d; j += 16) _mm512_storeu_ps(out + j, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(bits + j))));
-  else
-    for (; j + 16 <= d; j += 16) {
-      __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(bits + j)));
-      _mm512_storeu_si512(out + j, _mm512_slli_epi32(wide, 16));
-    }
+  for (; j + 16 <= d; j += 16) _mm512_storeu_ps(out + j, widened(kind, bits + j));
 #endif
   for (; j < d; j++) {
     uint32_t whole = (uint32_t)bits[j] << 16;
@@ -372,12 +394,13 @@ static int64_t in_order(int64_t place, int64_t n) {
 /* Take blocks of items until none is left. Returns 1 where there is no memory for a block. */
 int scan(const Scan *p, Found *f) {
   const int floats = p->kind == FLOAT32 || p->kind == FLOAT16 || p->kind == BFLOAT16;
-  const int64_t size = floats ? 4 : 1, padded_d = (p->d + 3) / 4 * 4;
-  const int direct = p->kind == FLOAT32 || p->kind == BITS || (p->kind == PRODUCT && p->row_bytes == p->d) ||
-                     (p->kind == INT8 && p->d == padded_d);
-  const int64_t stride = direct ? p->row_bytes / size : padded_d;
-  int64_t most = BLOCK_BYTES / (stride * size) / ROWS * ROWS;
-  if (most < ROWS) most = ROWS;
+  const int narrow = WIDE && floats && p->kind != FLOAT32 && !p->coarse && p->d % 64 == 0;
+  const int direct = narrow || p->kind == FLOAT32 || p->kind == BITS || (p->kind == PRODUCT && p->row_bytes == p->d) ||
+                     (p->kind == INT8 && p->d % 4 == 0);
+  const int64_t size = narrow ? 2 : floats ? 4 : 1, stride = direct ? p->row_bytes / size : (p->d + 3) / 4 * 4;
+  /* Unpacked for few queries, codes are read but once or twice: they stay in the smallest cache. */
+  int64_t most = (direct || p->coarse ? BLOCK_BYTES : BLOCK_BYTES / 4) / (stride * size) / LANES * LANES;
+  if (most < LANES) most = LANES;
   const int64_t n_blocks = (p->n_items + most - 1) / most;
   void *unpacked = direct ? NULL : calloc(most, stride * size);
   float *score = malloc(most * sizeof(float));

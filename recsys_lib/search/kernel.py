@@ -31,7 +31,7 @@ FLAGS = ("-O3", NATIVE, "-std=c11", "-shared", "-fPIC")
 # As in kernel.c: queries of a panel.
 LANES = 16
 # Up to so many queries, fine products alone are faster than panels; tables of few parts are the quickest to read in panels.
-FEW, FEW_TABLES = 3, 1
+FEW, FEW_TABLES = 4, 1
 NO_ID = 2**31 - 1
 
 
@@ -154,6 +154,10 @@ def prepare(form: Form, unit: np.ndarray) -> Queries:
             return Queries(fine, None, nothing, None, None, None, nothing)
         coarse, scale, least, lost = _tables8(tables)
         return Queries(fine, None, nothing, coarse, padded(scale), padded(least), lost * form.largest_factor)
+    if form.kind == forms.BITS:
+        return Queries(
+            _array(v, np.uint8), np.ones(-(-len(v) // LANES) * LANES, np.float32), nothing, None, None, None, nothing
+        )
     fine = _array(v, np.float32)
     return Queries(fine, None, nothing, None if few else _panels(fine), None, None, nothing)
 
@@ -198,12 +202,15 @@ def _panels(v: np.ndarray, dtype: type = np.float32) -> np.ndarray:
 
 def _tables8(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Tables ``[n, parts, entries]`` in 8 bits, one step per query: panels, steps, what a sum of zeros stands for, and the most it errs."""
+    tables = _array(tables, np.float32)
     least = tables.min(axis=2, keepdims=True)
-    step = (tables - least).max(axis=(1, 2), initial=0) / 255
-    step = np.where(step > 0, step, 1).astype(np.float32).astype(np.float64)
-    codes = np.minimum(np.rint((tables - least) / step[:, None, None]), 255)
-    errs = np.abs(tables - least - codes * step[:, None, None]).max(axis=2).sum(axis=1)
-    return _panels(codes, np.uint8), step, least.sum(axis=(1, 2)), errs
+    raised = tables - least
+    step = raised.max(axis=(1, 2), initial=0) / np.float32(255)
+    step = np.where(step > 0, step, np.float32(1))[:, None, None]
+    codes = np.minimum(np.rint(raised / step), 255)
+    raised -= codes * step
+    errs = np.abs(raised, out=raised).max(axis=2).sum(axis=1, dtype=np.float64)
+    return _panels(codes, np.uint8), step[:, 0, 0], least.sum(axis=(1, 2), dtype=np.float64), errs * (1 + 1e-5)
 
 
 @dataclass(frozen=True, eq=False)

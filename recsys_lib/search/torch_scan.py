@@ -6,6 +6,7 @@ Slower than the kernel and with bounds a little wider, but for every scheme and 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,6 +16,24 @@ from recsys_lib.quantization import QuantizedVectors
 # Scores of one block, 2 MB of float32, and the pairs that may be pending: they bound the memory of a scan.
 BLOCK_SCORES = 2**19
 MAX_BLOCK_ITEMS = 2**13
+
+
+class Decodable(Protocol):
+    """Codes that can be decoded in blocks."""
+
+    def dequantize(self, rows: slice) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, eq=False)
+class SignVectors:
+    """Binary codes as vectors of ones and minus ones."""
+
+    quantized: QuantizedVectors
+
+    def dequantize(self, rows: slice) -> np.ndarray:
+        """Float32 ``[m, d]``."""
+        bits = np.unpackbits(self.quantized.codes[rows], axis=1, count=self.quantized.dimension)
+        return 2 * bits.astype(np.float32) - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +82,7 @@ class Best:
 
 
 def scan(
-    quantized: QuantizedVectors,
+    codes: Decodable,
     unit: np.ndarray,
     weight: np.ndarray,
     margin: np.ndarray | None,
@@ -85,7 +104,7 @@ def scan(
     block = int(np.clip(BLOCK_SCORES // max(1, len(unit)), 1, MAX_BLOCK_ITEMS))
     for start in range(0, len(weight), block):
         items = slice(start, min(start + block, len(weight)))
-        decoded = torch.from_numpy(np.ascontiguousarray(quantized.dequantize(items)))
+        decoded = torch.from_numpy(np.ascontiguousarray(codes.dequantize(items)))
         scores = (queries @ decoded.T).numpy()
         scores *= weight[items]
         reach = scores

@@ -168,15 +168,16 @@ def _follow(process: subprocess.Popen, work: Path, a: Asset, bar) -> None:
     start = bar.n
     while process.poll() is None:
         time.sleep(0.1)
-        bar.n = start + min(a.bytes, max((p.stat().st_size for p in _files(work)), default=0))
+        bar.n = start + min(a.bytes, _largest(work))
         bar.refresh()
 
 
-def _files(folder: Path) -> list[Path]:
+def _largest(folder: Path) -> int:
+    """Bytes of the largest file; 0 where pip removes its temporary files while we look."""
     try:
-        return [p for p in folder.rglob("*") if p.is_file()]
-    except OSError:  # pip removes its temporary folders while we look
-        return []
+        return max((p.stat().st_size for p in folder.rglob("*") if p.is_file()), default=0)
+    except OSError:
+        return 0
 
 
 def _reason(a: Asset, output: str) -> str:

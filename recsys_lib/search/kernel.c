@@ -9,6 +9,7 @@
    judged by the fine one. So results do not depend on the number of queries. What is not a number passes every comparison. */
 
 #include <math.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -26,6 +27,7 @@
 #define ROWS 8   /* items of one tile */
 #define WIDTH 3  /* panels of one tile */
 #define BLOCK_BYTES (96 * 1024) /* of codes, unpacked: they stay in the cache while all queries pass */
+#define MOST_THREADS 64
 #define SAMPLE 32 /* one block of so many comes first */
 
 enum { INT8, INT4, BINARY, FLOAT32, FLOAT16, BFLOAT16, PRODUCT, BITS };
@@ -392,7 +394,7 @@ static int64_t in_order(int64_t place, int64_t n) {
 }
 
 /* Take blocks of items until none is left. Returns 1 where there is no memory for a block. */
-int scan(const Scan *p, Found *f) {
+static int scan_blocks(const Scan *p, Found *f) {
   const int floats = p->kind == FLOAT32 || p->kind == FLOAT16 || p->kind == BFLOAT16;
   const int narrow = WIDE && floats && p->kind != FLOAT32 && !p->coarse && p->d % 64 == 0;
   const int direct = narrow || p->kind == FLOAT32 || p->kind == BITS || (p->kind == PRODUCT && p->row_bytes == p->d) ||
@@ -421,6 +423,40 @@ int scan(const Scan *p, Found *f) {
   free(score), free(offset), free(unpacked);
   return failed;
 }
+
+/* ---------------------------------------------------------------- threads */
+
+typedef struct {
+  const void *problem;
+  void *result;
+  int (*work)(const void *, void *);
+  int failed;
+} Task;
+
+static void *run(void *task) {
+  Task *t = task;
+  t->failed = t->work(t->problem, t->result);
+  return NULL;
+}
+
+/* The same work by several threads, each with a result of its own; returns whether any failed. */
+static int in_parallel(const void *problem, void *results, int64_t size, int64_t n, int (*work)(const void *, void *)) {
+  Task tasks[MOST_THREADS];
+  pthread_t threads[MOST_THREADS];
+  int failed = 0, started[MOST_THREADS] = {0};
+  if (n > MOST_THREADS) n = MOST_THREADS;
+  for (int64_t i = 0; i < n; i++) tasks[i] = (Task){problem, results ? (char *)results + i * size : NULL, work, 0};
+  for (int64_t i = 1; i < n; i++) started[i] = !pthread_create(&threads[i], NULL, run, &tasks[i]);
+  run(&tasks[0]); /* without the others it does all */
+  for (int64_t i = 1; i < n; i++)
+    if (started[i]) pthread_join(threads[i], NULL);
+  for (int64_t i = 0; i < n; i++) failed |= tasks[i].failed;
+  return failed;
+}
+
+static int scan_task(const void *p, void *f) { return scan_blocks(p, f); }
+
+int scan(const Scan *p, Found *f, int64_t threads) { return in_parallel(p, f, sizeof(Found), threads, scan_task); }
 
 /* ---------------------------------------------------------------- scores in float32 */
 
@@ -469,8 +505,10 @@ static void rescore_query(const Rescore *p, int64_t q, float *best, int32_t *bes
   }
 }
 
-/* Score the candidates by their float32 rows and leave those that may be among the best k. Returns 1 without memory. */
-int rescore(const Rescore *p) {
+/* Take queries until none is left: score their candidates by the float32 rows and leave those that may be among the best k. */
+static int rescore_task(const void *problem, void *result) {
+  const Rescore *p = problem;
+  (void)result;
   float *best = malloc(p->k * sizeof(float));
   int32_t *best_id = malloc(p->k * sizeof(int32_t));
   int failed = !best || !best_id;
@@ -479,3 +517,5 @@ int rescore(const Rescore *p) {
   free(best), free(best_id);
   return failed;
 }
+
+int rescore(const Rescore *p, int64_t threads) { return in_parallel(p, NULL, 0, threads, rescore_task); }

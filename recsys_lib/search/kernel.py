@@ -1,7 +1,7 @@
 """Compiles ``kernel.c`` once per machine and calls it, one scan per thread.
 
-Without a C compiler there is no kernel and searches use torch, with the same results. ctypes releases Python's lock, so plain
-threads scan in parallel; their number is torch's.
+Without a C compiler there is no kernel and searches use torch, with the same results. The kernel starts threads of its own, as many
+as torch uses.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import os
 import platform
 import subprocess
 import tempfile
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,9 +25,9 @@ from recsys_lib.search.forms import Form
 SOURCE = Path(__file__).with_name("kernel.c")
 COMPILER = os.environ.get("CC", "cc")
 NATIVE = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
-FLAGS = ("-O3", NATIVE, "-std=c11", "-shared", "-fPIC")
-# As in kernel.c: queries of a panel.
-LANES = 16
+FLAGS = ("-O3", NATIVE, "-std=c11", "-shared", "-fPIC", "-pthread")
+# As in kernel.c: queries of a panel, and threads at once.
+LANES, MOST_THREADS = 16, 64
 # Up to so many queries, fine products alone are faster than panels; tables of few parts are the quickest to read in panels.
 FEW, FEW_TABLES = 4, 1
 NO_ID = 2**31 - 1
@@ -94,24 +92,7 @@ def threads() -> int:
 
 def threads_for(n_items: int) -> int:
     """How many of them are worth starting for so many items."""
-    return max(1, min(threads(), n_items // 2048))
-
-
-def in_parallel(work: Callable[[int], int], n: int) -> None:
-    """``work(0) ... work(n - 1)``, each in a thread of its own; anything but 0 means that memory ran out."""
-    failed = [0] * n
-
-    def note(i: int) -> None:
-        failed[i] = work(i)
-
-    others = [threading.Thread(target=note, args=(i,)) for i in range(1, n)]
-    for thread in others:
-        thread.start()
-    note(0)
-    for thread in others:
-        thread.join()
-    if any(failed):
-        raise MemoryError("no memory for a block of codes")
+    return max(1, min(threads(), n_items // 2048, MOST_THREADS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,11 +253,11 @@ def scan(
         n_items, form.d, form.kind, row_bytes, form.entries, n, k, capacity, len(form.terms), *map(_address, arrays)
     )
 
-    def work(i: int) -> int:
+    results = (Found * n_threads)()
+    for i in range(n_threads):
         parts = (limit[i], gate[i], out.best[i], out.best_id[i], out.reach[i], out.id[i], out.count[i])
-        return _library().scan(ctypes.byref(problem), ctypes.byref(Found(*map(_address, parts))))
-
-    in_parallel(work, n_threads)
+        results[i] = Found(*map(_address, parts))
+    _check(_library().scan(ctypes.byref(problem), results, _INT(n_threads)))
     return out
 
 
@@ -295,8 +276,13 @@ def rescore(
         candidates.id, candidates.count, rescored, np.zeros(1, np.int64),
     ]  # fmt: skip
     problem = Rescore(n_lists, n, k, capacity, rows.shape[1], most, *map(_address, arrays))
-    in_parallel(lambda _: _library().rescore(ctypes.byref(problem)), min(threads(), -(-n // 4)))
+    _check(_library().rescore(ctypes.byref(problem), _INT(min(threads(), -(-n // 4)))))
     return rescored
+
+
+def _check(failed: int) -> None:
+    if failed:
+        raise MemoryError("no memory for a block of codes")
 
 
 def _address(array: np.ndarray | None) -> int | None:

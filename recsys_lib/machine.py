@@ -8,11 +8,13 @@ bandwidth); the two meet at the ridge point.
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 import platform
 import re
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -29,6 +31,7 @@ FLAGS = (
     "avx512f",
     "avx512_vnni",
     "avx512_bf16",
+    "avx512_fp16",
     "amx_bf16",
     "amx_int8",
     "avx_vnni",
@@ -37,6 +40,10 @@ FLAGS = (
     "i8mm",
 )
 PRECISIONS = ("float32", "bfloat16", "float16", "int8")
+# A stream this many times the largest cache comes from memory, all but a part that a cache cannot hide; it may take this share of it.
+CACHES_STREAMED, SHARE_OF_MEMORY = 2, 1 / 8
+# Streams of growing size show each level of the caches. MiB.
+LADDER = (1, 4, 16, 64, 256)
 
 
 def _read(path: str) -> str:
@@ -70,6 +77,27 @@ def _caches() -> dict[str, str]:
     return caches
 
 
+def largest_cache_bytes() -> int:
+    """Bytes of the largest processor cache the system shows, 0 where it shows none."""
+    units = {"K": 2**10, "M": 2**20, "G": 2**30}
+    found = [re.fullmatch(r"(\d+)([KMG])", size) for size in _caches().values()]
+    return max((int(m[1]) * units[m[2]] for m in found if m), default=0)
+
+
+def stream_megabytes(device: str = "cpu") -> int:
+    """MiB of a stream that no cache holds: twice the largest cache, 512 at least, an eighth of the memory at most."""
+    if device != "cpu":
+        return 2048
+    most = int(psutil.virtual_memory().total * SHARE_OF_MEMORY) // 2**20
+    return max(64, min(max(512, CACHES_STREAMED * largest_cache_bytes() // 2**20), most))
+
+
+def _driver() -> str:
+    """The version of NVIDIA's driver, which the kernel module tells."""
+    found = re.search(r"Kernel Module\D*([\d.]+)", _read("/proc/driver/nvidia/version"))
+    return found[1] if found else "none"
+
+
 def _gpus() -> list[dict]:
     import torch
 
@@ -98,6 +126,7 @@ def describe() -> dict:
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "not readable",
         "memory_bytes": psutil.virtual_memory().total,
         "gpus": _gpus(),
+        "driver": _driver(),
         "cuda": torch.version.cuda or "none",
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
@@ -159,24 +188,29 @@ def matmul_peak(precision: str, n: int = 2048, device: str = "cpu", seconds: flo
     )
 
 
-def read_bandwidth(megabytes: int = 512, device: str = "cpu", seconds: float = 0.5) -> Measurement:
-    """Stream ``megabytes`` once through a sum: ``throughput`` is bytes per second read."""
+def read_bandwidth(megabytes: int | None = None, device: str = "cpu", seconds: float = 0.5) -> Measurement:
+    """Stream ``megabytes`` (MiB) once through a sum: ``throughput`` is bytes per second read.
+
+    By default so many that no cache holds them (``stream_megabytes``); the size is part of the measurement's name.
+    """
     import torch
 
-    # Larger than any last-level cache, so the bytes come from memory.
+    megabytes = megabytes or stream_megabytes(device)
     data = torch.ones(megabytes * 2**20 // 4, dtype=torch.float32, device=device)
-    return measure(data.sum, "streaming read", min_seconds=seconds, work=float(data.nbytes), work_unit="bytes")
+    name = f"streaming read {megabytes} MiB"
+    return measure(data.sum, name, min_seconds=seconds, work=float(data.nbytes), work_unit="bytes")
 
 
-def copy_bandwidth(megabytes: int = 512, device: str = "cpu", seconds: float = 0.5) -> Measurement:
-    """Copy ``megabytes``: ``throughput`` counts each byte read and each byte written."""
+def copy_bandwidth(megabytes: int | None = None, device: str = "cpu", seconds: float = 0.5) -> Measurement:
+    """Copy ``megabytes`` (MiB): ``throughput`` counts each byte read and each byte written."""
     import torch
 
+    megabytes = megabytes or stream_megabytes(device)
     source = torch.ones(megabytes * 2**20 // 4, dtype=torch.float32, device=device)
     target = torch.empty_like(source)
     return measure(
         lambda: target.copy_(source),
-        "streaming copy",
+        f"streaming copy {megabytes} MiB",
         min_seconds=seconds,
         work=2.0 * source.nbytes,
         work_unit="bytes",
@@ -185,37 +219,57 @@ def copy_bandwidth(megabytes: int = 512, device: str = "cpu", seconds: float = 0
 
 @dataclass(frozen=True)
 class Ceilings:
-    """Measured ceilings: operations/s by precision, bytes/s read and copied; raw measurements beside them."""
+    """Measured ceilings: operations/s by precision, bytes/s read and copied; raw measurements beside them.
+
+    read_by_size: bytes/s read from samples of so many bytes, which caches may hold.
+    """
 
     operations_per_s: dict[str, float]
     read_bytes_per_s: float
     copy_bytes_per_s: float
     measurements: tuple[Measurement, ...]
+    read_by_size: dict[int, float] = field(default_factory=dict)
+
+    @staticmethod
+    def of(measurements: Sequence[Measurement], fastest: bool = False) -> Ceilings:
+        """Ceilings from what ``ceilings`` measured: medians, or with ``fastest`` the best samples, which bound all times."""
+        rate = {m.name: m.work / (min(m.samples) if fastest else m.p50) for m in measurements}
+        reads = {int(m.work): rate[m.name] for m in measurements if m.name.startswith("streaming read")}
+        copies = [rate[m.name] for m in measurements if m.name.startswith("streaming copy")]
+        products = {m.name.split()[1]: rate[m.name] for m in measurements if m.name.startswith("matmul")}
+        return Ceilings(products, reads[max(reads)], copies[0], tuple(measurements), reads)
 
     def ridge_point(self, precision: str) -> float:
         """Operations per byte above which work in ``precision`` is bound by arithmetic, below by memory."""
         return self.operations_per_s[precision] / self.read_bytes_per_s
 
+    def read_rate(self, n_bytes: float) -> float:
+        """Bytes/s at which so many bytes, read again and again, can come: a cache's rate where one may hold them.
+
+        That of the largest sample not above ``n_bytes``; infinite below the smallest, whose rate bounds nothing smaller.
+        """
+        if not self.read_by_size:
+            return self.read_bytes_per_s
+        if n_bytes < min(self.read_by_size):
+            return math.inf
+        step = max(size for size in self.read_by_size if size <= n_bytes)
+        return max(rate for size, rate in self.read_by_size.items() if size >= step)
+
     def least_seconds(self, operations: float, n_bytes: float, precision: str) -> float:
         """The roofline's lower bound on time for so many operations and bytes moved."""
-        return max(operations / self.operations_per_s[precision], n_bytes / self.read_bytes_per_s)
+        return max(operations / self.operations_per_s[precision], n_bytes / self.read_rate(n_bytes))
 
 
 def ceilings(device: str = "cpu", n: int = 2048, seconds: float = 0.5) -> Ceilings:
     """Measure every ceiling of ``device``; about ten seconds on a CPU. Measure alone: other work lowers them."""
     # float16 products are emulated on most processors and take half a minute; they are measured on GPUs only.
     precisions = [p for p in PRECISIONS if device != "cpu" or p != "float16"]
-    products = {p: matmul_peak(p, n, device, seconds) for p in precisions}
-    read, copy = (
-        read_bandwidth(device=device, seconds=seconds),
-        copy_bandwidth(device=device, seconds=seconds),
-    )
-    return Ceilings(
-        {p: m.throughput for p, m in products.items()},
-        read.throughput,
-        copy.throughput,
-        (*products.values(), read, copy),
-    )
+    # A GPU needs larger products to be busy.
+    products = [matmul_peak(p, n if device == "cpu" else 4 * n, device, seconds) for p in precisions]
+    sizes = [size for size in LADDER if size < stream_megabytes(device)]
+    steps = [read_bandwidth(size, device, seconds / 2) for size in sizes]
+    whole = (read_bandwidth(None, device, seconds), copy_bandwidth(None, device, seconds))
+    return Ceilings.of([*products, *steps, *whole])
 
 
 @lru_cache

@@ -82,6 +82,12 @@ class Measurement:
             "p99": self.p99,
         }
 
+    @staticmethod
+    def from_dict(content: Mapping[str, Any]) -> Measurement:
+        """What ``to_dict`` wrote."""
+        names = ("name", "samples", "first", "unit", "work", "work_unit", "method")
+        return Measurement(**{name: content[name] for name in names} | {"samples": tuple(content["samples"])})
+
 
 def synchronize() -> None:
     """Wait until a GPU has finished what it was asked to do; nothing where torch or CUDA is not in use."""
@@ -159,6 +165,33 @@ def measure(function: Callable[[], object], name: str = "work", **protocol) -> M
     True
     """
     return compare({name: function}, **protocol)[name]
+
+
+def stage_seconds(stages: Mapping[str, Callable[[Any], Any]], value: Any, device: str = "cpu") -> dict[str, float]:
+    """Pass ``value`` through the stages in turn and return the seconds of each, in their order.
+
+    On a GPU by CUDA events, recorded between the stages and read after the last: the host does not wait in between, and a
+    stage's time is the device's own.
+    """
+    import torch
+
+    marks: list[Any] = []
+
+    def mark() -> None:
+        if device == "cpu":
+            marks.append(time.perf_counter())
+        else:
+            marks.append(torch.cuda.Event(enable_timing=True))
+            marks[-1].record()
+
+    mark()
+    for stage in stages.values():
+        value = stage(value)
+        mark()
+    if device == "cpu":
+        return {name: after - before for name, before, after in zip(stages, marks, marks[1:], strict=False)}
+    torch.cuda.synchronize()
+    return {name: a.elapsed_time(b) / 1e3 for name, a, b in zip(stages, marks, marks[1:], strict=False)}
 
 
 @dataclass(frozen=True)

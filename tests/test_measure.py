@@ -105,3 +105,48 @@ def test_threads_in_use_are_positive():
     threads = measure.threads_in_use()
     assert threads
     assert all(n >= 1 for n in threads.values())
+
+
+def test_a_measurement_survives_its_record():
+    m = Measurement("x", (1.0, 2.0), first=3.0, work=4.0, work_unit="texts")
+    assert Measurement.from_dict(json.loads(json.dumps(m.to_dict()))) == m
+
+
+def test_stages_pass_their_values_on_and_are_timed_apart(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: now[0])
+
+    def work(seconds, add):
+        def stage(value):
+            now[0] += seconds
+            return value + add
+
+        return stage
+
+    seen = []
+    stages = {"first": work(0.5, 1), "second": work(0.25, 2), "last": seen.append}
+    assert measure.stage_seconds(stages, 10) == {"first": 0.5, "second": 0.25, "last": 0.0}
+    assert seen == [13]
+
+
+def test_stages_on_a_gpu_are_timed_by_its_events(monkeypatch):
+    import torch
+
+    log = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            self.at = len(log)
+            log.append("event")
+
+        def elapsed_time(self, later):
+            return 1000.0 * (later.at - self.at)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: log.append("wait"))
+    stages = {"a": lambda v: log.append("a"), "b": lambda v: log.append("b")}
+    assert measure.stage_seconds(stages, None, "cuda") == {"a": 2.0, "b": 2.0}
+    assert log == ["event", "a", "event", "b", "event", "wait"]

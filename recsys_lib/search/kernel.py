@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import mmap
 import os
 import platform
 import subprocess
@@ -238,7 +239,7 @@ def scan(
     shape = (n_threads, n)
     out = Candidates(
         np.full((*shape, k), -np.inf, np.float32), np.full((*shape, k), NO_ID, np.int32),
-        np.empty((*shape, capacity), np.float32), np.empty((*shape, capacity), np.int32), np.zeros(shape, np.int64),
+        _room((*shape, capacity), np.float32), _room((*shape, capacity), np.int32), np.zeros(shape, np.int64),
     )  # fmt: skip
     limit = padded(np.full(shape, -np.inf))
     limit[:, n:] = np.inf  # padding never passes
@@ -283,6 +284,12 @@ def rescore(
 def _check(failed: int) -> None:
     if failed:
         raise MemoryError("no memory for a block of codes")
+
+
+def _room(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """An array of zeros in pages of its own, taken when they are first written: NumPy would ask for huge ones, and nearly all of it stays untouched."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return np.frombuffer(mmap.mmap(-1, size), dtype).reshape(shape) if size else np.empty(shape, dtype)
 
 
 def _address(array: np.ndarray | None) -> int | None:

@@ -33,7 +33,7 @@ class Price:
 
 @dataclass(frozen=True)
 class Hardware:
-    """One machine or accelerator; ``peaks`` in dense operations per second by precision."""
+    """One machine or accelerator; ``peaks`` in dense operations per second by precision; ``cores`` of a processor."""
 
     name: str
     about: str
@@ -47,6 +47,7 @@ class Hardware:
     power_w: float | None = None
     power_counts: str = ""
     prices: tuple[Price, ...] = ()
+    cores: int | None = None
 
     def operations_per_s(self, precision: str) -> float:
         """The dense peak in that precision."""

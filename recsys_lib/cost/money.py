@@ -17,6 +17,8 @@ from recsys_lib.errors import InputError
 
 # Held time that does work on a machine sized for the peak of a day: a planning value, not a measurement.
 UTILIZATION = 0.5
+# Memory that a model may fill; the rest is the system's and the runtime's.
+USABLE = 0.9
 BASES = ("measured", "bound", "model")
 
 
@@ -169,7 +171,8 @@ class Stack:
 
     request_s: latency of one request. requests_per_s: most that one replica serves (one machine, or as many as hold it).
     item_s: to bring one item in (encode it). refit_s: what a refresh takes besides. memory_bytes: model and index overhead;
-    bytes_per_item and bytes_per_user grow with the traffic. basis: where the times come from.
+    bytes_per_item and bytes_per_user grow with the traffic. basis: where the times come from. batch_machine: where items are
+    brought in, held only for that long, if it is not the one that serves (an encoder may need a card, its vectors do not).
     """
 
     name: str
@@ -182,6 +185,7 @@ class Stack:
     bytes_per_item: float = 0.0
     bytes_per_user: float = 0.0
     basis: str = "measured"
+    batch_machine: Hardware | None = None
 
     def __post_init__(self) -> None:
         _basis(self.basis)
@@ -195,24 +199,26 @@ class Stack:
         return self.memory_bytes + self.bytes_per_item * traffic.items + self.bytes_per_user * traffic.users
 
 
-def machines_serving(stack: Stack, traffic: Traffic, utilization: float = UTILIZATION, usable: float = 0.9) -> int:
+def machines_serving(stack: Stack, traffic: Traffic, utilization: float = UTILIZATION, usable: float = USABLE) -> int:
     """Machines held to serve the traffic: enough for the rate at ``utilization``, each replica spread over enough memory."""
     replicas = math.ceil(traffic.requests_per_s / (stack.requests_per_s * share("utilization", utilization)))
     shards = math.ceil(stack.needs_bytes(traffic) / (stack.machine.memory_bytes * share("usable", usable)))
     return replicas * max(1, shards)
 
 
-def usd_per_month(stack: Stack, traffic: Traffic, utilization: float = UTILIZATION, usable: float = 0.9) -> Quantity:
+def usd_per_month(stack: Stack, traffic: Traffic, utilization: float = UTILIZATION, usable: float = USABLE) -> Quantity:
     """Dollars per month: machines held all month to serve, hours to refresh the catalogue, hours to bring new items in.
 
     The three parts are in the inputs as ``serving_usd``, ``refresh_usd`` and ``new_items_usd``.
     """
-    machine, price = stack.machine, stack.machine.price
+    machine, price, batch = stack.machine, stack.machine.price, stack.batch_machine or stack.machine
     held = machines_serving(stack, traffic, utilization, usable)
     serving = held * convert(price.usd_per_hour, "USD/h", "USD/month")
-    refresh = usd_per_refresh(machine, traffic.items, stack.item_s, stack.refit_s).value * traffic.refreshes_per_month
+    encode = usd_per_refresh(batch, traffic.items, stack.item_s).value
+    refit = usd_per_refresh(machine, traffic.items, 0.0, stack.refit_s).value
+    refresh = (encode + refit) * traffic.refreshes_per_month
     new_s = traffic.new_items_per_day * DAYS_PER_MONTH * stack.item_s
-    new = _paid(machine, new_s, "USD", 1.0, stack.basis).value
+    new = _paid(batch, new_s, "USD", 1.0, stack.basis).value
     inputs = {
         "stack": stack.name,
         "machine": machine.name,
@@ -220,6 +226,11 @@ def usd_per_month(stack: Stack, traffic: Traffic, utilization: float = UTILIZATI
         "usd_per_hour": price.usd_per_hour,
         "price_offer": price.offer,
         "price_date": price.date.isoformat(),
+        "batch_machine": batch.name,
+        "batch_usd_per_hour": batch.price.usd_per_hour,
+        "item_s": stack.item_s,
+        "refit_s": stack.refit_s,
+        "requests_per_s_and_machine": stack.requests_per_s,
         "hours_per_month": HOURS_PER_MONTH,
         "utilization": utilization,
         **vars(traffic),
@@ -230,18 +241,21 @@ def usd_per_month(stack: Stack, traffic: Traffic, utilization: float = UTILIZATI
     return Quantity(serving + refresh + new, "USD/month", inputs, stack.basis)
 
 
-def joules_per_month(stack: Stack, traffic: Traffic, utilization: float = UTILIZATION, usable: float = 0.9) -> Quantity:
+def joules_per_month(
+    stack: Stack, traffic: Traffic, utilization: float = UTILIZATION, usable: float = USABLE
+) -> Quantity:
     """Joules per month, by the power model: machines held all month, refreshes and new items."""
     machine, held = stack.machine, machines_serving(stack, traffic, utilization, usable)
     serving_s = held * convert(1, "month", "s") * utilization
     items = traffic.refreshes_per_month * traffic.items + traffic.new_items_per_day * DAYS_PER_MONTH
-    batch_s = items * stack.item_s + traffic.refreshes_per_month * stack.refit_s
     serving = _spent(machine, serving_s, "J/month", utilization, stack.basis, stack=stack.name, machines=held)
-    batch = _spent(machine, batch_s, "J/month", 1.0, stack.basis)
-    inputs = {**serving.inputs, **vars(traffic), "serving_joules": serving.value, "batch_joules": batch.value}
+    encode = _spent(stack.batch_machine or machine, items * stack.item_s, "J/month", 1.0, stack.basis)
+    refit = _spent(machine, traffic.refreshes_per_month * stack.refit_s, "J/month", 1.0, stack.basis)
+    batch = encode.value + refit.value
+    inputs = {**serving.inputs, **vars(traffic), "serving_joules": serving.value, "batch_joules": batch}
     for end in ("low_joules", "high_joules"):
-        inputs[end] = serving.inputs[end] + batch.inputs[end]
-    return Quantity(serving.value + batch.value, "J/month", inputs, "model")
+        inputs[end] = serving.inputs[end] + encode.inputs[end] + refit.inputs[end]
+    return Quantity(serving.value + batch, "J/month", inputs, "model")
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def convert(value: float, unit: str, to: str) -> float:
     (dimension, size), (wanted, wanted_size) = _parse(unit), _parse(to)
     if dimension != wanted:
         raise InputError(f"cannot turn {unit} ({dimension}) into {to} ({wanted})")
-    return value * size / wanted_size
+    return value if unit == to else value * size / wanted_size
 
 
 @dataclass(frozen=True)

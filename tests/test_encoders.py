@@ -348,7 +348,8 @@ def test_texts_are_cut_to_what_the_model_can_take(tiny, pooling):
     assert whole.most_tokens == 512
     vectors = whole.encode(endless)
     assert vectors.shape == (4, 32) and np.isfinite(vectors).all()
-    assert np.array_equal(vectors[0], whole.encode(["word " * 600])[0])
+    # Another batch, another order of sums on some processors: equal up to float32 rounding.
+    np.testing.assert_allclose(vectors[0], whole.encode(["word " * 600])[0], atol=1e-5)
     few = encoders.load(tiny["bert"], precision="float32", cache=False, max_tokens=2)
     with pytest.raises(InputError, match=r"max_tokens=2: .* adds 2 tokens to every text"):
         few.encode(["a"])

@@ -37,12 +37,22 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--metric", help="the metric the figure shows (default: the first)")
     sweep.add_argument("--folder", type=Path, help="where runs go (default: runs/sweep-NOTEBOOK)")
     sweep.add_argument(
-        "--record", type=Path, metavar="FILE", help="also gather the finished runs' records in one JSON file"
+        "--record",
+        type=Path,
+        metavar="FILE",
+        help="also gather the finished runs' records in one JSON file; it keeps those of other values of -g",
     )
     probe = commands.add_parser("probe", help="this machine: what it is and what it was measured to reach")
     probe.add_argument("--json", type=Path, metavar="FILE", help="also write it with all raw samples")
+    measured = commands.add_parser("measure", help="time the work of these notebooks here, into data/measurements/")
+    measured.add_argument(
+        "parts", nargs="*", metavar="PART",
+        help="ceilings, serving, points, language, scaling, training, energy (default: all)",
+    )  # fmt: skip
+    measured.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    measured.add_argument("--name", default="", help="the machine's name (default: made of its processor or GPU)")
     bench = commands.add_parser("bench", help="time this library against its peers, in turns, in one run")
-    bench.add_argument("name", metavar="NAME", help="similarity, encode or recommend")
+    bench.add_argument("name", metavar="NAME", help="similarity, encode, recommend or search")
     bench.add_argument("--json", type=Path, metavar="FILE", help="also write the rows and the environment")
     report = commands.add_parser("report", help="render executed notebooks as a static site")
     report.add_argument("--folder", type=Path, help="where the pages go (default: site/)")
@@ -96,9 +106,9 @@ def _sweep(args: argparse.Namespace) -> int:
     if args.record:
         experiments.check_writable(args.record)
     runs = experiments.sweep(path, points, folder, args.jobs)
-    if args.record:
-        experiments.gather(folder, runs, args.record)
     axes = [axis.partition("=")[0] for axis in args.g]
+    if args.record:
+        experiments.gather(folder, runs, args.record, axes)
     print(report.sweep_summary(runs, axes, args.metric, folder))
     return 1 if any(run.status == "failed" for run in runs) else 0
 
@@ -109,6 +119,15 @@ def _probe(args: argparse.Namespace) -> int:
     if args.json:
         experiments.check_writable(args.json)
     print(report.probe(args.json))
+    return 0
+
+
+def _measure(args: argparse.Namespace) -> int:
+    from recsys_lib.timing import record
+
+    path = record.measure_parts(args.parts, args.device, args.name)
+    for part, content in record.records()[path.stem].items():
+        print(f"{part:9} {content['date']}  {content['seconds']:6.0f} s  {len(content['rows'])} rows")
     return 0
 
 
@@ -140,7 +159,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; a user's mistake is one line on stderr and status 2, Ctrl-C is status 130."""
     args = _parser().parse_args(arguments)
     commands = {
-        "fetch": _fetch, "run": _run, "sweep": _sweep, "probe": _probe, "bench": _bench, "report": _report, "lab": _lab,
+        "fetch": _fetch, "run": _run, "sweep": _sweep, "probe": _probe, "measure": _measure,
+        "bench": _bench, "report": _report, "lab": _lab,
     }  # fmt: skip
     try:
         return commands[args.command](args)

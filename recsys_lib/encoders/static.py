@@ -52,7 +52,7 @@ class StaticVectors:
         return self._tokenizer.encode(text, add_special_tokens=False).tokens
 
     def encode(self, texts: Sequence[str], progress: bool = True) -> np.ndarray:
-        encodings = self._tokenizer.encode_batch(check_texts(texts), add_special_tokens=False)
+        encodings = self._tokenizer.encode_batch_fast(check_texts(texts), add_special_tokens=False)
         counts = np.array([len(e.ids) for e in encodings], dtype=np.int64)
         flat = np.fromiter((t for e in encodings for t in e.ids), dtype=np.int64, count=counts.sum())
         flat = np.minimum(flat, len(self.table) - 1)

@@ -10,15 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from recsys_lib import machine
 from recsys_lib.assets import MANIFEST, resolve_model, table
 from recsys_lib.assets.quiet import quiet
-from recsys_lib.encoders import check_texts
+from recsys_lib.encoders import backends, check_texts
 from recsys_lib.encoders.cache import encode_cached
-from recsys_lib.encoders.pooling import POOLINGS, pool
+from recsys_lib.encoders.pooling import POOLINGS
 from recsys_lib.errors import InputError
 
 PREFIXES = {"e5": "query: "}
 MOST_TOKENS = {"minilm": 256}
+# Tokens of a native batch: nothing is padded, and threads share a batch better the larger it is.
+NATIVE_BUDGET = 65_536
 ECHO = ("Rewrite the sentence: ", ", rewritten sentence: ")
 
 
@@ -35,6 +38,7 @@ class Transformer:
         name: str,
         *,
         precision: str = "auto",
+        backend: str = "torch",
         pooling: str | None = None,
         prefix: str | None = None,
         max_tokens: int | None = None,
@@ -62,6 +66,11 @@ class Transformer:
             "model": name if name in table() else Path(name).name, "weights": _fingerprint(name, self.source),
             "precision": self.precision, "pooling": self.pooling, "prefix": self.prefix, "max_tokens": self.max_tokens,
         }  # fmt: skip
+        if backend != "auto" and backend not in backends.PRECISIONS:
+            raise InputError(f"backend={backend!r}: want auto, {', '.join(backends.PRECISIONS)}")
+        self.backend = backends.fastest(self) if backend == "auto" else backend
+        if self.backend != "torch":
+            self.options["backend"] = self.backend  # eager torch's vectors were here before there was a choice
 
     @cached_property
     def config(self):
@@ -84,10 +93,15 @@ class Transformer:
     @cached_property
     def model(self):
         """The transformer without its head, in evaluation mode, on its device."""
+        return self.fresh_model()
+
+    def fresh_model(self):
+        """The same, loaded anew: in float32 for backends that convert it or round it to integers."""
         import torch
         from transformers import AutoModel
 
-        options: dict[str, Any] = {"dtype": getattr(torch, self.precision)}
+        as_is = self.backend in ("torch", "compile") and self.precision in machine.PRECISIONS[:3]
+        options: dict[str, Any] = {"dtype": getattr(torch, self.precision) if as_is else torch.float32}
         if self.config.model_type == "bert":
             options["add_pooling_layer"] = False  # trained for next-sentence prediction, not used here
         return self._loaded(AutoModel, **options).eval().to(self.device)
@@ -137,46 +151,40 @@ class Transformer:
 
         texts = check_texts(texts)
         if not self.cache:
-            return self._encode(texts, tqdm(total=len(texts), desc=self.name, disable=None if progress else True))
+            with tqdm(total=len(texts), desc=self.name, disable=None if progress else True) as bar:
+                return self._encode(texts, bar)
         bar = tqdm(desc=self.name, unit="text", disable=None if progress else True)
         with bar:
             return encode_cached(texts, self.options, self.dimension, lambda chunk: self._encode(chunk, bar))
 
     def _encode(self, texts: list[str], bar) -> np.ndarray:
-        """Longest first in batches of about ``token_budget`` padded tokens, then back in order."""
-        import torch
+        return self.run_tokens(self.tokenize(texts), bar)
 
-        tokenized = self.tokenize(texts)
-        order = sorted(range(len(texts)), key=lambda i: -len(tokenized[i][0]))
-        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
+    def run_tokens(self, tokenized: list[tuple[list[int], int]], bar: Any = None) -> np.ndarray:
+        """Vectors of what ``tokenize`` gave: longest first in batches of about ``token_budget`` padded tokens, then back in order."""
+        order = sorted(range(len(tokenized)), key=lambda i: -len(tokenized[i][0]))
+        vectors = np.empty((len(tokenized), self.dimension), dtype=np.float32)
+        budget = max(self.token_budget, NATIVE_BUDGET) if self.backend == "native" else self.token_budget
         start = 0
-        with torch.inference_mode():
-            while start < len(order):
-                longest = max(1, len(tokenized[order[start]][0]))
-                rows = order[start : start + max(1, self.token_budget // longest)]
-                vectors[rows] = self._forward([tokenized[i] for i in rows])
-                start += len(rows)
+        while start < len(order):
+            longest = max(1, len(tokenized[order[start]][0]))
+            rows = order[start : start + max(1, budget // longest)]
+            vectors[rows] = self._forward([tokenized[i] for i in rows])
+            start += len(rows)
+            if bar is not None:
                 bar.update(len(rows))
         return vectors
 
-    def _forward(self, batch: list[tuple[list[int], int]]) -> np.ndarray:
-        import torch
+    @cached_property
+    def _forward(self) -> backends.Run:
+        return backends.build(self)
 
-        longest = max(1, max(len(ids) for ids, _ in batch))
-        ids = torch.full((len(batch), longest), self.tokenizer.pad_token_id or 0)
-        mask = torch.zeros((len(batch), longest), dtype=torch.long)
-        pooled = torch.zeros((len(batch), longest), dtype=torch.long)
-        for row, (tokens, begin) in enumerate(batch):
-            ids[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.long)
-            mask[row, : len(tokens)] = 1
-            pooled[row, begin : len(tokens)] = 1
-        ids, mask, pooled = (t.to(self.device) for t in (ids, mask, pooled))
-        options: dict[str, Any] = {"use_cache": False} if self.is_decoder else {}
-        # Without padding there is nothing to mask, and attention without a mask is faster.
-        if not bool(mask.all()):
-            options["attention_mask"] = mask
-        hidden = self.model(input_ids=ids, **options).last_hidden_state
-        return pool(self.pooling, hidden, pooled).cpu().numpy()
+    def with_backend(self, backend: str) -> Transformer:
+        """The same encoder on another backend, without the cache."""
+        return Transformer(
+            self.name, precision=self.precision, backend=backend, pooling=self.pooling, prefix=self.prefix, max_tokens=self.max_tokens,
+            token_budget=self.token_budget, device=self.device, cache=False,
+        )  # fmt: skip
 
     @cached_property
     def most_tokens(self) -> int:
@@ -194,10 +202,28 @@ class Transformer:
         if self.pooling == "echo":
             return self._tokenize_echo(texts)
         prefixed = [self.prefix + t for t in texts]
-        ids = self.tokenizer(prefixed, truncation=True, max_length=self.most_tokens)["input_ids"] if texts else []
+        ids = self._token_ids(prefixed) if texts else []
         # A decoder's tokenizer adds nothing to an empty text; its begin-of-text token stands for it.
         begin = [self.tokenizer.bos_token_id or self.tokenizer.cls_token_id or 0]
         return [(i or begin, 0) for i in ids]
+
+    def _token_ids(self, texts: list[str]) -> list[list[int]]:
+        """Token ids, cut to ``most_tokens``: by the Rust tokenizer itself, in parallel, without transformers' dictionaries around it."""
+        rust = getattr(self.tokenizer, "backend_tokenizer", None)
+        if rust is None:
+            return self.tokenizer(texts, truncation=True, max_length=self.most_tokens)["input_ids"]
+        rust.no_padding()
+        rust.enable_truncation(self.most_tokens)
+        return [encoding.ids for encoding in rust.encode_batch_fast(texts)]
+
+    def plain_tokenizer(self):
+        """A copy of the Rust tokenizer that neither cuts nor fills up."""
+        from tokenizers import Tokenizer
+
+        plain = Tokenizer.from_str(self.tokenizer.backend_tokenizer.to_str())
+        plain.no_padding()
+        plain.no_truncation()
+        return plain
 
     def _tokenize_echo(self, texts: list[str]) -> list[tuple[list[int], int]]:
         """The text twice: the second copy has read the first, so every token of it knows the whole text."""
@@ -224,15 +250,13 @@ def _device(device: str) -> str:
 
 
 def _precision(precision: str, device: str) -> str:
-    from recsys_lib.machine import bfloat16_is_faster
-
-    if precision not in ("auto", "float32", "bfloat16", "float16"):
-        raise InputError(f"precision={precision!r}: want auto, float32, bfloat16 or float16")
+    if precision not in (known := ("auto", *machine.PRECISIONS, "int8-weight", "int4-weight")):
+        raise InputError(f"precision={precision!r}: want one of {', '.join(known)}")
     if precision == "float16" and device == "cpu":
         raise InputError("precision='float16': processors emulate it slowly; use bfloat16, or a GPU")
     if precision != "auto":
         return precision
-    return "bfloat16" if device == "cuda" or bfloat16_is_faster() else "float32"
+    return "bfloat16" if device == "cuda" or machine.bfloat16_is_faster() else "float32"
 
 
 def _own_pooling(source: str) -> str:

@@ -1,0 +1,358 @@
+"""Ways to run the same transformer: eager torch, ``torch.compile``, torchao, OpenVINO, onnxruntime, and our own C (``native``).
+
+Each takes texts as token ids and gives their pooled vectors. Which is fastest depends on the processor, so ``fastest`` measures once per machine,
+model and precision and remembers the answer in the cache folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsys_lib.assets import cache_dir
+from recsys_lib.assets.quiet import quiet
+from recsys_lib.encoders import native
+from recsys_lib.encoders.pooling import pool
+from recsys_lib.errors import InputError
+
+if TYPE_CHECKING:
+    from recsys_lib.encoders.transformer import Transformer
+
+Tokens = Sequence[tuple[Sequence[int], int]]
+Run = Callable[[Tokens], np.ndarray]
+
+# Backend → the precisions it has here, and the packages it needs beside requirements.txt.
+PRECISIONS: dict[str, tuple[str, ...]] = {
+    "torch": ("float32", "bfloat16", "float16", "int8"),
+    "compile": ("float32", "bfloat16", "float16", "int8"),
+    "torchao": ("int8", "int8-weight", "int4-weight"),
+    "openvino": ("float32", "bfloat16", "int8"),
+    "onnxruntime": ("float32", "int8"),
+    "native": native.PRECISIONS,
+}
+PACKAGES = {
+    "torchao": ("torchao",),
+    "openvino": ("openvino", "nncf"),
+    "onnxruntime": ("onnxruntime", "onnx", "onnxscript"),
+}
+# Compiling takes a minute and torchao is never ahead on a CPU: "auto" leaves them out.
+CANDIDATES = ("native", "openvino", "onnxruntime", "torch")
+CALIBRATION_TEXTS = 256
+
+
+def why_not(encoder: Transformer, backend: str) -> str:
+    """Why ``backend`` cannot run this encoder here, in one line; empty if it can."""
+    if encoder.precision not in PRECISIONS[backend]:
+        return f"precision {encoder.precision!r}: backend {backend!r} has {', '.join(PRECISIONS[backend])}"
+    absent = [p for p in PACKAGES.get(backend, ()) if importlib.util.find_spec(p) is None]
+    if absent:
+        return f"backend {backend!r} needs {', '.join(absent)}: run pip install --no-deps -r requirements-bench.txt"
+    if backend in ("native", "openvino", "onnxruntime") and (encoder.device != "cpu" or encoder.is_decoder):
+        return (
+            f"backend {backend!r} runs encoders on a CPU, not {'a decoder' if encoder.is_decoder else encoder.device}"
+        )
+    return native.why_not(encoder.config, encoder.precision) if backend == "native" else ""
+
+
+def build(encoder: Transformer) -> Run:
+    """How ``encoder.backend`` makes vectors of tokens.
+
+    Raises:
+        InputError: a backend that cannot run this encoder here.
+    """
+    reason = why_not(encoder, encoder.backend)
+    if reason:
+        raise InputError(reason)
+    makers = {"openvino": _openvino, "onnxruntime": _onnxruntime, "native": _native}
+    return makers.get(encoder.backend, _torch)(encoder)
+
+
+def padded(encoder: Transformer, batch: Tokens, multiple: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Token ids, attention mask and mask of the pooled part, each ``[texts, longest]`` int64."""
+    longest = max(1, max(len(ids) for ids, _ in batch))
+    shape = (len(batch), -(-longest // multiple) * multiple)
+    ids = np.full(shape, encoder.tokenizer.pad_token_id or 0, dtype=np.int64)
+    mask, pooled = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    for row, (tokens, begin) in enumerate(batch):
+        ids[row, : len(tokens)] = tokens
+        mask[row, : len(tokens)] = 1
+        pooled[row, begin : len(tokens)] = 1
+    return ids, mask, pooled
+
+
+# ---------------------------------------------------------------- torch
+
+
+def _torch(encoder: Transformer) -> Run:
+    import torch
+
+    model = encoder.model
+    if encoder.precision == "int8" and encoder.backend != "torchao":
+        replace_linears(model, Int8Linear)
+    if encoder.backend == "torchao":
+        _quantize_with_torchao(model, encoder.precision)
+    compiled = encoder.backend == "compile" or (encoder.backend == "torchao" and encoder.precision == "int8")
+    if compiled:
+        # On a GPU "reduce-overhead" records CUDA graphs, one per shape: lengths are rounded up so that there are few.
+        model = torch.compile(model, dynamic=None if encoder.device == "cuda" else True,
+                              mode="reduce-overhead" if encoder.device == "cuda" else None)  # fmt: skip
+    multiple = 16 if compiled and encoder.device == "cuda" else 1
+    options: dict[str, Any] = {"use_cache": False} if encoder.is_decoder else {}
+
+    def run(batch: Tokens) -> np.ndarray:
+        ids, mask, pooled = (torch.from_numpy(a).to(encoder.device) for a in padded(encoder, batch, multiple))
+        # Without padding there is nothing to mask, and attention without a mask is faster.
+        masked = {} if bool(mask.all()) else {"attention_mask": mask}
+        with torch.inference_mode():
+            hidden = model(input_ids=ids, **masked, **options).last_hidden_state
+            return pool(encoder.pooling, hidden, pooled).cpu().numpy()
+
+    return run
+
+
+def replace_linears(model: Any, kind: Callable[[Any], Any]) -> None:
+    """Put ``kind(linear)`` in the place of every ``torch.nn.Linear`` inside ``model``."""
+    import torch
+
+    for name, child in list(model.named_children()):
+        if type(child) is torch.nn.Linear:
+            setattr(model, name, kind(child))
+        else:
+            replace_linears(child, kind)
+
+
+def Int8Linear(linear: Any) -> Any:
+    """A linear layer as a product of 8-bit integers: weights per output channel, activations per token, both symmetric."""
+    import torch
+
+    weight, step = native.quantize_rows(linear.weight.detach().float().cpu().numpy())
+
+    class Layer(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer(
+                "weight", torch.from_numpy(weight).to(linear.weight.device).t()
+            )  # column-major, as wanted
+            self.register_buffer("step", torch.from_numpy(step).to(linear.weight.device))
+            self.bias = linear.bias
+
+        def forward(self, x):
+            rows = x.reshape(-1, x.shape[-1])
+            scale = rows.abs().amax(dim=1, keepdim=True).float().clamp(min=1e-9) / 127
+            codes = torch.round(rows / scale).to(torch.int8)
+            short = 32 - len(codes)
+            if x.is_cuda and short > 0:  # fewer rows than the GPU's units take
+                codes = torch.nn.functional.pad(codes, (0, 0, 0, short))
+            y = torch._int_mm(codes, self.weight)[: len(rows)].float() * (scale * self.step)
+            y = y if self.bias is None else y + self.bias
+            return y.to(x.dtype).reshape(*x.shape[:-1], -1)
+
+    return Layer()
+
+
+def _quantize_with_torchao(model: Any, precision: str) -> None:
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import torchao.quantization as ao
+
+        kinds = {
+            "int8": lambda: ao.Int8DynamicActivationInt8WeightConfig(), "int8-weight": lambda: ao.Int8WeightOnlyConfig(),
+            "int4-weight": lambda: ao.IntxWeightOnlyConfig(weight_dtype=_int4(), granularity=_groups()),
+        }  # fmt: skip
+        ao.quantize_(model, kinds[precision]())
+
+
+def _int4() -> Any:
+    import torch
+
+    return torch.int4
+
+
+def _groups() -> Any:
+    from torchao.quantization.granularity import PerGroup
+
+    return PerGroup(32)
+
+
+# ---------------------------------------------------------------- other run times
+
+
+class _Hidden:
+    """Makes a module of a transformer that takes ids and mask and gives the last layer, as converters want it."""
+
+    def __new__(cls, model: Any) -> Any:
+        import torch
+
+        class Module(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.model = model
+
+            def forward(self, input_ids, attention_mask):
+                return self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+
+        return Module().eval()
+
+
+def _example() -> dict[str, Any]:
+    import torch
+
+    return {name: torch.ones(2, 8, dtype=torch.long) for name in ("input_ids", "attention_mask")}
+
+
+def _kept(encoder: Transformer, suffix: str, packages: Sequence[str]) -> Any:
+    """Where a converted model is kept: apart per weights, precision and versions."""
+    from importlib.metadata import version
+
+    parts = [encoder.options["weights"], encoder.precision, encoder.backend, *(f"{p} {version(p)}" for p in packages)]
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    folder = cache_dir() / "converted"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{encoder.options['model']}-{encoder.backend}-{encoder.precision}-{key}{suffix}"
+
+
+def _pooled(encoder: Transformer, infer: Callable[[dict[str, np.ndarray]], np.ndarray]) -> Run:
+    import torch
+
+    def run(batch: Tokens) -> np.ndarray:
+        ids, mask, pooled = padded(encoder, batch)
+        hidden = torch.from_numpy(np.asarray(infer({"input_ids": ids, "attention_mask": mask})))
+        return pool(encoder.pooling, hidden, torch.from_numpy(pooled)).numpy()
+
+    return run
+
+
+def calibration(encoder: Transformer, n: int = CALIBRATION_TEXTS) -> list[tuple[list[int], int]]:
+    """Tokens of film titles with genres and years, drawn at random: catalogue text to calibrate and to time with."""
+    from recsys_lib import datasets
+
+    texts = datasets.load("ml-100k").item_texts()
+    chosen = np.random.default_rng(0).permutation(len(texts))[:n]
+    return encoder.tokenize([texts[i] for i in chosen])
+
+
+def _openvino(encoder: Transformer) -> Run:
+    """OpenVINO; int8 by NNCF's post-training quantization, whose ranges of activations are fixed by ``calibration``."""
+    import openvino
+    import torch
+
+    core = openvino.Core()
+    path = _kept(encoder, ".xml", ("openvino", "nncf"))
+    if path.is_file() and path.with_suffix(".bin").is_file():
+        model = core.read_model(path)
+    else:
+        with quiet(), torch.no_grad():
+            model = openvino.convert_model(_Hidden(encoder.fresh_model()), example_input=_example())
+            if encoder.precision == "int8":
+                model = _quantize_with_nncf(model, encoder)
+            openvino.save_model(model, path, compress_to_fp16=False)
+    options = {"INFERENCE_PRECISION_HINT": "bf16" if encoder.precision == "bfloat16" else "f32", "PERFORMANCE_HINT": "LATENCY",
+               "INFERENCE_NUM_THREADS": torch.get_num_threads()}  # fmt: skip
+    request = core.compile_model(model, "CPU", options).create_infer_request()
+    return _pooled(encoder, lambda inputs: request.infer(inputs, share_inputs=True, share_outputs=True)[0])
+
+
+def _quantize_with_nncf(model: Any, encoder: Transformer) -> Any:
+    import logging
+
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    tokens = calibration(encoder)
+    batches = [dict(zip(("input_ids", "attention_mask"), padded(encoder, tokens[i : i + 8])[:2], strict=True))
+               for i in range(0, len(tokens), 8)]  # fmt: skip
+    return nncf.quantize(model, nncf.Dataset(batches), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(batches))
+
+
+def _onnxruntime(encoder: Transformer) -> Run:
+    """onnxruntime; int8 by its dynamic quantization: weights per channel, activations per tensor as they come."""
+    import onnxruntime
+    import torch
+
+    path = _kept(encoder, ".onnx", ("onnxruntime", "onnx", "torch"))
+    if not path.is_file():
+        with quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _export(encoder, path)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return _pooled(encoder, lambda inputs: session.run(None, inputs)[0])
+
+
+def _export(encoder: Transformer, path: Any) -> None:
+    import torch
+
+    half = path.with_name(f"{path.stem}.part.onnx")
+    shape = {0: torch.export.Dim("texts"), 1: torch.export.Dim("tokens")}
+    with torch.no_grad():
+        torch.onnx.export(
+            _Hidden(encoder.fresh_model()), kwargs=_example(), f=half, dynamo=True, external_data=False, verbose=False,
+            input_names=["input_ids", "attention_mask"], dynamic_shapes={"input_ids": shape, "attention_mask": shape},
+        )  # fmt: skip
+    if encoder.precision == "int8":
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        whole = half.with_name(f"{path.stem}.int8.onnx")
+        quantize_dynamic(
+            half, whole, weight_type=QuantType.QInt8, per_channel=True, extra_options={"MatMulConstBOnly": True}
+        )
+        half.unlink()
+        half = whole
+    half.replace(path)
+
+
+def _native(encoder: Transformer) -> Run:
+    import torch
+
+    model = native.NativeBert(encoder.fresh_model(), encoder.precision)
+
+    def run(batch: Tokens) -> np.ndarray:
+        return model.encode(batch, encoder.pooling, torch.get_num_threads())
+
+    return run
+
+
+# ---------------------------------------------------------------- choosing
+
+
+def fastest(encoder: Transformer) -> str:
+    """The backend that encodes most texts per second in this precision on this machine: measured once, then remembered."""
+    import torch
+
+    from recsys_lib import experiments, machine, measure
+
+    described = machine.describe()
+    parts = [described["processor"], *described["flags"], str(torch.get_num_threads()), torch.__version__, encoder.device,
+             encoder.options["weights"], encoder.precision, *(b for b in CANDIDATES if not why_not(encoder, b))]  # fmt: skip
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    path = cache_dir() / "backends.json"
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    if key not in known:
+        tokens = calibration(encoder)
+        rivals = {b: encoder.with_backend(b) for b in CANDIDATES if not why_not(encoder, b)}
+        if not rivals:
+            raise InputError(
+                f"precision={encoder.precision!r}: no backend of {', '.join(CANDIDATES)} has it for {encoder.name!r} here"
+            )
+        timed = measure.compare(
+            {b: (lambda e=e: e.run_tokens(tokens)) for b, e in rivals.items()}, min_samples=5, work=len(tokens)
+        )
+        known[key] = {"backend": min(timed, key=lambda b: timed[b].p50), "model": encoder.options["model"],
+                      "precision": encoder.precision, "texts_per_s": {b: m.throughput for b, m in timed.items()}}  # fmt: skip
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            experiments.write_atomically(path, json.dumps(known, indent=1))
+        except OSError as error:
+            warnings.warn(f"the choice of a backend is not remembered ({error.strerror})", stacklevel=3)
+    return known[key]["backend"]

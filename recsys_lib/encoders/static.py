@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -52,13 +53,14 @@ class StaticVectors:
         return self._tokenizer.encode(text, add_special_tokens=False).tokens
 
     def encode(self, texts: Sequence[str], progress: bool = True) -> np.ndarray:
+        import torch
+
         encodings = self._tokenizer.encode_batch_fast(check_texts(texts), add_special_tokens=False)
-        counts = np.array([len(e.ids) for e in encodings], dtype=np.int64)
-        flat = np.fromiter((t for e in encodings for t in e.ids), dtype=np.int64, count=counts.sum())
+        ids = [encoding.ids for encoding in encodings]
+        starts = np.concatenate([[0], np.cumsum([len(row) for row in ids])]).astype(np.int64)
+        flat = np.fromiter(chain.from_iterable(ids), dtype=np.int64, count=int(starts[-1]))
         flat = np.minimum(flat, len(self.table) - 1)
-        vectors = np.zeros((len(encodings), self.dimension), dtype=np.float32)
-        present = np.flatnonzero(counts)
-        if len(present):
-            starts = np.concatenate([[0], np.cumsum(counts[present])[:-1]])
-            vectors[present] = np.add.reduceat(self.table[flat], starts, axis=0) / counts[present, None]
-        return vectors
+        # One pass over the rows; a text without tokens is zero.
+        rows, table = torch.from_numpy(flat), torch.from_numpy(self.table)
+        with torch.inference_mode():
+            return torch.nn.functional.embedding_bag(rows, table, torch.from_numpy(starts[:-1]), mode="mean").numpy()

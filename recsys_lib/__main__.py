@@ -51,6 +51,21 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     measured.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     measured.add_argument("--name", default="", help="the machine's name (default: made of its processor or GPU)")
+    encode = commands.add_parser(
+        "encode", help="encode a catalogue of any size to disk; killed, it goes on where it was"
+    )
+    encode.add_argument(
+        "source", metavar="SOURCE", help="a data set, a CSV file, or a text file with one text per line"
+    )
+    encode.add_argument("folder", type=Path, metavar="FOLDER", help="where vectors.npy goes")
+    encode.add_argument(
+        "--column", action="append", metavar="NAME", help="a CSV column to read, repeatable (default: title)"
+    )
+    encode.add_argument("--encoder", default="minilm", metavar="NAME", help="default: minilm")
+    encode.add_argument("--precision", default="auto", help="float32, bfloat16, int8, ... (default: auto)")
+    encode.add_argument(
+        "--backend", default="auto", help="native, torch, openvino, ... (default: auto, the fastest here)"
+    )
     bench = commands.add_parser("bench", help="time this library against its peers, in turns, in one run")
     bench.add_argument("name", metavar="NAME", help="similarity, encode, recommend or search")
     bench.add_argument("--json", type=Path, metavar="FILE", help="also write the rows and the environment")
@@ -131,6 +146,18 @@ def _measure(args: argparse.Namespace) -> int:
     return 0
 
 
+def _encode(args: argparse.Namespace) -> int:
+    from recsys_lib import encoders
+    from recsys_lib.encoders.stream import encode_to_disk
+
+    options = (
+        {} if args.encoder == "wordllama" else {"precision": args.precision, "backend": args.backend, "cache": False}
+    )
+    encoder = encoders.load(args.encoder, **options)
+    print(encode_to_disk(encoder, args.source, args.folder, tuple(args.column or ("title",))))
+    return 0
+
+
 def _bench(args: argparse.Namespace) -> int:
     from recsys_lib import bench, experiments
 
@@ -160,7 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     commands = {
         "fetch": _fetch, "run": _run, "sweep": _sweep, "probe": _probe, "measure": _measure,
-        "bench": _bench, "report": _report, "lab": _lab,
+        "bench": _bench, "encode": _encode, "report": _report, "lab": _lab,
     }  # fmt: skip
     try:
         return commands[args.command](args)

@@ -8,7 +8,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 NOTEBOOK ?= 03
 GRID ?= -g encoder=tfidf,minilm -g geometry_name=raw,zca
 
-.PHONY: run test unit lab sweep bench lint notebooks report setup assets clean
+.PHONY: run test unit lab sweep study bench lint notebooks report setup assets clean
 
 run: assets            ## execute every notebook into runs/ and print what each found
 	$(PY) -m recsys_lib run
@@ -29,6 +29,20 @@ lab: assets            ## JupyterLab in notebooks/
 
 sweep: assets          ## one notebook over a grid: make sweep NOTEBOOK=03 GRID="-g encoder=minilm,e5"
 	$(PY) -m recsys_lib sweep $(NOTEBOOK) $(GRID)
+
+# Readers and budgets of the recorded studies; each sweep is resumable.
+FILMS := -p compared '["labels", "tfidf", "wordllama", "minilm", "e5", "smollm2", "smollm2 echo"]'
+BOOKS := -p compared '["labels", "tfidf", "wordllama", "minilm", "e5", "smollm2"]'
+MODELS := -p models '["wordllama", "minilm", "e5", "smollm2"]'
+STUDY := $(PY) -m recsys_lib sweep
+study: assets          ## rerun the full studies of notebooks 04 and 05 and refresh data/measurements/: about two hours
+	$(STUDY) 04 -g "protocol=ml-100k random" -p trials 6 -p seeds 5 -j 1 $(FILMS) -p left_out "[]" --record data/measurements/ranking-study.json
+	$(STUDY) 04 -g "protocol=ml-100k temporal" -p trials 6 -p seeds 5 -j 1 $(FILMS) --record data/measurements/ranking-study.json
+	$(STUDY) 04 -g "protocol=book-crossing random" -p trials 4 -p seeds 5 -j 1 $(BOOKS) \
+	  -p left_out '["SLIM", "text MLP", "EASE and text, ranks fused"]' --record data/measurements/ranking-study.json
+	$(STUDY) 05 -g "protocol=ml-100k random" -p trials 6 -p seeds 5 -j 1 $(MODELS) --record data/measurements/cold-study.json
+	$(STUDY) 05 -g "protocol=book-crossing random" -p trials 3 -p seeds 5 -j 1 -p kept "[0, 1, 2, 4, 8, 16]" -p at_least 26 \
+	  --record data/measurements/cold-study.json
 
 bench: $(READY) assets ## against peers, in one run
 	$(PY) -m recsys_lib bench similarity

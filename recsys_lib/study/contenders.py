@@ -15,7 +15,7 @@ from recsys_lib.study.texts import side_by_side, whitened
 EASE_SPACE: dict[str, Sequence[Any]] = {"regularization": [100.0, 200.0, 300.0, 400.0, 600.0, 800.0]}
 PRIOR_SPACE = {
     "regularization": [300.0, 400.0, 600.0, 800.0],
-    "weight": [0.05, 0.1, 0.15],
+    "weight": [0.05, 0.1, 0.15, 0.2, 0.3],
     "sharpness": [1.0, 1.5, 2.0],
 }
 
@@ -45,8 +45,8 @@ def contenders(vectors: np.ndarray, joined: np.ndarray) -> dict[str, Contender]:
         "BPR": Contender(
             r.BPR,
             {
-                "factors": [16, 32, 64, 128], "learning_rate": [0.02, 0.05, 0.1], "regularization": [0.003, 0.01, 0.03],
-                "iterations": [50, 100, 200],
+                "factors": [16, 32, 64, 128], "learning_rate": [0.002, 0.005, 0.01], "regularization": [0.003, 0.01, 0.03],
+                "iterations": [100, 200, 400],
             },
         ),
         "text": Contender(lambda: r.TextProfile(vectors), {}, "text"),

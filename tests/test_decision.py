@@ -8,11 +8,14 @@ import subprocess
 from dataclasses import replace
 
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from recsys_lib import cost, explorer
+from recsys_lib import cost, experiments, explorer
 from recsys_lib.cost import decision, quality, stacks
+from recsys_lib.cost import shares as shares_of
 from recsys_lib.cost.stacks import Assumptions, Work
 from recsys_lib.errors import InputError
+from recsys_lib.explorer import widget
 
 SHOP = decision.scenario("shop")
 
@@ -68,12 +71,12 @@ def test_a_time_is_the_bound_over_the_share_and_says_so():
     machine = cost.hardware("c7a-large")
     work = Work(0.0, 64e9, "float32")
     assert Assumptions().seconds(work, "scan", machine) == pytest.approx(1.0)
-    assert Assumptions(shares={"scan": 0.5}).seconds(work, "scan", machine) == pytest.approx(2.0)
+    assert Assumptions(shares={"scan on c7a": 0.5}).seconds(work, "scan", machine) == pytest.approx(2.0)
     option = stacks.options(stacks.way("MiniLM"), 64, Assumptions())[0]
     assert option.stacks(SHOP.traffic, 64, Assumptions())[0].basis == "bound"
-    known = Assumptions(shares={"scan": 0.5, "encode on gpu": 0.3, "encode on cpu": 0.3})
+    known = Assumptions(shares={"scan on c7a": 0.5, "encode on gpu": 0.3})
     assert option.stacks(SHOP.traffic, 64, known)[0].basis == "model"
-    for shares in ({"scan": 0.0}, {"scan": 1.1}, {"scanning": 0.5}):
+    for shares in ({"scan on c7a": 0.0}, {"scan on c7a": 1.1}, {"scan": 0.5}, {"scan on gpu": 0.5}):
         with pytest.raises(InputError):
             Assumptions(shares=shares)
     with pytest.raises(InputError, match="utilization"):
@@ -81,8 +84,8 @@ def test_a_time_is_the_bound_over_the_share_and_says_so():
 
 
 def test_recorded_shares_are_shares_of_known_works():
-    shares = stacks.recorded_shares()
-    assert shares and set(shares) <= set(stacks.WORKS) and all(0 < v <= 1 for v in shares.values())
+    shares = shares_of.recorded_shares()
+    assert shares and set(shares) <= set(stacks.works()) and all(0 < v <= 1 for v in shares.values())
 
 
 def test_only_machines_with_a_price_in_stock_are_rented():
@@ -222,7 +225,7 @@ def drawn_cases(count, seed=1):
         )
         moved = {name: draw.choice([1.0, draw.uniform(0.3, 3)]) for name in ("cpu_price", "gpu_price")}
         moved["utilization"] = draw.uniform(0.1, 1)
-        shares = stacks.recorded_shares() | {w: draw.uniform(0.2, 1) for w in stacks.WORKS if draw.random() < 0.5}
+        shares = shares_of.recorded_shares() | {w: draw.uniform(0.2, 1) for w in stacks.works() if draw.random() < 0.5}
         found.append((case, Assumptions(**moved, shares=shares), moved | {"shares": shares}))
     return found
 
@@ -260,3 +263,58 @@ def test_javascript_agrees_with_python_to_the_last_digit(tmp_path):
     done = subprocess.run(["node", str(tmp_path / "agree.js")], capture_output=True, text=True, timeout=120, check=True)
     wanted = [[figures(c) for c in decision.decide(case, assumed)] for case, assumed, _ in cases]
     assert json.loads(done.stdout) == wanted
+
+
+def test_shares_are_read_from_the_records_of_machines(tmp_path):
+    environment = {"flags": ["avx512_bf16"], "cores_physical": 4, "cores_logical": 8, "gpus": []}
+    # Four cores of Zen 4: 128 GB/s and 0.947 TFLOP/s in bfloat16 by the data sheet of c7a-large, which has two.
+    scan = {"work": "scan", "precision": "int8", "compute": "int8", "device": "cpu", "shape": {"batch": 1}}
+    scan |= {"operations": 1.0, "bytes": 128e9, "measurement": {"samples": [1.0, 4.0, 9.0]}}
+    encode = {"work": "encode", "precision": "bfloat16", "compute": "bfloat16", "device": "cpu", "shape": {"batch": 64}}
+    encode |= {"operations": 0.9472e12, "bytes": 1.0, "measurement": {"samples": [2.0]}}
+    small = {**encode, "shape": {"batch": 1}, "measurement": {"samples": [50.0]}}
+    reads = [{"name": f"streaming read {n}", "work": n, "samples": [n / 32e9]} for n in (1e6, 1e9)]
+    reads[0]["samples"] = [1e6 / 120e9]
+    part = {"environment": environment, "device": "cpu"}
+    record = {
+        "machine": "a",
+        "parts": {"points": {**part, "rows": [scan, encode, small]}, "ceilings": {**part, "rows": reads}},
+    }
+    (tmp_path / "a.json").write_text(json.dumps(record))
+    (tmp_path / "study.json").write_text("[]")
+    found = shares_of.recorded_shares(tmp_path)
+    assert found["scan on c7a"] == pytest.approx(0.25) and found["encode on c7a"] == pytest.approx(0.5)
+    assert found["ease on c7a"] == found["neighbours on c7a"] == pytest.approx(0.25)
+    assert set(found) == {"scan on c7a", "encode on c7a", "ease on c7a", "neighbours on c7a", "decode on gpu"}
+    # Whoever was measured is rented: a bound beside a measurement would always win.
+    rented = stacks.options(stacks.way("MiniLM"), 64, Assumptions(shares=found))
+    assert {stacks.family(o.machine) for o in rented} == {stacks.family(o.batch_machine) for o in rented} == {"c7a"}
+    environment["flags"] = ["neon"]
+    (tmp_path / "a.json").write_text(json.dumps(record))
+    assert set(shares_of.recorded_shares(tmp_path)) == {"decode on gpu"}
+
+
+# --- Widgets
+
+
+def test_widgets_follow_the_model():
+    box = widget.explorer(SHOP)
+    shown, sliders = box.children[-1], box.children[:-1]
+    best = decision.cheapest_reaching(decision.decide(SHOP), SHOP.seen, SHOP.new)
+    assert f"<b>{best.name}</b> at <b>{best.usd_per_month.value:,.2f} USD</b>" in shown.value
+    assert shown.value.count("<tr") == len(stacks.WAYS) + 1
+    items = next(s for s in sliders if s.description == "items")
+    items.value = 3_000_000
+    moved = SHOP.change(items=round(items.value))
+    bill = decision.cheapest_reaching(decision.decide(moved), SHOP.seen, SHOP.new).usd_per_month.value
+    assert f"{bill:,.2f} USD" in shown.value
+    next(s for s in sliders if s.description == "NDCG, known items").value = 0.6
+    assert shown.value.startswith("<p>No way that was measured reaches")
+
+
+def test_a_widget_has_a_form_for_readers_without_a_kernel():
+    bundle = widget.bundle(widget.explorer(SHOP))
+    assert {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"} <= set(bundle)
+    cell = new_code_cell("x", outputs=[new_output("display_data", data=bundle)])
+    kept = experiments.strip_volatile(new_notebook(cells=[cell])).cells[0].outputs[0].data
+    assert set(kept) == {"text/html", "text/plain"}

@@ -14,13 +14,13 @@ from recsys_lib.cost.energy import IDLE_SHARE
 from recsys_lib.cost.machines import Hardware
 from recsys_lib.cost.money import Stack, Traffic
 from recsys_lib.cost.quality import Quality, protocols
+from recsys_lib.cost.shares import recorded_shares
 from recsys_lib.cost.stacks import (
     READERS,
     RERANK_BATCHES,
     RERANKER,
     TEXT_LENGTHS,
     WAYS,
-    WORKS,
     Assumptions,
     Option,
     Way,
@@ -28,9 +28,9 @@ from recsys_lib.cost.stacks import (
     encode_work,
     half,
     options,
-    recorded_shares,
     rentable,
     rerank_works,
+    works,
 )
 from recsys_lib.cost.units import DAYS_PER_MONTH, HOURS_PER_MONTH, Quantity, convert, positive
 from recsys_lib.errors import InputError
@@ -107,6 +107,10 @@ class Choice:
     @property
     def name(self) -> str:
         return self.way.name
+
+    @property
+    def kind(self) -> str:
+        return self.way.kind
 
     def reaches(self, seen: float, new: float) -> bool:
         """Whether it can be housed and its measured quality reaches both targets; an unknown quality reaches none."""
@@ -194,6 +198,64 @@ def cheapest_reaching(choices: Sequence[Choice], seen: float, new: float) -> Cho
     """The lowest monthly bill among choices whose measured quality reaches both targets; ties go to the better, then the first."""
     able = [c for c in choices if c.reaches(seen, new)]
     return min(able, key=lambda c: (c.usd_per_month.value, -(c.seen.value or 0.0) - (c.new.value or 0.0)), default=None)
+
+
+def bill_at(
+    case: Scenario, assumed: Assumptions, moved: Mapping[str, float], protocol: str = PROTOCOL
+) -> tuple[Quantity, Choice]:
+    """The monthly bill of the cheapest way that reaches the targets, and the way, with some inputs moved: a tornado's function.
+
+    moved: fields of the scenario, ``cpu_price`` and ``gpu_price`` (factors), ``utilization``, and ``unmeasured_share``, the share of
+    the bound that all work without a recorded share reaches.
+
+    Raises:
+        InputError: no way reaches the targets then.
+    """
+    own: dict[str, Any] = {k: v for k, v in moved.items() if k in ("cpu_price", "gpu_price", "utilization")}
+    fields: dict[str, Any] = {k: v for k, v in moved.items() if k not in (*own, "unmeasured_share")}
+    for name in ("items", "users", "text_tokens"):
+        if name in fields:
+            fields[name] = round(fields[name])
+    share = moved.get("unmeasured_share", 1.0)
+    # Naming a share makes its machine a candidate: only what nobody measured anywhere is slowed.
+    shares = {w: share for w in works() if share < 1 and _nowhere(w, assumed)} | dict(assumed.shares)
+    there = case.change(**fields)
+    best = cheapest_reaching(decide(there, replace(assumed, shares=shares, **own), protocol), there.seen, there.new)
+    if best is None:
+        asked = f"NDCG {there.seen:g} on known and {there.new:g} among new items"
+        raise InputError(f"scenario {case.name} with {dict(moved)}: no way measured reaches {asked}")
+    return best.usd_per_month, best
+
+
+def tornado(
+    case: Scenario,
+    assumed: Assumptions,
+    ranges: Mapping[str, tuple[float, float, float]],
+    protocol: str = PROTOCOL,
+) -> tuple[tuple[money.TornadoRow, ...], dict[str, tuple[str, str]]]:
+    """The bill of the verdict as each input of ``bill_at`` moves alone, largest swing first, and the verdict at both ends of each.
+
+    ranges: input to ``(low, base, high)``.
+    """
+    names: dict[tuple[float, ...], str] = {}
+
+    def bill(**at: float) -> Quantity:
+        total, best = bill_at(case, assumed, at, protocol)
+        names[tuple(at.values())] = best.name
+        return total
+
+    rows = money.sensitivity(bill, ranges)
+    bases = {name: base for name, (_, base, _) in ranges.items()}
+    ends = {}
+    for row in rows:
+        low, high = (names[tuple({**bases, row.name: end}.values())] for end in (row.low, row.high))
+        ends[row.name] = (low, high)
+    return rows, ends
+
+
+def _nowhere(work: str, assumed: Assumptions) -> bool:
+    """Whether no machine has a known share of that kind of work."""
+    return not any(known.split(" on ")[0] == work.split(" on ")[0] for known in assumed.shares)
 
 
 def pareto(points: Mapping[str, tuple[float, float]]) -> list[str]:
@@ -294,7 +356,7 @@ def tables() -> dict[str, Any]:
         "rerank": {t: {b: _rerank_row(t, b, assumed) for b in RERANK_BATCHES} for t in TEXT_LENGTHS},
         "assumptions": {k: v for k, v in vars(assumed).items() if k != "shares"},
         "shares": recorded_shares(),
-        "works": list(WORKS),
+        "works": list(works()),
         "scenarios": {
             name: {**vars(s.traffic), "about": s.about, "text_tokens": s.text_tokens, "seen": s.seen, "new": s.new}
             for name, s in scenarios().items()

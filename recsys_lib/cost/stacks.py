@@ -15,16 +15,15 @@ from types import MappingProxyType
 
 from recsys_lib.cost import sizing
 from recsys_lib.cost.architectures import architecture
-from recsys_lib.cost.machines import Hardware, Price, hardware, published, table
+from recsys_lib.cost.machines import Hardware, Price, table
 from recsys_lib.cost.money import UTILIZATION, Stack, Traffic
 from recsys_lib.cost.quality import UNKNOWN, Quality, recorded
 from recsys_lib.cost.units import positive, share
 from recsys_lib.errors import InputError
 
-# Kinds of work whose share of the bound is measured apart. Processors and cards reach different shares of the same work.
-WORKS = (
-    "neighbours", "ease", "scan", "ease fit", "encode on cpu", "encode on gpu", "prefill on gpu", "decode on gpu",
-)  # fmt: skip
+# Kinds of work whose share of the bound is measured apart, on every family of machines apart: "scan on c7i", "decode on gpu".
+ON_PROCESSORS = ("neighbours", "ease", "scan", "ease fit", "encode")
+ON_CARDS = ("encode", "prefill", "decode")
 # Readers of item texts by the name that ways use: the architecture in data/models.toml and the dimensions of its vectors.
 READERS = {
     "wordllama": ("", 256),
@@ -50,6 +49,22 @@ class Work:
     def bound(self, machine: Hardware) -> float:
         """Seconds it takes at least on that machine."""
         return machine.least_seconds(self.operations, self.bytes, half(machine, self.precision))
+
+
+def family(machine: Hardware) -> str:
+    """Machines that reach the same shares: one kind of processor in any size, or all cards.
+
+    >>> family(table()["c7i-8xlarge"]), family(table()["l4"])
+    ('c7i', 'gpu')
+    """
+    return machine.name.partition("-")[0] if machine.kind == "cpu" else machine.kind
+
+
+@lru_cache
+def works() -> tuple[str, ...]:
+    """Every kind of work on every family of machines that one can rent."""
+    families = {family(m): ON_PROCESSORS if m.kind == "cpu" else ON_CARDS for m in rentable()}
+    return tuple(f"{kind} on {where}" for where, kinds in families.items() for kind in kinds)
 
 
 def half(machine: Hardware, precision: str) -> str:
@@ -158,14 +173,18 @@ class Assumptions:
         for name in ("candidates", "shown", "answer_tokens"):
             positive(name, getattr(self, name))
         for work, value in self.shares.items():
-            if work not in WORKS:
-                raise InputError(f"share of {work!r}: want one of {', '.join(WORKS)}")
+            if work not in works():
+                raise InputError(f"share of {work!r}: want one of {', '.join(works())}")
             share(f"share of {work}", value)
         object.__setattr__(self, "shares", MappingProxyType(dict(self.shares)))
 
     def seconds(self, work: Work, kind: str, machine: Hardware) -> float:
         """The bound over the share that such work reaches."""
-        return work.bound(machine) / self.shares.get(kind, 1.0)
+        return work.bound(machine) / self.shares.get(f"{kind} on {family(machine)}", 1.0)
+
+    def knows(self, kind: str, machine: Hardware) -> bool:
+        """Whether the share of such work there is known."""
+        return f"{kind} on {family(machine)}" in self.shares
 
     def priced(self, machine: Hardware) -> Hardware:
         """The machine with its first offer times the price factor of its kind."""
@@ -261,10 +280,8 @@ class Option:
         for kind, work in request_works(self.way, items, assumed).items():
             work_s += assumed.seconds(work, kind, machine)
         item_s = item_seconds(self.way, self.batch_machine, text_tokens, assumed) if self.batch_machine else 0.0
-        kinds = {
-            *request_works(self.way, items, assumed),
-            *(_encodes(self.batch_machine) if self.batch_machine else ()),
-        }
+        known = [assumed.knows(kind, machine) for kind in request_works(self.way, items, assumed)]
+        known += [assumed.knows("encode", self.batch_machine)] if self.batch_machine else []
         serving = Stack(
             self.way.name,
             machine,
@@ -273,7 +290,7 @@ class Option:
             item_s=item_s,
             refit_s=assumed.seconds(refit_work(self.way, users, items, assumed), "ease fit", machine),
             bytes_per_item=bytes_per_item(self.way, items, assumed),
-            basis="model" if kinds and kinds <= set(assumed.shares) else "bound",
+            basis="model" if known and all(known) else "bound",
             batch_machine=assumed.priced(self.batch_machine) if self.batch_machine else None,
         )
         return (serving, self._reranking(text_tokens, assumed)) if self.rerank_machine else (serving,)
@@ -284,17 +301,13 @@ class Option:
         read, write, held = rerank_works(
             self.way.reranker, text_tokens, self.rerank_batch, assumed.shown, assumed.candidates
         )
-        batch_s = assumed.seconds(read, "prefill on gpu", machine)
-        batch_s += assumed.answer_tokens * assumed.seconds(write, "decode on gpu", machine)
-        known = {"prefill on gpu", "decode on gpu"} <= set(assumed.shares)
+        batch_s = assumed.seconds(read, "prefill", machine)
+        batch_s += assumed.answer_tokens * assumed.seconds(write, "decode", machine)
+        known = assumed.knows("prefill", machine) and assumed.knows("decode", machine)
         return Stack(
             f"{self.way.reranker}, {self.rerank_batch} at once", machine, request_s=batch_s,
             requests_per_s=self.rerank_batch / batch_s, memory_bytes=held, basis="model" if known else "bound",
         )  # fmt: skip
-
-
-def _encodes(machine: Hardware) -> tuple[str, ...]:
-    return ("encode on cpu" if machine.kind == "cpu" else "encode on gpu",)
 
 
 def item_seconds(way: Way, machine: Hardware, text_tokens: int, assumed: Assumptions) -> float:
@@ -302,7 +315,7 @@ def item_seconds(way: Way, machine: Hardware, text_tokens: int, assumed: Assumpt
     total = 0.0
     for reader in way.readers:
         work = encode_work(reader, text_tokens, assumed.encode_batch)
-        total += assumed.seconds(work, _encodes(machine)[0], machine) / assumed.encode_batch
+        total += assumed.seconds(work, "encode", machine) / assumed.encode_batch
     return total
 
 
@@ -324,12 +337,22 @@ def rentable(kinds: tuple[str, ...] = ("cpu", "gpu")) -> tuple[Hardware, ...]:
     return tuple(m for m in table().values() if m.kind in kinds and m.prices and "not in stock" not in m.price.offer)
 
 
+def measured(machines: tuple[Hardware, ...], kind: str, assumed: Assumptions) -> tuple[Hardware, ...]:
+    """Those machines on which the share of such work is known; all, if it is known on none."""
+    return tuple(m for m in machines if assumed.knows(kind, m)) or machines
+
+
 def options(way: Way, text_tokens: int, assumed: Assumptions) -> list[Option]:
-    """Every way to house ``way``: served by processors; items encoded where that is cheapest, which depends on no traffic."""
-    batch_machine, servers = None, rentable(("cpu",))
+    """Every way to house ``way``: served by processors; items encoded where that is cheapest, which depends on no traffic.
+
+    A bound beside a measurement would always win. So, once the share of a work is known on some machines, only these are rented for
+    it; and what is only bounded is what nobody measured anywhere.
+    """
+    batch_machine, servers = None, measured(rentable(("cpu",)), "scan", assumed)
     if way.readers:
         # Looking static vectors up needs no card.
         machines = rentable() if any(READERS[name][0] for name in way.readers) else servers
+        machines = measured(machines, "encode", assumed)
         batch_machine = min(
             machines, key=lambda m: item_seconds(way, m, text_tokens, assumed) * assumed.priced(m).price.usd_per_hour
         )
@@ -337,13 +360,3 @@ def options(way: Way, text_tokens: int, assumed: Assumptions) -> list[Option]:
         return [Option(way, machine, batch_machine) for machine in servers]
     cards = itertools.product(servers, rentable(("gpu",)), RERANK_BATCHES)
     return [Option(way, server, batch_machine, card, batch) for server, card, batch in cards]
-
-
-def recorded_shares() -> dict[str, float]:
-    """Shares of the bound by work, where somebody measured them: decoding by others, in ``data/published.toml`` (the worst row in 16 bits)."""
-    found = []
-    for row in published()["decode"]:
-        if row["precision"] == "bfloat16":
-            least = sizing.decode_bound(architecture(row["model"]), hardware(row["machine"]), 1).seconds
-            found.append(least * row["tokens_per_s"])
-    return {"decode on gpu": min(found)}

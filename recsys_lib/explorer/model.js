@@ -12,7 +12,11 @@ const Model = (T) => {
   const bound = ([operations, bytes, precision], machine) =>
     Math.max(operations / machine.peaks[precision], bytes / machine.bandwidth);
 
-  const seconds = (work, kind, machine, a) => bound(work, machine) / (a.shares[kind] ?? 1);
+  const family = (machine) => (machine.kind === "cpu" ? machine.name.split("-")[0] : machine.kind);
+
+  const seconds = (work, kind, machine, a) => bound(work, machine) / (a.shares[`${kind} on ${family(machine)}`] ?? 1);
+
+  const knows = (kind, machine, a) => `${kind} on ${family(machine)}` in a.shares;
 
   const price = (machine, a) => {
     const factor = machine.kind === "cpu" ? a.cpu_price : a.gpu_price;
@@ -36,12 +40,10 @@ const Model = (T) => {
     return [2 * pairs + cube, 4 * pairs, "float32"];
   }
 
-  const encodes = (machine) => (machine.kind === "cpu" ? "encode on cpu" : "encode on gpu");
-
   function itemSeconds(way, machine, tokens, a) {
     let total = 0;
     for (const reader of way.readers)
-      total += seconds(T.encode[reader][tokens], encodes(machine), machine, a) / a.encode_batch;
+      total += seconds(T.encode[reader][tokens], "encode", machine, a) / a.encode_batch;
     return total;
   }
 
@@ -56,12 +58,17 @@ const Model = (T) => {
 
   const least = (rows, key) => rows.reduce((best, row) => (key(row) < key(best) ? row : best));
 
+  const measured = (machines, kind, a) => {
+    const known = machines.filter((m) => knows(kind, m, a));
+    return known.length ? known : machines;
+  };
+
   function options(way, tokens, a) {
-    const servers = T.machines.filter((m) => m.kind === "cpu");
+    const servers = measured(T.machines.filter((m) => m.kind === "cpu"), "scan", a);
     let batch = null;
     if (way.readers.length) {
       const light = way.readers.every((r) => T.static_readers.includes(r));
-      batch = least(light ? servers : T.machines, (m) => itemSeconds(way, m, tokens, a) * price(m, a));
+      batch = least(measured(light ? servers : T.machines, "encode", a), (m) => itemSeconds(way, m, tokens, a) * price(m, a));
     }
     if (!way.reranker) return servers.map((machine) => ({ way, machine, batch }));
     const found = [];
@@ -76,7 +83,7 @@ const Model = (T) => {
     const works = requestWorks(way, s.items, a);
     let work_s = 0;
     for (const kind in works) work_s += seconds(works[kind], kind, machine, a);
-    const kinds = Object.keys(works).concat(batch ? [encodes(batch)] : []);
+    const known = Object.keys(works).map((kind) => knows(kind, machine, a)).concat(batch ? [knows("encode", batch, a)] : []);
     const serving = {
       name: way.name, machine, batch: batch ?? machine,
       request_s: a.handling_s + work_s,
@@ -84,16 +91,16 @@ const Model = (T) => {
       item_s: batch ? itemSeconds(way, batch, s.text_tokens, a) : 0,
       refit_s: seconds(refitWork(way, s.users, s.items, a), "ease fit", machine, a),
       memory_bytes: 0, bytes_per_item: bytesPerItem(way, s.items, a),
-      basis: kinds.length && kinds.every((k) => k in a.shares) ? "model" : "bound",
+      basis: known.length && known.every(Boolean) ? "model" : "bound",
     };
     if (!card) return [serving];
     const [read, write, held] = T.rerank[s.text_tokens][size];
-    let batch_s = seconds(read, "prefill on gpu", card, a);
-    batch_s += a.answer_tokens * seconds(write, "decode on gpu", card, a);
+    let batch_s = seconds(read, "prefill", card, a);
+    batch_s += a.answer_tokens * seconds(write, "decode", card, a);
     const reranking = {
       name: `${way.reranker}, ${size} at once`, machine: card, batch: card, request_s: batch_s, requests_per_s: size / batch_s,
       item_s: 0, refit_s: 0, memory_bytes: held, bytes_per_item: 0,
-      basis: ["prefill on gpu", "decode on gpu"].every((k) => k in a.shares) ? "model" : "bound",
+      basis: knows("prefill", card, a) && knows("decode", card, a) ? "model" : "bound",
     };
     return [serving, reranking];
   }

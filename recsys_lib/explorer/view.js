@@ -82,7 +82,9 @@
 
   function assumed() {
     const shares = { ...T.shares };
-    if (state.share < 1) for (const work of T.works) shares[work] ??= state.share;
+    // Only what nobody measured on any machine is slowed: naming a share would make its machine a candidate.
+    const known = new Set(Object.keys(T.shares).map((work) => work.split(" on ")[0]));
+    if (state.share < 1) for (const work of T.works) if (!known.has(work.split(" on ")[0])) shares[work] = state.share;
     const { cpu_price, gpu_price, utilization } = state;
     return { ...T.assumptions, cpu_price, gpu_price, utilization, shares };
   }

@@ -29,7 +29,7 @@ def notebook(tmp_path):
         new_code_cell("import json, os, time\ntime.sleep(pause)\nassert k != 3, 'three is refused'"),
         new_code_cell(
             "path = os.environ['RECSYS_RECORD']\n"
-            "content = {'notebook': 'n', 'parameters': {}, 'metrics': {'square': k * k, 'nested': {'name': name}}}\n"
+            "content = {'notebook': 'n', 'parameters': {'k': k}, 'metrics': {'square': k * k, 'nested': {'name': name}}}\n"
             "open(path, 'w').write(json.dumps(content))"
         ),
     ]
@@ -352,6 +352,9 @@ def test_records_of_a_sweep_are_gathered_and_read_back(notebook, tmp_path, monke
     experiments.gather(tmp_path / "sweep", runs, tmp_path / "kept.json")
     records = experiments.measurements("kept")
     assert [r["metrics"]["square"] for r in records] == [1, 4]
+    again = experiments.sweep(notebook, experiments.grid_of(notebook, ["k=2,4"]), tmp_path / "again", progress=False)
+    experiments.gather(tmp_path / "again", again, tmp_path / "kept.json", ["k"])
+    assert [r["metrics"]["square"] for r in experiments.measurements("kept")] == [1, 4, 16]
     with pytest.raises(InputError, match=r"lost\.json: cannot be read"):
         experiments.measurements("lost")
     (tmp_path / "odd.json").write_text('{"metrics": 1}')

@@ -344,6 +344,14 @@ def strip_volatile(notebook):
     for cell in notebook.cells:
         tags = cell.metadata.get("tags")
         cell.metadata = {"tags": tags} if tags else {}
+    return without_widgets(notebook)
+
+
+def without_widgets(notebook):
+    """Remove what shows a widget of a kernel that is gone; the output's other forms stay."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
     return notebook
 
 
@@ -453,10 +461,16 @@ def _write_tables(folder: Path, runs: Sequence[Run]) -> None:
         write_atomically(folder / "table.csv", table.to_csv(index=False))
 
 
-def gather(folder: Path, runs: Sequence[Run], path: Path) -> None:
-    """Write the records of a sweep's finished runs, in grid order, as one JSON list: what ``data/measurements/`` keeps."""
+def gather(folder: Path, runs: Sequence[Run], path: Path, axes: Sequence[str] = ()) -> None:
+    """Write the records of a sweep's finished runs, in grid order, as one JSON list: what ``data/measurements/`` keeps.
+
+    Records that are there of other values of the swept ``axes`` (parameters) stay, so that one protocol can be rerun alone.
+    """
     records = [_read_json(folder / f"{run.id}.json") for run in runs if run.status == "finished"]
-    write_atomically(path, json.dumps(records, ensure_ascii=False, indent=1) + "\n")
+    swept = [[r["parameters"].get(axis) for axis in axes] for r in records]
+    there = _read_json(path) if axes and path.exists() else []
+    kept = [r for r in there if [r["parameters"].get(axis) for axis in axes] not in swept]
+    write_atomically(path, json.dumps([*kept, *records], ensure_ascii=False, indent=1) + "\n")
 
 
 def measurements(name: str) -> list[dict[str, Any]]:

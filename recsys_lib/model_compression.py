@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def run_model(encoder: Transformer, model: Any, tokens: backends.Tokens, precisi
         raise InputError(f"precision={precision!r}: a changed model runs natively only, and this machine cannot")
     changed = Transformer(encoder.name, precision="float32", device=encoder.device, cache=False)
     changed.model = model
-    return changed.run_tokens(list(tokens))
+    return changed.run_tokens([(list(ids), begin) for ids, begin in tokens])
 
 
 # ---------------------------------------------------------------- bits
@@ -221,11 +222,11 @@ def int8_ladder(encoder: Transformer, texts: Sequence[str], smoothing: float = 0
         for name, layer in weights.linears(model).items():
             smooth = torch.ones(layer.in_features)
             if "smoothed" in rung:
-                smooth = torch.from_numpy(largest[name]).clamp(min=1e-5) ** smoothing / layer.weight.data.abs().amax(
-                    0
-                ).clamp(min=1e-5) ** (1 - smoothing)
-            scale = (layer.weight.data * smooth).abs().amax(*(() if "matrix" in rung else (1,)), keepdim=True) / 127
-            layer.weight.data = (layer.weight.data * smooth / scale).round() * scale
+                loud, heavy = torch.from_numpy(largest[name]), layer.weight.data.abs().amax(0)
+                smooth = loud.clamp(min=1e-5) ** smoothing / heavy.clamp(min=1e-5) ** (1 - smoothing)
+            weight = layer.weight.data * smooth
+            scale = (weight.abs().max() if "matrix" in rung else weight.abs().amax(1, keepdim=True)) / 127
+            layer.weight.data = (weight / scale).round() * scale
             layer.register_forward_pre_hook(_rounding(rung, smooth))
         changed = Transformer(encoder.name, precision="float32", device="cpu", cache=False)
         changed.model = model
@@ -323,7 +324,7 @@ def speeds(
     for length in lengths:
         for batch in batches:
             tokens = [(rng.integers(1000, 20000, length).tolist(), 0) for _ in range(batch)]
-            work = {name: (lambda e=e, t=tokens: e.run_tokens(t)) for name, e in encoders.items()}
+            work = {name: partial(e.run_tokens, tokens) for name, e in encoders.items()}
             timed = measure.compare(
                 work, min_samples=2, min_seconds=seconds, warmup=0, work=length * batch, work_unit="tokens"
             )
@@ -335,15 +336,16 @@ def speeds(
 
 
 # Instruction sets with the year they came, as the compiler names a processor that has them, and the flag of a machine that runs them.
-PROCESSORS = {
-    "AVX2 (2013)": (("-march=x86-64-v3",), "avx2"),
-    "AVX-512 VNNI (2019)": (("-march=cascadelake", "-mprefer-vector-width=512"), "avx512_vnni"),
-    "AVX-512 BF16 (2020)": (("-march=cooperlake", "-mprefer-vector-width=512"), "avx512_bf16"),
+PROCESSORS: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
+    "AVX2 (2013)": (("-march=x86-64-v3",), "avx2", ("float32", "int8")),
+    "AVX-512 VNNI (2019)": (("-march=cascadelake", "-mprefer-vector-width=512"), "avx512_vnni", ("float32", "int8")),
+    "AVX-512 BF16 (2020)": (("-march=cooperlake", "-mprefer-vector-width=512"), "avx512_bf16", native.PRECISIONS),
 }
 
 
 def instruction_speeds(encoder: Transformer, tokens: backends.Tokens, seconds: float = 0.2) -> pd.DataFrame:
-    """Texts per second of the native path made for older instruction sets and for this processor, in each precision, on this machine.
+    """Texts per second of the native path made for older instruction sets and for this processor, in each precision that
+    it has instructions for, on this machine.
 
     An older processor has another clock and other caches: rows compare precisions, not machines. Empty without a C compiler.
     """
@@ -354,15 +356,17 @@ def instruction_speeds(encoder: Transformer, tokens: backends.Tokens, seconds: f
 
     flags, threads = machine.describe()["flags"], torch.get_num_threads()
     libraries = {
-        name: (native.compiled(options), False) for name, (options, flag) in PROCESSORS.items() if flag in flags
+        name: (native.compiled(options), False, kinds)
+        for name, (options, flag, kinds) in PROCESSORS.items()
+        if flag in flags
     }
-    libraries["this processor"] = (native.load(), True)
+    libraries["this processor"] = (native.load(), True, native.PRECISIONS)
     rows: dict[str, dict[str, float]] = {}
-    for name, (library, amx) in libraries.items():
-        for precision in native.PRECISIONS if library else ():
+    for name, (library, amx, kinds) in libraries.items():
+        for precision in kinds if library else ():
             model = native.NativeBert(encoder.model, precision, library=library, amx=amx)
             timed = measure.measure(
-                lambda m=model: m.encode(tokens, encoder.pooling, threads),
+                partial(model.encode, tokens, encoder.pooling, threads),
                 min_samples=2,
                 min_seconds=seconds,
                 warmup=0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -37,8 +38,8 @@ def encode_rows() -> list[Row]:
     rivals = {(p, b): ours[p].with_backend(b) for p in PEERS for b in names[p]}
     static = Distilled(ours["float32"])
     work: dict[str, Callable[[], object]] = {DEFAULT: lambda: reference.encode(texts, show_progress_bar=False)}
-    work |= {p: (lambda e=e: e.encode(texts, progress=False)) for p, e in ours.items()}
-    work |= {f"{p} {b}": (lambda e=e: e.encode(texts, progress=False)) for (p, b), e in rivals.items()}
+    work |= {p: partial(e.encode, texts, progress=False) for p, e in ours.items()}
+    work |= {f"{p} {b}": partial(e.encode, texts, progress=False) for (p, b), e in rivals.items()}
     timed = measure.compare(work, min_samples=3, min_seconds=0.5, warmup=0)
     timed |= measure.compare({"static": lambda: static.encode(texts)}, min_samples=5, work=len(texts))
     rows, n_tokens = [], sum(len(ids) for ids, _ in ours["float32"].tokenize(texts))
@@ -53,29 +54,19 @@ def encode_rows() -> list[Row]:
             rows.append(row("encode", size, peer, {"ours": timed[p], peer: timed[key]}, limit, quality))
     limit = n_tokens * static.table.shape[1] * 4 / machine.read_bandwidth(seconds=0.3).throughput
     size = f"{len(texts):,} texts, static table"
-    rows.append(
-        row(
-            "encode",
-            size,
-            DEFAULT,
-            {"ours": timed["static"], DEFAULT: timed[DEFAULT]},
-            limit,
-            "another quality: see notebook 07",
-        )
-    )
+    both = {"ours": timed["static"], DEFAULT: timed[DEFAULT]}
+    rows.append(row("encode", size, DEFAULT, both, limit, "another quality: see notebook 07"))
     return rows + latency_rows(ours, reference, weights)
 
 
 def latency_rows(ours: dict[str, Transformer], reference, weights: int) -> list[Row]:
     """One short query at a time, tokenization included: medians, with the 99th percentiles in ``quality``. The bound reads each weight once."""
-    work: dict[str, Callable[[], object]] = {
-        p: (lambda e=e: e.encode([QUERY], progress=False)) for p, e in ours.items()
-    }
+    work: dict[str, Callable[[], object]] = {p: partial(e.encode, [QUERY], progress=False) for p, e in ours.items()}
     work[DEFAULT] = lambda: reference.encode([QUERY], show_progress_bar=False)
     for precision in ("float32", "int8"):
         if _present(ours[precision], "onnxruntime"):
-            peer = ours[precision].with_backend("onnxruntime")
-            work[f"onnxruntime {precision}"] = lambda e=peer: e.encode([QUERY], progress=False)
+            rival = ours[precision].with_backend("onnxruntime")
+            work[f"onnxruntime {precision}"] = partial(rival.encode, [QUERY], progress=False)
     timed = measure.compare(work, min_samples=200, min_seconds=1.0, warmup=10)
     rows, bandwidth = [], machine.read_bandwidth(seconds=0.3).throughput
     size = len(ours["float32"].tokenize([QUERY])[0][0])
@@ -83,16 +74,8 @@ def latency_rows(ours: dict[str, Transformer], reference, weights: int) -> list[
         for peer in (name for name in work if name == DEFAULT or name == f"onnxruntime {p}"):
             p99 = f"p99 {timed[p].p99 * 1e3:.2f} ms, peer's {timed[peer].p99 * 1e3:.2f} ms"
             both = {"ours": timed[p], peer: timed[peer]}
-            rows.append(
-                row(
-                    "one query",
-                    f"{size} tokens, {p}, {ours[p].backend}",
-                    peer,
-                    both,
-                    weights * n_bytes / bandwidth,
-                    p99,
-                )
-            )
+            what, limit = f"{size} tokens, {p}, {ours[p].backend}", weights * n_bytes / bandwidth
+            rows.append(row("one query", what, peer, both, limit, p99))
     return rows
 
 

@@ -11,6 +11,7 @@ import importlib.util
 import json
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -159,25 +160,15 @@ def Int8Linear(linear: Any) -> Any:
 def _quantize_with_torchao(model: Any, precision: str) -> None:
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        import torch
         import torchao.quantization as ao
+        from torchao.quantization.granularity import PerGroup
 
         kinds = {
             "int8": lambda: ao.Int8DynamicActivationInt8WeightConfig(), "int8-weight": lambda: ao.Int8WeightOnlyConfig(),
-            "int4-weight": lambda: ao.IntxWeightOnlyConfig(weight_dtype=_int4(), granularity=_groups()),
+            "int4-weight": lambda: ao.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(32)),  # type: ignore[attr-defined]
         }  # fmt: skip
         ao.quantize_(model, kinds[precision]())
-
-
-def _int4() -> Any:
-    import torch
-
-    return torch.int4
-
-
-def _groups() -> Any:
-    from torchao.quantization.granularity import PerGroup
-
-    return PerGroup(32)
 
 
 # ---------------------------------------------------------------- other run times
@@ -346,7 +337,7 @@ def fastest(encoder: Transformer) -> str:
                 f"precision={encoder.precision!r}: no backend of {', '.join(CANDIDATES)} has it for {encoder.name!r} here"
             )
         timed = measure.compare(
-            {b: (lambda e=e: e.run_tokens(tokens)) for b, e in rivals.items()}, min_samples=5, work=len(tokens)
+            {b: partial(e.run_tokens, tokens) for b, e in rivals.items()}, min_samples=5, work=len(tokens)
         )
         known[key] = {"backend": min(timed, key=lambda b: timed[b].p50), "model": encoder.options["model"],
                       "precision": encoder.precision, "texts_per_s": {b: m.throughput for b, m in timed.items()}}  # fmt: skip

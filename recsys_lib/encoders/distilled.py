@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,7 @@ class Distilled(StaticVectors):
         return (SIF / (SIF + share)).astype(np.float32)
 
 
+@lru_cache(maxsize=1)
 def token_outputs(encoder: Transformer) -> np.ndarray:
     """The vector of every token of the vocabulary as a text of its own, between the tokens that begin and end a text, ``[vocabulary, d]``."""
     tokenizer = encoder.tokenizer

@@ -149,9 +149,10 @@ class NativeBert:
     """
 
     def __init__(self, model: Any, precision: str, library: ctypes.CDLL | None = None, amx: bool = True):
-        self.library, self.amx = library or load(), amx
-        if self.library is None:
+        found = library or load()
+        if found is None:
             raise RuntimeError("there is no kernel: ask load() first")
+        self.library, self.amx = found, amx
         self.precision, config = precision, model.config
         self.hidden = int(config.hidden_size)
         self._kept: list[np.ndarray] = []  # what C points into

@@ -85,7 +85,7 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from recsys_lib import experiments, plots, report
+    from recsys_lib import experiments, plots, readme, report
 
     paths = [experiments.find_notebook(n) for n in args.notebooks] or experiments.numbered_notebooks()
     if args.in_place:
@@ -94,6 +94,7 @@ def _run(args: argparse.Namespace) -> int:
         for path in paths:
             print(f"{path.stem:28} {experiments.execute_in_place(path):7.1f} s", flush=True)
         plots.write_index()
+        readme.write()
         return 0
     chosen = [(path, _parameters(path, args.p)) for path in paths]
     experiments.check_writable(experiments.RUNS / "run")
@@ -168,11 +169,11 @@ def _bench(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from recsys_lib import experiments, report
+    from recsys_lib import experiments, site
 
     folder = args.folder or experiments.ROOT / "site"
     experiments.check_writable(folder / "index.html")
-    print(report.site(folder))
+    print(site.build(folder))
     return 0
 
 

@@ -1,16 +1,14 @@
-"""What the command line shows: tables of runs and sweeps, the sweep figure, this machine, and the static site."""
+"""What the command line shows: tables of runs and sweeps, the sweep figure, this machine."""
 
 from __future__ import annotations
 
-import html
 import json
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recsys_lib import assets, experiments, plots
+from recsys_lib import experiments, plots
 from recsys_lib.errors import InputError
 from recsys_lib.experiments import Run
 
@@ -126,72 +124,3 @@ def probe(json_file: Path | None = None) -> str:
         for p in ceilings.operations_per_s
     ]
     return _columns(rows)
-
-
-# ---------------------------------------------------------------- the site
-
-SCRIPTS = ("mathjax", "mermaid")
-_SCRIPTS_HEAD = """<script>window.MathJax = {tex: {inlineMath: [["$", "$"], ["\\\\(", "\\\\)"]], processEscapes: true}};</script>
-<script src="mermaid.js"></script>
-<style>.jp-InputArea-editor{overflow-x:auto!important}</style>"""
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>
-<style>body{{font:17px/1.55 system-ui,sans-serif;max-width:46rem;margin:3rem auto;padding:0 1rem;color:#222}}
-ul{{list-style:none;padding:0}}a{{color:#0072B2}}img{{max-width:100%}}li{{margin:.5rem 0}}figure{{margin:2.5rem 0}}figcaption{{font-weight:600}}</style>
-<h1>{title}</h1>{body}</html>
-"""
-
-
-def site(folder: Path) -> str:
-    """Render every numbered notebook and the figures into ``folder``; nothing of it needs a network.
-
-    A notebook executed by ``run`` is shown as executed there, else as committed.
-
-    Raises:
-        InputError: the scripts that draw formulas and diagrams were not fetched.
-    """
-    entries, paths = [], experiments.numbered_notebooks()
-    for name in SCRIPTS:
-        source = assets.locate(name) / f"{name}.js"
-        experiments.write_atomically(folder / source.name, source.read_text(encoding="utf-8"))
-    for path in paths:
-        executed = experiments.RUNS / path.name
-        notebook = experiments.read_notebook(executed if executed.exists() else path)
-        experiments.write_atomically(folder / f"{path.stem}.html", notebook_page(notebook, path.stem))
-        heading = re.search(r"^# (.+)$", notebook.cells[0].source, re.M)
-        entries.append(f'<li><a href="{path.stem}.html">{html.escape(heading[1] if heading else path.stem)}</a></li>')
-    body = f"<ul>{''.join(entries)}</ul><p><a href='figures.html'>All figures</a></p>"
-    title = "Recommenders built on language models, and the hardware they cost"
-    experiments.write_atomically(folder / "index.html", _PAGE.format(title=title, body=body))
-    _figure_page(folder)
-    return f"{len(entries)} notebooks rendered: open {_shown(folder / 'index.html')}"
-
-
-def notebook_page(notebook, name: str) -> str:
-    """A notebook as an HTML page beside ``mathjax.js`` and ``mermaid.js``; links to notebooks lead to their pages."""
-    from nbconvert import HTMLExporter
-
-    exporter = HTMLExporter(mathjax_url="mathjax.js", mermaid_js_url="mermaid.js", mermaid_layout_elk_js_url="")
-    page, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": name}})
-    page = re.sub(r'href="(\d\d_\w+)\.ipynb"', r'href="\1.html"', page)
-    # The template imports mermaid as a module, which browsers refuse to pages read from a disk; and it loads require.js
-    # for widgets, of which there are none.
-    page = page.replace('(await import("mermaid.js")).default', "window.mermaid")
-    page = page.replace(f'<script src="{exporter.require_js_url}"></script>', _SCRIPTS_HEAD)
-    return page
-
-
-def _figure_page(folder: Path) -> None:
-    import base64
-
-    from PIL import Image
-
-    blocks = []
-    for path in sorted((experiments.ROOT / "figures").glob("*.png")):
-        with Image.open(path) as image:
-            title = html.escape(image.info.get("Title", path.stem))
-        data = base64.b64encode(path.read_bytes()).decode()
-        blocks.append(
-            f'<figure><figcaption>{title}</figcaption><img alt="{title}" src="data:image/png;base64,{data}"></figure>'
-        )
-    experiments.write_atomically(folder / "figures.html", _PAGE.format(title="Figures", body="".join(blocks)))

@@ -1,14 +1,9 @@
-"""What the command line shows: tables that name failures, a figure of a sweep, a site that needs no network."""
+"""What the command line shows: tables that name failures, a figure of a sweep."""
 
-import re
-from html.parser import HTMLParser
-
-import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
-from recsys_lib import assets, experiments, report
+from recsys_lib import report
 from recsys_lib.errors import InputError
 from recsys_lib.experiments import Run
 
@@ -59,71 +54,3 @@ def test_a_run_without_the_metric_is_left_out_of_the_figure(tmp_path):
     runs = [RUNS[0], run(5, metrics={"other": 1.0})]
     assert "Highest" not in report.sweep_summary(runs, ["k"], "recall", tmp_path)
     assert (tmp_path / "table.png").exists()
-
-
-class Links(HTMLParser):
-    """What a page loads and leads to."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def handle_starttag(self, tag, attributes):
-        self.found += [v for k, v in attributes if k in ("src", "href") and v and not v.startswith(("#", "data:"))]
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("site")
-    assert re.match(r"\d+ notebooks rendered: open .*index.html", report.site(folder))
-    return folder
-
-
-def test_the_site_needs_no_network_and_its_links_lead_somewhere(site):
-    pages = sorted(site.glob("*.html"))
-    assert len(pages) == len(experiments.numbered_notebooks()) + 2
-    for page in pages:
-        text = page.read_text(encoding="utf-8")
-        assert not re.search(r"import\([\"']|cdnjs|jsdelivr|unpkg", text), page.name
-        links = Links()
-        links.feed(text)
-        inside = [link for link in links.found if not link.startswith("http")]
-        assert [link for link in inside if not (site / link.partition("#")[0]).exists()] == [], page.name
-        assert not re.search(r"<(script|img|link)[^>]*(src|href)=[\"']https?:", text), page.name
-
-
-def test_formulas_diagrams_and_links_of_a_page():
-    cells = [
-        new_markdown_cell(
-            "# A title\n$a_b$ and [next](01_cosine_similarity.ipynb)\n\n```mermaid\ngraph LR\nA --> B\n```"
-        ),
-        new_code_cell("x = 1"),
-    ]
-    page = report.notebook_page(new_notebook(cells=cells), "99_page")
-    assert '"inlineMath": ' in page.replace("inlineMath:", '"inlineMath": ') and '["\\\\(", "\\\\)"]' in page
-    assert '<script src="mathjax.js">' in page and '<script src="mermaid.js">' in page
-    assert '<pre class="mermaid">' in page and "const mermaid = window.mermaid;" in page
-    assert 'href="01_cosine_similarity.html"' in page
-
-
-def test_the_site_without_its_scripts_names_the_command(tmp_path, monkeypatch):
-    monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(InputError, match="asset 'mathjax' is not in the cache: run python -m recsys_lib fetch mathjax"):
-        report.site(tmp_path / "site")
-    assert not (tmp_path / "site").exists()
-
-
-def test_scripts_are_what_their_makers_published():
-    for name in report.SCRIPTS:
-        text = (assets.locate(name) / f"{name}.js").read_text(encoding="utf-8")
-        assert {"mathjax": "3.2.2", "mermaid": "11.16.0"}[name] in text
-
-
-def test_an_executed_notebook_is_preferred(tmp_path, monkeypatch):
-    monkeypatch.setattr(experiments, "RUNS", tmp_path / "runs")
-    monkeypatch.setattr(experiments, "NOTEBOOKS", tmp_path / "notebooks")
-    for folder, title in (("notebooks", "As committed"), ("runs", "As executed")):
-        (tmp_path / folder).mkdir()
-        nbformat.write(new_notebook(cells=[new_markdown_cell(f"# {title} <1>")]), tmp_path / folder / "07_x.ipynb")
-    report.site(tmp_path / "site")
-    assert ">As executed &lt;1&gt;</a>" in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")

@@ -48,6 +48,7 @@ bench: $(READY) assets ## against peers, in one run
 	$(PY) -m recsys_lib bench similarity
 	$(PY) -m recsys_lib bench encode
 	$(PY) -m recsys_lib bench recommend
+	$(PY) -m recsys_lib bench search
 
 notebooks: assets      ## execute the committed notebooks in place and refresh figures/
 	$(PY) -m recsys_lib run --in-place

@@ -167,25 +167,46 @@ def loss_by_part(
 # ---------------------------------------------------------------- exact or approximate
 
 
-def book_vectors(n: int, n_queries: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """``n`` centred vectors of Book-Crossing's books and the profiles of ``n_queries`` readers, both float32 rows of length 1.
+def book_vectors(
+    n: int | None = None, n_queries: int = 200, seed: int = 0, progress: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """``n`` centred vectors of Book-Crossing's books (by default of all) and the profiles of ``n_queries`` readers, float32 rows of length 1.
 
-    MiniLM in bfloat16 on title and author. Up to 36,041 books come from the 5-core, up to 271,379 from all, drawn at random; what is wanted beyond
-    is filled up with midpoints of random pairs. Readers have at least 5 of the books of their catalogue (before the draw).
+    MiniLM, in bfloat16 where that is faster, on title and author. As many books as the 5-core has come from it, more from all, drawn at random; ``fill_up`` makes what
+    is wanted beyond. Readers have at least 5 of the books of their catalogue (before the draw).
     """
     from recsys_lib import datasets, encoders
 
     books = datasets.load("book-crossing")
-    books = books.k_core(5) if n <= 36_041 else books
-    raw = encoders.load("minilm", precision="bfloat16").encode(books.item_texts(("title", "author")), progress=False)
+    core = books.k_core(5) if n is not None else books
+    books = core if n is not None and n <= core.n_items else books
+    raw = encoders.load("minilm").encode(books.item_texts(("title", "author")), progress=progress)
     unit = similarity.normalize(geometry.centre(raw).apply(raw))
     rng, seen = np.random.default_rng(seed), books.matrix()
     readers = np.flatnonzero(np.diff(seen.indptr) >= 5)
     queries = TextProfile(unit).fit(seen).profiles(rng.choice(readers, n_queries, replace=False))
-    if n <= len(unit):
-        return unit[rng.choice(len(unit), n, replace=False)], queries
-    pairs = rng.integers(0, len(unit), (2, n - len(unit)))
-    return np.concatenate([unit, similarity.normalize(unit[pairs[0]] + unit[pairs[1]])]), queries
+    drawn = unit[rng.permutation(len(unit))[:n]]
+    return (drawn if n is None or n <= len(drawn) else fill_up(drawn, n, seed)), queries
+
+
+def fill_up(unit: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
+    """``n`` rows of length 1: those of ``unit [m, d]``, then midpoints of random pairs of them."""
+    pairs = np.random.default_rng(seed).integers(0, len(unit), (2, n - len(unit)))
+    return np.concatenate([unit, similarity.normalize(unit[pairs[0]] + unit[pairs[1]])])
+
+
+def recall(ids: np.ndarray, items: np.ndarray, queries: np.ndarray, kth: np.ndarray) -> np.ndarray:
+    """Share of ``ids [n, k]`` that are among the best of ``items [m, d]`` for each of ``queries [n, d]``, both of length 1.
+
+    kth: ``[n]``, the score of the last of the best. Whatever is as good as that counts: equal items, books with the same title and author, may
+    stand for each other. Scores within the rounding of float32 products (1e-6) are equal; ids of -1 do not count.
+
+    >>> items = np.eye(2, dtype=np.float32)[[0, 0, 1]]
+    >>> recall(np.array([[1], [2]]), items, items[:2], np.ones(2)).tolist()
+    [1.0, 0.0]
+    """
+    scores = np.einsum("nd,nkd->nk", queries, items[ids])
+    return ((ids >= 0) & (scores >= kth[:, None] - 1e-6)).mean(axis=1)
 
 
 def searches(
@@ -193,25 +214,24 @@ def searches(
 ) -> pd.DataFrame:
     """Ways to find the ``k`` best of ``items [n, d]`` by cosine for one query at a time: what each takes to build, to ask, and finds.
 
-    Columns: search, items, build_s (codes or graph from float32 vectors; once), query_s (median of single queries, in turns), recall (share of the
-    exact ``k`` best), bytes (per item, with the float32 rows where they are read), exact (whether it always finds the best). ``names`` picks some of
+    Columns: search, items, build_s (codes or graph from float32 vectors; once), query_s (median of single queries, in turns), recall (of
+    the ``k`` best, ``recall``), bytes (per item, with the float32 rows where they are read), exact (whether it always finds the best). ``names`` picks some of
     faiss Flat, int8 exact, int8 rescored, binary rescored, HNSW (32 links, 64 candidates), IVF (4√n lists, 16 visited).
     """
-    import faiss
     import pandas as pd
 
     items, queries = (similarity.normalize(np.asarray(v, dtype=np.float32)) for v in (items, queries))
     n, d = items.shape
-    reference = similarity.top_k(queries, items, k)[0]
+    kth = similarity.top_k(queries, items, k)[1][:, -1]
     rows: list[dict[str, Any]] = []
     work: dict[str, Callable[[], object]] = {}
-    for name, build in _builders(faiss, items, k).items():
+    for name, build in ways_to_search(items, k).items():
         if names and name not in names:
             continue
         start = time.perf_counter()
         find, extra = build()
         rows.append({"search": name, "items": n, "build_s": time.perf_counter() - start, "query_s": 0.0,
-                     "recall": shared(reference, find(queries)).mean(), "bytes": 4.0 * d + extra,
+                     "recall": recall(find(queries), items, queries, kth).mean(), "bytes": 4.0 * d + extra,
                      "exact": name in ("faiss Flat", "int8 exact")})  # fmt: skip
         work[name] = _one_by_one(find, queries)
     timed = measure.compare(work, min_samples=20, min_seconds=seconds, max_seconds=60)
@@ -229,10 +249,12 @@ def _one_by_one(find: Callable[[np.ndarray], np.ndarray], queries: np.ndarray) -
     return ask
 
 
-def _builders(
-    faiss, items: np.ndarray, k: int
+def ways_to_search(
+    items: np.ndarray, k: int
 ) -> dict[str, Callable[[], tuple[Callable[[np.ndarray], np.ndarray], float]]]:
-    """How each search is built: returns what finds ids for queries, and its bytes per item beside the float32 rows."""
+    """How each search of ``items [n, d]`` is built: a call gives what finds ``k`` ids for queries, and its bytes per item beside the float32 rows."""
+    import faiss
+
     n, d = items.shape
 
     def added(index):

@@ -108,6 +108,15 @@ def test_searches_find_what_they_claim():
     assert list(compression.searches(v, v[:3], names=("IVF",), seconds=0.0)["search"]) == ["IVF"]
 
 
+def test_what_is_filled_up_lies_between_what_there_is():
+    v = similarity.normalize(np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32))
+    more = compression.fill_up(v, 12)
+    assert more.shape == (12, 8) and more.dtype == np.float32 and np.array_equal(more[:5], v)
+    np.testing.assert_allclose(np.linalg.norm(more, axis=1), 1, atol=1e-6)
+    middle = similarity.normalize((v[:, None] + v[None]).reshape(25, 8))
+    assert (np.abs(more[5:, None] - middle[None]).max(axis=2).min(axis=1) < 1e-6).all()
+
+
 def test_shared_against_sets():
     rng = np.random.default_rng(0)
     a, b = (np.array([rng.choice(20, 6, replace=False) for _ in range(30)]) for _ in range(2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -9,10 +10,11 @@ from pathlib import Path
 from recsys_lib import experiments, machine
 from recsys_lib.bench.encode import encode_rows
 from recsys_lib.bench.recommend import recommend_rows
+from recsys_lib.bench.search import search_rows
 from recsys_lib.bench.similarity import similarity_rows
 from recsys_lib.errors import InputError
 
-BENCHES = {"similarity": similarity_rows, "encode": encode_rows, "recommend": recommend_rows}
+BENCHES = {"similarity": similarity_rows, "encode": encode_rows, "recommend": recommend_rows, "search": search_rows}
 
 
 def run(name: str, json_file: Path | None = None) -> str:
@@ -28,7 +30,12 @@ def run(name: str, json_file: Path | None = None) -> str:
     except ModuleNotFoundError as error:
         raise InputError(f"peer {error.name!r} is not installed: run pip install -r requirements.txt") from error
     if json_file:
-        content = {"bench": name, "rows": [asdict(r) for r in rows], "environment": machine.describe()}
+        content = {
+            "bench": name,
+            "date": f"{datetime.date.today()}",
+            "rows": [asdict(r) for r in rows],
+            "environment": machine.describe(),
+        }
         experiments.write_atomically(json_file, json.dumps(content, indent=1))
     head = f"{'work':13} {'size':40} {'ours ms':>9} {'peer':22} {'peer ms':>9} {'ratio':>6} {'of limit':>8}  quality"
     lines = [

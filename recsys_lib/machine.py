@@ -154,6 +154,20 @@ def summary() -> str:
     return f"{d['processor']}, {d['cores_logical']} cores, {memory_gib:.0f} GiB{gpu}, torch {d['versions']['torch']}"
 
 
+def check_device(device: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        InputError: neither cpu nor cuda, or cuda without a usable GPU.
+    """
+    import torch
+
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"device={device!r}: want cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device='cuda': this machine has no usable GPU; use device='cpu'")
+
+
 def _operands(precision: str, n: int, device: str):
     import torch
 
@@ -188,26 +202,29 @@ def matmul_peak(precision: str, n: int = 2048, device: str = "cpu", seconds: flo
     )
 
 
+def _block(megabytes: int, device: str):
+    """So many MiB of float32 ones. NumPy asks Linux for huge pages, torch does not, and small ones can halve what a stream reads."""
+    import torch
+
+    block = torch.from_numpy(np.ones(megabytes * 2**20 // 4, dtype=np.float32))
+    return block.to(device)
+
+
 def read_bandwidth(megabytes: int | None = None, device: str = "cpu", seconds: float = 0.5) -> Measurement:
     """Stream ``megabytes`` (MiB) once through a sum: ``throughput`` is bytes per second read.
 
     By default so many that no cache holds them (``stream_megabytes``); the size is part of the measurement's name.
     """
-    import torch
-
     megabytes = megabytes or stream_megabytes(device)
-    data = torch.ones(megabytes * 2**20 // 4, dtype=torch.float32, device=device)
+    data = _block(megabytes, device)
     name = f"streaming read {megabytes} MiB"
     return measure(data.sum, name, min_seconds=seconds, work=float(data.nbytes), work_unit="bytes")
 
 
 def copy_bandwidth(megabytes: int | None = None, device: str = "cpu", seconds: float = 0.5) -> Measurement:
     """Copy ``megabytes`` (MiB): ``throughput`` counts each byte read and each byte written."""
-    import torch
-
     megabytes = megabytes or stream_megabytes(device)
-    source = torch.ones(megabytes * 2**20 // 4, dtype=torch.float32, device=device)
-    target = torch.empty_like(source)
+    source, target = _block(megabytes, device), _block(megabytes, device)
     return measure(
         lambda: target.copy_(source),
         f"streaming copy {megabytes} MiB",

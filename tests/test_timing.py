@@ -11,7 +11,7 @@ from recsys_lib import cost, machine
 from recsys_lib.__main__ import main
 from recsys_lib.errors import InputError
 from recsys_lib.measure import Measurement
-from recsys_lib.timing import language, points, record, scaling, scenarios, training
+from recsys_lib.timing import language, points, record, scaling, training
 from recsys_lib.timing.path import Path
 
 
@@ -58,20 +58,33 @@ def test_a_transformers_path_tokenizes_apart():
     path.serve([0, 1])
     assert path.answers.tolist() == alone
     assert path.stored_bytes()["model"] == 4 * path.encoder.n_parameters
-    found = record.serve_all(path, "minilm", requests=100, samples=64, limit_s=5.0, most_s=0.2)
+    found = record.serve_all(path, "minilm", requests=4, samples=64, limit_s=5.0, most_s=0.02, least=3)
     assert {s["scenario"] for s in found["scenarios"]} == {"single stream", "offline", "server"}
     assert found["peak_process_bytes"] > found["stored_bytes"]["model"]
     json.dumps(found, allow_nan=False)
 
 
-def test_a_limit_nobody_meets_leaves_no_rate():
+def test_rates_grow_until_the_limit_is_far_behind():
     serve = SimpleNamespace(serve=lambda requests: {})
-    single = scenarios.Result("single stream", 2, 2.0, Measurement("latency", (1.0, 1.0), 1.0), {})
-    assert record.find_rate(serve, "x", single, 0.5, 1.0) == ([], 0.0)
-    row = {"limit_s": 0.5, "scenarios": [{"scenario": "server", "target_per_s": 3.0, "latency": {"p99": 0.6}}]}
-    assert record.held_rate(row) == 0.0
-    row["scenarios"].append({"scenario": "server", "target_per_s": 2.0, "latency": {"p99": 0.5}})
-    assert record.held_rate(row) == 2.0
+    found, simulated = record.find_rate(
+        serve, "x", SimpleNamespace(latency=Measurement("l", (1e-4,) * 9, 1.0)), 0.1, 0.001
+    )
+    assert [round(r.target_per_s / 1e4, 6) for r in found] == list(record.SHARES)
+    # A queue of constant service at nine tenths of its capacity waits 4.5 services on average: a limit of 1,000 holds.
+    assert simulated == pytest.approx(1e4, rel=0.01)
+
+
+def test_the_held_rate_is_the_last_before_the_first_that_fails():
+    def tried(*p99s):
+        return {
+            "limit_s": 0.5,
+            "scenarios": [
+                {"scenario": "server", "target_per_s": r, "latency": {"p99": p}} for r, p in enumerate(p99s, 1)
+            ],
+        }
+
+    assert record.held_rate(tried(0.6)) == 0.0
+    assert record.held_rate(tried(0.1, 0.5, 0.6, 0.4)) == 2
 
 
 # --- Points
@@ -84,7 +97,7 @@ def test_operations_are_those_torch_counts(name, prompt):
 
 
 def test_points_carry_what_their_shapes_say(quick):
-    (found,) = points.encode_points(("minilm",), batches=(2,), tokens=5, precisions=("float32",))
+    (found,) = points.encode_points(("minilm",), batches=(2,), tokens=5, ways=(("torch", "float32"),))
     sized = cost.architecture("minilm")
     assert found["operations"] == cost.encode_flops(sized, 5, 2)
     assert found["measurement"]["work"] == 2 and found["shape"] == {"batch": 2, "tokens": 5}

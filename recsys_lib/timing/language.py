@@ -10,12 +10,12 @@ from typing import Any
 
 import psutil
 
-from recsys_lib import cost
+from recsys_lib import cost, machine
 from recsys_lib.assets import locate
 from recsys_lib.assets.quiet import quiet
 from recsys_lib.cost import Architecture
 from recsys_lib.measure import measure, peak_memory
-from recsys_lib.timing.points import PROTOCOL, check_device, counting, row
+from recsys_lib.timing.points import PROTOCOL, counting, row
 
 # From 22 million to 8 billion parameters, encoders and decoders.
 SIZES = ("minilm", "bert-base", "e5-large", "qwen2.5-0.5b", "smollm2-1.7b", "qwen3-8b", "llama-3-8b")
@@ -65,7 +65,7 @@ def random_points(
     """
     import torch
 
-    check_device(device)
+    machine.check_device(device)
     rows = []
     for name in names:
         if not fits(name, precision, device):
@@ -137,7 +137,7 @@ def generation_points(
     """
     import torch
 
-    check_device(device)
+    machine.check_device(device)
     rows = []
     for precision in precisions:
         model, sized = trained(precision, device)

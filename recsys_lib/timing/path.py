@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from recsys_lib import datasets, encoders, geometry, quantization, similarity, splits
+from recsys_lib import cost, datasets, encoders, geometry, quantization, similarity, splits
 from recsys_lib.datasets import Dataset
 from recsys_lib.errors import InputError
 from recsys_lib.measure import MemoryUse, peak_memory, stage_seconds, synchronize
 from recsys_lib.recommenders import EASE
 from recsys_lib.search import Index
-from recsys_lib.timing import points
 
 STAGES = ("tokenize", "encode", "search", "rank")
 
@@ -113,7 +112,7 @@ class Path:
         return stage_seconds(stages, texts, self.device)
 
     def _encode_tokens(self, tokens: list) -> np.ndarray:
-        return points.run_tokens(self.encoder, tokens)
+        return self.encoder.run_tokens(tokens)
 
     def _search(self, vectors: np.ndarray, users: np.ndarray) -> np.ndarray:
         return self.index.top_k(self.mend.apply(vectors), self.candidates, exclude=self.train[users]).ids
@@ -135,10 +134,13 @@ class Path:
         return peak_memory(lambda: self.serve(range(batch)))
 
     def stored_bytes(self) -> dict[str, int]:
-        """Bytes of what stays in memory: the model's weights, the searched codes, the ranker's weights."""
-        weights = (
-            sum(p.nbytes for p in self.encoder.model.parameters())
-            if hasattr(self.encoder, "model")
-            else getattr(self.encoder, "table", np.empty(0)).nbytes
-        )
+        """Bytes of what stays in memory: the model's weights (counted, where another backend than torch holds them), the searched codes,
+        the ranker's weights.
+        """
+        if getattr(self.encoder, "backend", "torch") != "torch":
+            weights = int(cost.weight_bytes(cost.from_config(self.encoder.config), self.encoder.precision))
+        elif hasattr(self.encoder, "model"):
+            weights = sum(p.nbytes for p in self.encoder.model.parameters())
+        else:
+            weights = getattr(self.encoder, "table", np.empty(0)).nbytes
         return {"model": weights, "index": self.index.quantized.codes.nbytes, "ranker": self.ranker.weights.nbytes}

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys_lib import cost, encoders, machine, quantization, similarity
-from recsys_lib.errors import InputError
+from recsys_lib.encoders import backends
 from recsys_lib.measure import Measurement, measure
 from recsys_lib.recommenders import EASE
 from recsys_lib.search import Index
@@ -52,19 +52,17 @@ def counting(precision: str) -> machine.Ceilings:
     return machine.Ceilings({precision: 1.0}, 1.0, 1.0, ())
 
 
-def run_tokens(encoder: Any, tokens: list[tuple[list[int], int]]) -> np.ndarray:
-    """Vectors of tokenized texts, the part of encoding that a model does."""
-    import torch
-
-    if hasattr(encoder, "run_tokens"):
-        return encoder.run_tokens(tokens)
-    with torch.inference_mode():
-        return encoder._forward(tokens)
-
-
-def encode_precisions(device: str) -> tuple[str, ...]:
-    """The precisions of weights that encoders take on this device."""
-    return ("float32", "bfloat16") if device == "cpu" else ("float32", "bfloat16", "float16")
+def encode_ways(device: str) -> tuple[tuple[str, str], ...]:
+    """Backends and precisions of weights that encoders are timed with on this device."""
+    if device == "cuda":
+        return (("torch", "float32"), ("torch", "bfloat16"), ("torch", "float16"))
+    return (
+        ("torch", "float32"),
+        ("torch", "bfloat16"),
+        ("native", "float32"),
+        ("native", "bfloat16"),
+        ("native", "int8"),
+    )
 
 
 def encode_points(
@@ -72,32 +70,36 @@ def encode_points(
     batches: tuple[int, ...] = (1, 8, 64),
     tokens: int = 16,
     device: str = "cpu",
-    precisions: tuple[str, ...] = (),
+    ways: tuple[tuple[str, str], ...] = (),
 ) -> list[dict[str, Any]]:
-    """``batch`` texts of exactly ``tokens`` tokens through an encoder, pooling included, by batch and precision.
+    """``batch`` texts of exactly ``tokens`` tokens through an encoder, pooling included, by batch, backend and precision.
+
+    A way that this processor or encoder does not have is left out.
 
     Raises:
         InputError: an unknown encoder; ``device="cuda"`` without a GPU.
     """
-    import torch
-
     rows = []
     for name in names:
         sized = cost.architecture(CONFIGURATIONS[name])
-        for precision in precisions or encode_precisions(device):
-            encoder: Any = encoders.load(name, precision=precision, device=device, cache=False)
+        for backend, precision in ways or encode_ways(device):
+            encoder: Any = encoders.load(name, precision=precision, backend=backend, device=device, cache=False)
+            if backends.why_not(encoder, backend):
+                continue
+            work = "encode" if backend == "torch" else f"encode, {backend}"
             for batch in batches:
                 ids = np.random.default_rng(0).integers(1000, 20_000, (batch, tokens)).tolist()
-                batched = [(line, 0) for line in ids]
-                with torch.inference_mode():
-                    timed = measure(
-                        partial(run_tokens, encoder, batched),
-                        "encode", work=batch, work_unit="texts", **PROTOCOL,
-                    )  # fmt: skip
+                timed = measure(
+                    partial(encoder.run_tokens, [(line, 0) for line in ids]),
+                    work,
+                    work=batch,
+                    work_unit="texts",
+                    **PROTOCOL,
+                )
                 counted = cost.encode_bound(sized, counting(precision), tokens, batch, precision, precision)
                 shape = {"batch": batch, "tokens": tokens}
                 rows.append(
-                    row("encode", name, device, precision, precision, shape, counted.operations, counted.bytes, timed)
+                    row(work, name, device, precision, precision, shape, counted.operations, counted.bytes, timed)
                 )
     return rows
 
@@ -192,17 +194,3 @@ def counted_by_torch(name: str, tokens: int, batch: int = 1, prompt: bool = Fals
     count = cost.prefill_flops if prompt else cost.encode_flops
     ours = count(cost.architecture(name), tokens, batch)
     return ours, counter.get_total_flops()
-
-
-def check_device(device: str) -> None:
-    """Refuse a device that is not there.
-
-    Raises:
-        InputError: neither cpu nor cuda, or cuda without a usable GPU.
-    """
-    import torch
-
-    if device not in ("cpu", "cuda"):
-        raise InputError(f"device={device!r}: want cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device='cuda': this machine has no usable GPU; use device='cpu'")

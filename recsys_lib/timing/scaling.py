@@ -56,12 +56,15 @@ def exponents(found: dict[str, Any]) -> dict[str, float | None]:
     """Fitted and expected exponents of a series: of time, and of memory where it was measured."""
     seconds = [m["p50"] for m in found["measurements"]]
     # Small work reuses memory the process already has, and adds nothing that could be seen.
-    has = len(found["bytes"]) > 1 and min(found["bytes"][-3:]) > 0
+    seen = [
+        (n, b, e) for n, b, e in zip(found["sizes"], found["bytes"], found["expected_bytes"], strict=False) if b > 0
+    ]
+    sizes, held, counted = zip(*seen, strict=True) if len(seen) > 1 else ((), (), ())
     return {
         "time": exponent(found["sizes"], seconds),
         "time expected": exponent(found["sizes"], found["expected"]),
-        "memory": exponent(found["sizes"], found["bytes"]) if has else None,
-        "memory expected": exponent(found["sizes"], found["expected_bytes"]) if has else None,
+        "memory": exponent(sizes, held) if held else None,
+        "memory expected": exponent(sizes, counted) if held else None,
     }
 
 
@@ -117,7 +120,6 @@ def encode(
     Raises:
         InputError: ``against`` is neither tokens nor batch.
     """
-    import torch
 
     if against not in ("tokens", "batch"):
         raise InputError(f"against={against!r}: want tokens or batch")
@@ -127,22 +129,20 @@ def encode(
     for size in sizes:
         length, rows = (size, batch) if against == "tokens" else (tokens, size)
         lines = np.random.default_rng(0).integers(1000, 20_000, (rows, length)).tolist()
-        with torch.inference_mode():
-            timed.append(_timed(partial(points.run_tokens, encoder, [(line, 0) for line in lines])))
+        timed.append(_timed(partial(encoder.run_tokens, [(line, 0) for line in lines])))
         counted.append(float(cost.encode_flops(sized, length, rows)))
     return series(f"encode, {name}", against, sizes, timed, counted, [], [], device)
 
 
 def threads(counts: Sequence[int], name: str = "minilm", tokens: int = 16, batch: int = 64) -> dict[str, Any]:
     """An encoder's pass with so many threads, in turns; expected: time falls in proportion."""
-    import torch
 
     encoder: Any = encoders.load(name, device="cpu", precision="float32", cache=False)
     lines = [(line, 0) for line in np.random.default_rng(0).integers(1000, 20_000, (batch, tokens)).tolist()]
     timed = []
     for count in counts:
-        with torch_threads(count), torch.inference_mode():
-            timed.append(_timed(lambda: points.run_tokens(encoder, lines)))
+        with torch_threads(count):
+            timed.append(_timed(lambda: encoder.run_tokens(lines)))
     return series(f"encode, {name}", "threads", counts, timed, [1.0 / c for c in counts], [], [])
 
 

@@ -45,8 +45,8 @@ def contenders(vectors: np.ndarray, joined: np.ndarray) -> dict[str, Contender]:
         "BPR": Contender(
             r.BPR,
             {
-                "factors": [16, 32, 64, 128], "learning_rate": [0.002, 0.005, 0.01], "regularization": [0.003, 0.01, 0.03],
-                "iterations": [100, 200, 400],
+                "factors": [16, 32, 64, 128], "learning_rate": [0.02, 0.05, 0.1], "regularization": [0.003, 0.01, 0.03],
+                "iterations": [50, 100, 200],
             },
         ),
         "text": Contender(lambda: r.TextProfile(vectors), {}, "text"),

@@ -101,7 +101,7 @@ def test_sections_of_a_page():
 def test_formulas_diagrams_and_links_of_a_page():
     cells = [
         new_markdown_cell(
-            "# A title\n$a_b$ and [next](01_cosine_similarity.ipynb)\n\n```mermaid\ngraph LR\nA --> B\n```"
+            "# A title\n$a_b$ and [next](01_cosine_similarity.ipynb), [code](../recsys_lib/site/__init__.py)\n\n```mermaid\ngraph LR\nA --> B\n```"
         ),
         new_code_cell("x = 1"),
     ]
@@ -110,6 +110,13 @@ def test_formulas_diagrams_and_links_of_a_page():
     assert '<script src="mathjax.js">' in page and '<script src="mermaid.js">' in page
     assert '<pre class="mermaid">' in page and "const mermaid = window.mermaid;" in page
     assert 'href="01_cosine_similarity.html"' in page
+    assert '<span title="recsys_lib/site/__init__.py in the repository">code</span>' in page
+
+
+def test_figures_are_described_for_readers_who_do_not_see_them(folder):
+    page = (folder / "05_cold_start.html").read_text(encoding="utf-8")
+    alts = re.findall(r'<img[^>]*alt="([^"]*)"', page)
+    assert len(alts) > 3 and not any("No description" in alt or alt == "A figure" for alt in alts)
 
 
 def test_the_site_without_its_scripts_names_the_command(tmp_path, monkeypatch):

@@ -158,7 +158,9 @@
 
   // ---- the chart
 
-  const W = 760, H = 400, LEFT = 48, RIGHT = 16, TOP = 12, FLOOR = 330, UNKNOWN = 362;
+  // As wide as there is room, so that letters keep their size on a phone.
+  let W = 760;
+  const H = 400, LEFT = 48, RIGHT = 16, TOP = 12, FLOOR = 330, UNKNOWN = 362;
 
   function shape(kind, x, y, r, more) {
     const dots = {
@@ -171,6 +173,7 @@
 
   function chart(choices, best) {
     const [label, written] = AXES[look.axis], quality = look.regime;
+    W = Math.max(340, Math.min(760, $("chart").clientWidth || 760));
     const shown = choices.filter((c) => c[look.axis] > 0);
     const low = Math.min(...shown.map((c) => c[look.axis])) / 1.4, high = Math.max(...shown.map((c) => c[look.axis])) * 1.4;
     const tallest = Math.max(0.1, state[quality], ...shown.map((c) => c[quality] ?? 0)) * 1.12;
@@ -182,7 +185,7 @@
     const decades = [], wide = Math.log10(high / low) > 1.2;
     for (let e = Math.floor(Math.log10(low)); e <= Math.log10(high); e++)
       for (const m of wide ? [1] : [1, 2, 5]) if (m * 10 ** e >= low && m * 10 ** e <= high) decades.push(m * 10 ** e);
-    const least = Math.max(1, Math.ceil(decades.length / 7));
+    const least = Math.max(1, Math.ceil((decades.length * 95) / W));
     decades.filter((_, i) => i % least === 0).forEach((v) => out.push(`<line class="grid" x1="${X(v)}" x2="${X(v)}" y1="${TOP}" y2="${UNKNOWN + 12}"/><text class="tick" x="${X(v)}" y="${H}" text-anchor="middle">${written(v)}</text>`));
     out.push(`<text class="tick" x="${LEFT}" y="${TOP - 2}">NDCG@10</text><text class="tick" x="${LEFT + 2}" y="${UNKNOWN - 14}">quality not measured:</text>`);
     if (state[quality] > 0) out.push(`<line class="target" x1="${LEFT}" x2="${W - RIGHT}" y1="${Y(state[quality])}" y2="${Y(state[quality])}"/><text class="tick" x="${W - RIGHT}" y="${Y(state[quality]) - 5}" text-anchor="end">asked for</text>`);
@@ -209,6 +212,7 @@
       near ? near.names.push(p.c.name) : clusters.push({ ...p, names: [p.c.name] });
     }
     for (const k of clusters) {
+      k.names.sort((a, b) => a.length - b.length);
       const text = k.names.length > 2 ? `${k.names[0]} and ${k.names.length - 1} more` : k.names.join(", ");
       const w = text.length * 6.3 + 4;
       const places = [[k.x + 11, k.y + 4, "start"], [k.x - 11, k.y + 4, "end"], [k.x, k.y - 12, "middle"], [k.x, k.y + 21, "middle"],
@@ -329,5 +333,7 @@
     <p>Times are roofline bounds of the data sheets, divided by the share of the bound that such work was measured to reach: ${Object.entries(T.shares).map(([k, v]) => `${k} ${percent(v)}`).join(", ")}. Work without a measured share is a bound: real machines are slower, and the slider “share of the hardware's limit” says by how much.</p>
     <p>A request brings a history of ${T.assumptions.history} items and takes one core ${time(T.assumptions.handling_s)} whatever recommends. The reranker is shown ${T.assumptions.shown} items of the history and ${T.assumptions.candidates} candidates and writes ${T.assumptions.answer_tokens} tokens. Vectors take one byte a value. Disks, traffic on the network and people are not in any price.</p>`;
   addEventListener("hashchange", begin);
+  let width = innerWidth;
+  addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; show(); } });
   begin();
 })();

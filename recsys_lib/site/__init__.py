@@ -87,10 +87,36 @@ def notebook_page(notebook, name: str) -> str:
     exporter = HTMLExporter(mathjax_url="mathjax.js", mermaid_js_url="mermaid.js", mermaid_layout_elk_js_url="")
     page, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": name}})
     page = re.sub(r'href="(\d\d_\w+)\.ipynb', r'href="\1.html', page)
+    # What lies elsewhere in the repository is named, not linked: the site may be read without it.
+    page = re.sub(r'<a href="\.\./([^"]+)">(.*?)</a>', r'<span title="\1 in the repository">\2</span>', page)
     # The template imports mermaid as a module, which browsers refuse to pages read from a disk; and it loads require.js
     # for widgets, of which there are none.
     page = page.replace('(await import("mermaid.js")).default', "window.mermaid")
-    return page.replace(f'<script src="{exporter.require_js_url}"></script>', SCRIPTS_HEAD)
+    page = page.replace(f'<script src="{exporter.require_js_url}"></script>', SCRIPTS_HEAD)
+    return _with_descriptions(page, notebook)
+
+
+def _with_descriptions(page: str, notebook) -> str:
+    """The page with the title of each figure, as its file in ``figures/`` holds it, for readers who do not see the figure."""
+    titles = []
+    for cell in (c for c in notebook.cells if c.cell_type == "code"):
+        saved = re.search(r"plots\.save\(\w+, \"(\w+)\"\)", cell.source)
+        path = experiments.ROOT / "figures" / f"{saved[1]}.png" if saved else None
+        title = _figure_title(path) if path and path.exists() else "A figure"
+        titles += [title for output in cell.outputs if "image/png" in output.get("data", {})]
+    following = iter(titles)
+    return re.sub(
+        'alt="No description has been provided for this image"',
+        lambda _: f'alt="{html.escape(next(following, "A figure"))}"',
+        page,
+    )
+
+
+def _figure_title(path: Path) -> str:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return str(image.info.get("Title", path.stem))
 
 
 def _in_site(page: str, name: str, titles: dict[str, str]) -> str:
@@ -168,8 +194,9 @@ def _figure(path: Path) -> str:
     """A figure inside the page, under the title that its file holds."""
     from PIL import Image
 
+    title = html.escape(_figure_title(path))
     with Image.open(path) as image:
-        title, (width, height) = html.escape(image.info.get("Title", path.stem)), image.size
+        width, height = image.size
     data = base64.b64encode(path.read_bytes()).decode()
     return (
         f'<figure id="{path.stem}"><figcaption>{title}</figcaption><img alt="{title}" width="{width}" height="{height}" '

@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     probe = commands.add_parser("probe", help="this machine: what it is and what it was measured to reach")
     probe.add_argument("--json", type=Path, metavar="FILE", help="also write it with all raw samples")
+    probe.add_argument("--device", default="cpu", help="whose ceilings: cpu or cuda (default: cpu)")
     measured = commands.add_parser("measure", help="time the work of these notebooks here, into data/measurements/")
     measured.add_argument(
         "parts", nargs="*", metavar="PART",
@@ -130,11 +131,12 @@ def _sweep(args: argparse.Namespace) -> int:
 
 
 def _probe(args: argparse.Namespace) -> int:
-    from recsys_lib import experiments, report
+    from recsys_lib import experiments, machine, report
 
     if args.json:
         experiments.check_writable(args.json)
-    print(report.probe(args.json))
+    machine.check_device(args.device)
+    print(report.probe(args.json, args.device))
     return 0
 
 

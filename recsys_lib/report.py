@@ -92,11 +92,11 @@ def sweep_figure(table, axes: Sequence[str], metric: str, folder: Path) -> Path:
 # ---------------------------------------------------------------- this machine
 
 
-def probe(json_file: Path | None = None) -> str:
-    """What this machine is and reaches, as a table; optionally everything, raw samples included, as JSON."""
+def probe(json_file: Path | None = None, device: str = "cpu") -> str:
+    """What this machine is and its ``device`` reaches, as a table; optionally everything, raw samples included, as JSON."""
     from recsys_lib import machine
 
-    description, ceilings = machine.describe(), machine.ceilings()
+    description, ceilings = machine.describe(), machine.ceilings(device)
     if json_file:
         content = {"environment": description, "measurements": [m.to_dict() for m in ceilings.measurements]}
         experiments.write_atomically(json_file, json.dumps(content, indent=1))

@@ -363,7 +363,7 @@ def test_texts_are_cut_to_what_the_model_can_take(tiny, pooling):
     ("genres", {"corpus": ["a"], "pooling": "mean"}, "takes no pooling"),
     ("minilm", {"corpus": ["a"]}, "already trained"),
     ("minilm", {"pooling": "max"}, "want one of mean, last"),
-    ("minilm", {"precision": "fp8"}, "want auto, float32"),
+    ("minilm", {"precision": "fp8"}, "want one of auto, float32"),
     ("minilm", {"precision": "float16", "device": "cpu"}, "use bfloat16"),
     ("minilm", {"device": "tpu"}, "want auto, cpu or cuda"),
     ("minilm", {"token_budget": 0}, "token_budget=0"),

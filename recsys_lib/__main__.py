@@ -119,7 +119,8 @@ def _sweep(args: argparse.Namespace) -> int:
 
     path = experiments.find_notebook(args.notebook)
     points = experiments.grid_of(path, args.g, dict(args.p))
-    folder = args.folder or experiments.RUNS / f"sweep-{path.stem}"
+    # Notebooks run in their own folder: a relative one would name another there.
+    folder = (args.folder or experiments.RUNS / f"sweep-{path.stem}").resolve()
     if args.record:
         experiments.check_writable(args.record)
     runs = experiments.sweep(path, points, folder, args.jobs)

@@ -14,7 +14,7 @@ from recsys_lib.experiments import ROOT, write_atomically
 FILES = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
 BLOCKS = ("answer", "ledger")
 SHOWN = (
-    "popularity", "ItemKNN", "EASE", "MiniLM", "ItemKNN + MiniLM", "EASE + MiniLM", "EASE + 8B encoder",
+    "popularity", "ItemKNN", "EASE", "MiniLM", "ItemKNN + MiniLM", "EASE + counted words", "EASE + MiniLM", "EASE + 8B encoder",
     "ItemKNN + MiniLM, LLM reranks",
 )  # fmt: skip
 HEADS = {

@@ -156,6 +156,13 @@ def test_the_cheapest_that_reaches_a_target():
     able = [c for c in choices if c.reaches(SHOP.seen, SHOP.new)]
     assert best.usd_per_month.value == min(c.usd_per_month.value for c in able)
     assert decision.cheapest_reaching(choices, 0.99, 0.0) is None
+    assert decision.verdict(choices, SHOP) is best
+    with pytest.raises(
+        InputError, match=r"scenario shop: .* reaches NDCG 0\.99 on known .* lower its targets seen and new"
+    ):
+        decision.verdict(choices, SHOP.change(seen=0.99))
+    with pytest.raises(InputError, match=r"reach 0\.000 and 0\.000"):
+        decision.verdict([], SHOP)
     # Equal bills go to the better.
     cheap = [replace(c, usd_per_month=cost.Quantity(1.0, "USD/month")) for c in choices if not c.problem]
     first = decision.cheapest_reaching(cheap, 0.0, 0.0)
@@ -318,3 +325,20 @@ def test_a_widget_has_a_form_for_readers_without_a_kernel():
     cell = new_code_cell("x", outputs=[new_output("display_data", data=bundle)])
     kept = experiments.strip_volatile(new_notebook(cells=[cell])).cells[0].outputs[0].data
     assert set(kept) == {"text/html", "text/plain"}
+
+
+def test_a_tornado_moves_one_input_and_names_the_verdict_at_both_ends():
+    ranges = {"requests_per_s": (5.0, 50.0, 5000.0), "cpu_price": (0.5, 1.0, 2.0), "items": (1e5, 1e5, 1e5)}
+    rows, ends = decision.tornado(SHOP, Assumptions(), ranges)
+    assert {r.name for r in rows} == set(ranges) == set(ends)
+    price = next(r for r in rows if r.name == "cpu_price")
+    assert price.at_base == decision.verdict(decision.decide(SHOP), SHOP).usd_per_month.value
+    assert price.at_low < price.at_base < price.at_high
+    assert next(r for r in rows if r.name == "items").swing == 0
+    slow, known = (
+        decision.bill_at(SHOP, Assumptions(), {"unmeasured_share": 0.1})[0].value,
+        Assumptions(shares={"scan on c7a": 1}),
+    )
+    assert slow >= price.at_base and decision.bill_at(SHOP, known, {"unmeasured_share": 0.1})[0].value > 0
+    with pytest.raises(InputError, match="lower its targets"):
+        decision.bill_at(SHOP, Assumptions(), {"latency_limit_s": 1e-9})

@@ -360,3 +360,10 @@ def test_records_of_a_sweep_are_gathered_and_read_back(notebook, tmp_path, monke
     (tmp_path / "odd.json").write_text('{"metrics": 1}')
     with pytest.raises(InputError, match="want a list of records"):
         experiments.measurements("odd")
+
+
+def test_a_relative_folder_of_a_sweep_is_one_where_the_command_was_given(notebook, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["sweep", str(notebook), "-g", "k=2", "-j", "1", "--folder", "here"]) == 0
+    assert len([p for p in (tmp_path / "here").glob("*.json") if not p.stem.endswith((".run", "manifest"))]) == 1
+    assert "square" in capsys.readouterr().out

@@ -200,6 +200,30 @@ def cheapest_reaching(choices: Sequence[Choice], seen: float, new: float) -> Cho
     return min(able, key=lambda c: (c.usd_per_month.value, -(c.seen.value or 0.0) - (c.new.value or 0.0)), default=None)
 
 
+def verdict(choices: Sequence[Choice], case: Scenario) -> Choice:
+    """The cheapest that reaches the scenario's targets.
+
+    Raises:
+        InputError: none does; the message says how far those go that can serve it.
+    """
+    best = cheapest_reaching(choices, case.seen, case.new)
+    if best is None:
+        able = [c for c in choices if not c.problem]
+        seen, new = (
+            (
+                max((q.value for q in both if q.value is not None), default=0.0)
+                for both in zip(*((c.seen, c.new) for c in able), strict=True)
+            )
+            if able
+            else (0.0, 0.0)
+        )
+        raise InputError(
+            f"scenario {case.name}: no way measured reaches NDCG {case.seen:g} on known and {case.new:g} among new items; "
+            f"those that can serve it reach {seen:.3f} and {new:.3f}: lower its targets seen and new"
+        )
+    return best
+
+
 def bill_at(
     case: Scenario, assumed: Assumptions, moved: Mapping[str, float], protocol: str = PROTOCOL
 ) -> tuple[Quantity, Choice]:
@@ -220,10 +244,7 @@ def bill_at(
     # Naming a share makes its machine a candidate: only what nobody measured anywhere is slowed.
     shares = {w: share for w in works() if share < 1 and _nowhere(w, assumed)} | dict(assumed.shares)
     there = case.change(**fields)
-    best = cheapest_reaching(decide(there, replace(assumed, shares=shares, **own), protocol), there.seen, there.new)
-    if best is None:
-        asked = f"NDCG {there.seen:g} on known and {there.new:g} among new items"
-        raise InputError(f"scenario {case.name} with {dict(moved)}: no way measured reaches {asked}")
+    best = verdict(decide(there, replace(assumed, shares=shares, **own), protocol), there)
     return best.usd_per_month, best
 
 

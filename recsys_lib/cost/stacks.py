@@ -24,8 +24,10 @@ from recsys_lib.errors import InputError
 # Kinds of work whose share of the bound is measured apart, on every family of machines apart: "scan on c7i", "decode on gpu".
 ON_PROCESSORS = ("neighbours", "ease", "scan", "ease fit", "encode")
 ON_CARDS = ("encode", "prefill", "decode")
-# Readers of item texts by the name that ways use: the architecture in data/models.toml and the dimensions of its vectors.
+# Readers of item texts by the name that ways use: the architecture in data/models.toml (none: look-ups) and the dimensions of its
+# vectors. Counted words have one number a token; they feed EASE's map only, so no request scans them.
 READERS = {
+    "tfidf": ("", 1),
     "wordllama": ("", 256),
     "minilm": ("minilm", 384),
     "e5": ("e5-small", 384),
@@ -126,6 +128,8 @@ def _ways() -> Iterator[Way]:
         yield Way(label, "text", ("scan",), (name,), seen=read[0], new=read[1])
     whitened = ("cold-study", "strict", "cosine: minilm, whitened")
     yield Way("ItemKNN + MiniLM", "both", ("neighbours", "scan"), ("minilm",), seen=knn, new=whitened)
+    counted = ("cold-study", "strict", "EASE map: tf-idf")
+    yield Way("EASE + counted words", "both", ("ease",), ("tfidf",), seen=ease, new=counted)
     for name, label in shown.items():
         mapped = (cold[name], "strict", f"EASE map: {name}")
         yield Way(f"EASE + {label}", "both", ("ease",), (name,), seen=ease, new=mapped)

@@ -166,7 +166,7 @@ def _plain(name: str, title: str, body: str, titles: dict[str, str]) -> str:
 def _home(notebooks: dict, titles: dict[str, str]) -> str:
     cards = [
         '<li class="first"><a href="explorer.html"><b>What would it cost you?</b><small>The explorer: your traffic, your prices, '
-        "sixteen ways to recommend, and which of them pays.</small></a></li>"
+        "seventeen ways to recommend, and which of them pays.</small></a></li>"
     ]
     for name, notebook in notebooks.items():
         question = re.search(r"\*\*You will know at the end\*\*,? (.+?)(?:\n\n|$)", notebook.cells[0].source, re.S)

@@ -147,6 +147,13 @@ def test_an_executed_notebook_is_preferred_and_shows_no_dead_widget(tmp_path, mo
     assert "<b>As executed &lt;1&gt;</b>" in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     page = (tmp_path / "site" / "07_x.html").read_text(encoding="utf-8")
     assert "the answer" in page and "dead" not in page
+    failed = nbformat.read(tmp_path / "runs" / "07_x.ipynb", as_version=4)
+    failed.cells.insert(
+        0, new_markdown_cell("An Exception was encountered", metadata={"tags": ["papermill-error-cell-tag"]})
+    )
+    nbformat.write(failed, tmp_path / "runs" / "07_x.ipynb")
+    site.build(tmp_path / "site")
+    assert "<b>As committed &lt;1&gt;</b>" in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
 
 
 # --- In a real browser

@@ -294,6 +294,7 @@
     const best = model.cheapest(choices, state.seen, state.new);
     document.body.dataset.best = best?.name ?? "";
     setKnobs();
+    if ($("protocol")) $("protocol").value = state.protocol;
     $("about").textContent = T.scenarios[state.scenario].about;
     verdict(choices, best);
     chart(choices, best);
@@ -316,6 +317,7 @@
   if (Object.keys(T.quality).length > 1) {
     const label = document.createElement("label"), choose = document.createElement("select");
     choose.innerHTML = Object.keys(T.quality).map((p) => `<option>${escape(p)}</option>`).join("");
+    choose.id = "protocol";
     choose.onchange = () => { state.protocol = choose.value; show(); };
     label.append("Quality measured on ", choose);
     $("targets").append(label);

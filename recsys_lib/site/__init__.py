@@ -31,7 +31,7 @@ ANSWER = "09_verdict.png"
 def build(folder: Path) -> str:
     """Write the site into ``folder`` and say in one line what it holds.
 
-    A notebook executed by ``run`` is shown as executed there, else as committed.
+    A notebook executed by ``run`` to its end is shown as executed there, else as committed.
 
     Raises:
         InputError: the scripts that draw formulas and diagrams were not fetched.
@@ -68,8 +68,14 @@ def build(folder: Path) -> str:
 
 
 def _executed(path: Path):
+    """The last run of a notebook if it reached its end, else the committed one."""
     run = experiments.RUNS / path.name
-    return experiments.without_widgets(experiments.read_notebook(run if run.exists() else path))
+    if run.exists():
+        notebook = experiments.read_notebook(run)
+        # papermill heads a run that failed with a cell of this tag.
+        if not any("papermill-error-cell-tag" in cell.metadata.get("tags", []) for cell in notebook.cells):
+            return experiments.without_widgets(notebook)
+    return experiments.without_widgets(experiments.read_notebook(path))
 
 
 def _title(notebook, name: str) -> str:

@@ -51,14 +51,6 @@ def reference(texts):
     return encoders.load("minilm", precision="float32", cache=False).encode(texts, progress=False)
 
 
-@pytest.fixture
-def own_cache(tmp_path, monkeypatch):
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "assets").symlink_to(assets.cache_dir() / "assets")
-    monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 @pytest.fixture(scope="module")
 def tiny():
     """A random BERT whose sizes leave nothing a multiple of what the kernel likes best."""

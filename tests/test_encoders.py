@@ -31,15 +31,6 @@ TEXTS = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def own_cache(tmp_path, monkeypatch):
-    """A cache folder of the test's own that still finds the fetched assets."""
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "assets").symlink_to(assets.cache_dir() / "assets")
-    monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """A random BERT and a random Llama of two layers, as local folders with MiniLM's tokenizer."""

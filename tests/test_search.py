@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recsys_lib import measure, quantization, search, similarity
+from recsys_lib import compiler, measure, quantization, search, similarity
 from recsys_lib.errors import InputError
 from recsys_lib.search import kernel
 
@@ -28,7 +28,7 @@ def portable_library():
     if kernel.load() is None:
         return None
     path = Path(kernel.load()._name).with_suffix(".portable.so")
-    kernel._compile(path, ("-DPORTABLE",))
+    compiler.compile_to(path, kernel.SOURCE, (*kernel.FLAGS, "-DPORTABLE"))
     return ctypes.CDLL(str(path))
 
 
@@ -294,7 +294,7 @@ def test_a_mistake_is_told_in_one_line(call, message):
 
 def test_without_a_compiler_there_is_no_kernel(monkeypatch, tmp_path):
     monkeypatch.setenv("RECSYS_CACHE", str(tmp_path))
-    monkeypatch.setattr(kernel, "COMPILER", "no-such-compiler")
+    monkeypatch.setattr(compiler, "COMPILER", "no-such-compiler")
     kernel.load.cache_clear()
     try:
         assert kernel.load() is None
@@ -305,7 +305,7 @@ def test_without_a_compiler_there_is_no_kernel(monkeypatch, tmp_path):
 
 def test_a_compilation_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(Exception, match="exit status"):
-        kernel._compile(tmp_path / "scan.so", ("-no-such-flag",))
+        compiler.compile_to(tmp_path / "scan.so", kernel.SOURCE, (*kernel.FLAGS, "-no-such-flag"))
     assert not list(tmp_path.iterdir())
 
 

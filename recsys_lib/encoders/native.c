@@ -424,6 +424,16 @@ static void embed(const Model *m, const Batch *b, int64_t text, float *x) {
   }
 }
 
+/* What a block made is added to its rows, which are normed and rounded for the next one. */
+static void add_and_code(const Model *m, const float *gain, const float *bias, int64_t row, int64_t rows, Space *s) {
+  int64_t h = m->hidden, bytes = row_bytes(m->precision, h);
+  for (int64_t r = 0; r < rows; r++) {
+    float *x = s->x + (row + r) * h;
+    add_and_norm(x, s->y + r * h, h, gain, bias, m->epsilon);
+    code_row(m->precision, x, h, s->codes + (row + r) * bytes, s->step + row + r, s->least + row + r);
+  }
+}
+
 // Rows of a layer's first half: texts from .. to, whose first token is at x.
 static void attention_block(const Model *m, int amx, const Layer *l, const int64_t *start, int64_t n_texts, int64_t row, Space *s) {
   int p = m->precision;
@@ -435,11 +445,7 @@ static void attention_block(const Model *m, int amx, const Layer *l, const int64
   }
   for (int64_t r = 0; r < rows; r++) code_row(p, s->mixed + r * h, h, s->codes2 + r * bytes, s->step2 + r, s->least2 + r);
   product(p, amx, s->codes2, rows, s->step2, s->least2, &l->out, s->y);
-  for (int64_t r = 0; r < rows; r++) {
-    float *x = s->x + (row + r) * h;
-    add_and_norm(x, s->y + r * h, h, l->gain1, l->bias1, m->epsilon);
-    code_row(p, x, h, s->codes + (row + r) * bytes, s->step + row + r, s->least + row + r);
-  }
+  add_and_code(m, l->gain1, l->bias1, row, rows, s);
 }
 
 static void feed_block(const Model *m, int amx, const Layer *l, int64_t row, int64_t rows, Space *s) {
@@ -451,11 +457,7 @@ static void feed_block(const Model *m, int amx, const Layer *l, int64_t row, int
     code_row(p, s->wide + r * f, f, s->codes2 + r * wide, s->step2 + r, s->least2 + r);
   }
   product(p, amx, s->codes2, rows, s->step2, s->least2, &l->down, s->y);
-  for (int64_t r = 0; r < rows; r++) {
-    float *x = s->x + (row + r) * h;
-    add_and_norm(x, s->y + r * h, h, l->gain2, l->bias2, m->epsilon);
-    code_row(p, x, h, s->codes + (row + r) * bytes, s->step + row + r, s->least + row + r);
-  }
+  add_and_code(m, l->gain2, l->bias2, row, rows, s);
 }
 
 static void run_chunk(const Model *m, int amx, const Batch *b, int64_t from, int64_t to, Space *s) {

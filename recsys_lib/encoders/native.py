@@ -1,16 +1,13 @@
 """BERT encoders through ``native.c``: ragged batches, three precisions, one C file compiled once per machine.
 
 What is fused and why stands in ``native.c``. Here weights are rounded and laid out, and texts are cut into chunks for threads. Without a C
-compiler there is no native path, and ``available`` says so.
+compiler there is no native path, and ``why_not`` says so.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import subprocess
-import tempfile
+import platform
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recsys_lib import compiler
+from recsys_lib.compiler import structure
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 SOURCE = Path(__file__).with_name("native.c")
-COMPILER = os.environ.get("CC", "cc")
 FLAGS = ("-O3", "-std=c11", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-pthread")
 # As in native.c.
 PRECISIONS = ("float32", "bfloat16", "int8")
@@ -31,71 +30,31 @@ INSTRUCTIONS = ("plain C", "AVX2", "AVX-512 VNNI", "AMX")
 MOST_CHUNK, LEAST_CHUNK = 1024, 64
 
 _INT, _POINTER, _DOUBLE = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
-
-
-def _struct(name: str, **fields: Any) -> type[ctypes.Structure]:
-    return type(name, (ctypes.Structure,), {"_fields_": list(fields.items())})
-
-
 # Field by field as in native.c.
-Linear = _struct("Linear", n=_INT, k=_INT, packed=_POINTER, scale=_POINTER, shift=_POINTER, bias=_POINTER)
-Layer = _struct(
-    "Layer",
-    qkv=Linear,
-    out=Linear,
-    up=Linear,
-    down=Linear,
-    gain1=_POINTER,
-    bias1=_POINTER,
-    gain2=_POINTER,
-    bias2=_POINTER,
-)
-Model = _struct(
+Linear = structure("Linear", n=_INT, k=_INT, packed=_POINTER, scale=_POINTER, shift=_POINTER, bias=_POINTER)
+Layer = structure(
+    "Layer", qkv=Linear, out=Linear, up=Linear, down=Linear, gain1=_POINTER, bias1=_POINTER, gain2=_POINTER, bias2=_POINTER,
+)  # fmt: skip
+Model = structure(
     "Model", precision=_INT, hidden=_INT, heads=_INT, feed=_INT, n_layers=_INT, epsilon=_DOUBLE, layers=_POINTER, words=_POINTER,
     word_scale=_POINTER, word_rows=_POINTER, positions=_POINTER, gain=_POINTER, bias=_POINTER,
 )  # fmt: skip
-Batch = _struct(
-    "Batch",
-    n_texts=_INT,
-    n_chunks=_INT,
-    start=_POINTER,
-    chunk=_POINTER,
-    ids=_POINTER,
-    weight=_POINTER,
-    vectors=_POINTER,
+Batch = structure(
+    "Batch", n_texts=_INT, n_chunks=_INT, start=_POINTER, chunk=_POINTER, ids=_POINTER, weight=_POINTER, vectors=_POINTER,
     next=_POINTER,
-)
+)  # fmt: skip
 
 
 @lru_cache
 def load() -> ctypes.CDLL | None:
     """The compiled kernel, from the cache if this source was compiled for this processor before; None without a compiler."""
-    import platform
-
-    native = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
-    return compiled((native, "-mprefer-vector-width=512") if platform.machine() == "x86_64" else (native,))
+    wide = ("-mprefer-vector-width=512",) if platform.machine() == "x86_64" else ()
+    return compiled((compiler.NATIVE, *wide))
 
 
 def compiled(flags: tuple[str, ...]) -> ctypes.CDLL | None:
     """The kernel compiled for the processor that ``flags`` name; None without a compiler that can."""
-    from recsys_lib import machine
-    from recsys_lib.assets import cache_dir
-
-    described = machine.describe()
-    parts = [SOURCE.read_text(encoding="utf-8"), COMPILER, *FLAGS, *flags, described["processor"], *described["flags"]]
-    key = hashlib.sha256("\n".join([*parts, described["system"]]).encode()).hexdigest()[:16]
-    library = cache_dir() / "kernels" / f"encoder-{key}.so"
-    try:
-        if not library.is_file():
-            library.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-                made = Path(folder) / library.name  # beside, then renamed: a reader never loads half a file
-                command = [COMPILER, *FLAGS, *flags, "-o", str(made), str(SOURCE), "-lm"]
-                subprocess.run(command, check=True, capture_output=True, timeout=120)
-                os.replace(made, library)
-        return ctypes.CDLL(str(library))
-    except (OSError, subprocess.SubprocessError):
-        return None
+    return compiler.compiled(SOURCE, (*FLAGS, *flags))
 
 
 def instructions() -> str:

@@ -7,12 +7,7 @@ as torch uses.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import mmap
-import os
-import platform
-import subprocess
-import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,12 +15,11 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
+from recsys_lib.compiler import NATIVE, compiled, structure
 from recsys_lib.search import forms
 from recsys_lib.search.forms import Form
 
 SOURCE = Path(__file__).with_name("kernel.c")
-COMPILER = os.environ.get("CC", "cc")
-NATIVE = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
 FLAGS = ("-O3", NATIVE, "-std=c11", "-shared", "-fPIC", "-pthread")
 # As in kernel.c: queries of a panel, and threads at once.
 LANES, MOST_THREADS = 16, 64
@@ -34,22 +28,18 @@ FEW, FEW_TABLES = 4, 1
 NO_ID = 2**31 - 1
 
 
-def _struct(name: str, **fields: type) -> type[ctypes.Structure]:
-    return type(name, (ctypes.Structure,), {"_fields_": list(fields.items())})
-
-
 _INT, _POINTER = ctypes.c_int64, ctypes.c_void_p
 # Field by field as in kernel.c.
-Scan = _struct(
+Scan = structure(
     "Scan", n_items=_INT, d=_INT, kind=_INT, row_bytes=_INT, entries=_INT, n_queries=_INT, k=_INT, capacity=_INT, n_terms=_INT,
     codes=_POINTER, factor=_POINTER, margin=_POINTER, term=_POINTER, fine=_POINTER, coarse=_POINTER, fine_scale=_POINTER,
     coarse_scale=_POINTER, coarse_least=_POINTER, spread=_POINTER, term_scale=_POINTER, slack=_POINTER, coarse_slack=_POINTER, seen_start=_POINTER,
     seen=_POINTER, next=_POINTER,
 )  # fmt: skip
-Found = _struct(
+Found = structure(
     "Found", limit=_POINTER, gate=_POINTER, best=_POINTER, best_id=_POINTER, reach=_POINTER, id=_POINTER, count=_POINTER
 )
-Rescore = _struct(
+Rescore = structure(
     "Rescore", n_lists=_INT, n_queries=_INT, k=_INT, capacity=_INT, d=_INT, most=_INT, rows=_POINTER, queries=_POINTER,
     weight=_POINTER, margin=_POINTER, limit=_POINTER, band=_POINTER, reach=_POINTER, id=_POINTER, count=_POINTER,
     rescored=_POINTER, next=_POINTER,
@@ -59,29 +49,7 @@ Rescore = _struct(
 @lru_cache
 def load() -> ctypes.CDLL | None:
     """The compiled kernel, from the cache if this source was compiled for this processor before; None without a compiler."""
-    from recsys_lib import machine
-    from recsys_lib.assets import cache_dir
-
-    described = machine.describe()
-    parts = [SOURCE.read_text(encoding="utf-8"), COMPILER, *FLAGS, described["processor"], *described["flags"]]
-    key = hashlib.sha256("\n".join([*parts, described["system"]]).encode()).hexdigest()[:16]
-    library = cache_dir() / "kernels" / f"scan-{key}.so"
-    try:
-        if not library.is_file():
-            _compile(library)
-        return ctypes.CDLL(str(library))
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _compile(library: Path, flags: tuple[str, ...] = ()) -> None:
-    """Compile beside, then rename: a reader never loads half a file."""
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        made = Path(folder) / library.name
-        command = [COMPILER, *FLAGS, *flags, "-o", str(made), str(SOURCE), "-lm"]
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
-        os.replace(made, library)
+    return compiled(SOURCE, FLAGS)
 
 
 def threads() -> int:

@@ -15,7 +15,7 @@ from recsys_lib.assets import locate
 from recsys_lib.assets.quiet import quiet
 from recsys_lib.cost import Architecture
 from recsys_lib.measure import measure, peak_memory
-from recsys_lib.timing.points import PROTOCOL, counting, row
+from recsys_lib.timing.points import PROTOCOL, counting, model_row
 
 # From 22 million to 8 billion parameters, encoders and decoders.
 SIZES = ("minilm", "bert-base", "e5-large", "qwen2.5-0.5b", "smollm2-1.7b", "qwen3-8b", "llama-3-8b")
@@ -90,18 +90,7 @@ def random_points(
             "device_peak": use.device_peak,
         }
         rows.append(
-            row(
-                "encode, random weights",
-                name,
-                device,
-                precision,
-                precision,
-                shape,
-                counted.operations,
-                counted.bytes,
-                timed,
-            )
-            | {"held": held}
+            model_row("encode, random weights", name, device, precision, shape, counted, timed) | {"held": held}
         )
         del model
     return rows
@@ -153,19 +142,7 @@ def generation_points(
                 )
                 counted = cost.prefill_bound(sized, counting(precision), tokens, 1, precision, precision)
                 shape = {"batch": 1, "tokens": tokens}
-                rows.append(
-                    row(
-                        "prefill",
-                        "smollm2",
-                        device,
-                        precision,
-                        precision,
-                        shape,
-                        counted.operations,
-                        counted.bytes,
-                        timed,
-                    )
-                )
+                rows.append(model_row("prefill", "smollm2", device, precision, shape, counted, timed))
             rows += [_decode(model, sized, c, b, precision, device) for c in contexts for b in batches]
     return rows
 
@@ -186,6 +163,4 @@ def _decode(model: Any, sized: Architecture, context: int, batch: int, precision
     counted = cost.decode_bound(sized, counting(precision), context, batch, precision, precision)
     held = {"cache": sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)}
     shape = {"batch": batch, "context": context}
-    return row("decode", "smollm2", device, precision, precision, shape, counted.operations, counted.bytes, timed) | {
-        "held": held
-    }
+    return model_row("decode", "smollm2", device, precision, shape, counted, timed) | {"held": held}

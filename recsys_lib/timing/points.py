@@ -35,6 +35,19 @@ def row(
     }  # fmt: skip
 
 
+def model_row(
+    work: str,
+    model: str,
+    device: str,
+    precision: str,
+    shape: dict[str, int],
+    counted: cost.Bound,
+    measurement: Measurement,
+) -> dict[str, Any]:
+    """One point of a model whose products are made in the precision of its weights."""
+    return row(work, model, device, precision, precision, shape, counted.operations, counted.bytes, measurement)
+
+
 def intensity(point: dict[str, Any]) -> float:
     """Operations per byte."""
     return point["operations"] / point["bytes"]
@@ -98,9 +111,7 @@ def encode_points(
                 )
                 counted = cost.encode_bound(sized, counting(precision), tokens, batch, precision, precision)
                 shape = {"batch": batch, "tokens": tokens}
-                rows.append(
-                    row(work, name, device, precision, precision, shape, counted.operations, counted.bytes, timed)
-                )
+                rows.append(model_row(work, name, device, precision, shape, counted, timed))
     return rows
 
 

@@ -66,3 +66,14 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("RECSYS_FIGURES", str(runs / "figures"))
         # Notebooks tested at the same time may share a record file: nothing reads it here.
         os.environ.setdefault("RECSYS_RECORD", str(runs / f"record-{os.getpid()}.json"))
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """A cache folder of the test's own that still finds the fetched assets."""
+    from recsys_lib import assets
+
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "assets").symlink_to(assets.cache_dir() / "assets")
+    monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"

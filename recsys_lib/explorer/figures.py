@@ -39,14 +39,13 @@ def quality_against(
     ax.axhline(0, color=plots.GREY, linewidth=0.8)
     ax.set_ylim(-0.09, 0.52)
     low, high = ax.get_xlim()
-    ax.set_xlim(low / 1.3, high * 1.3)
+    ax.set_xlim(low / 8, high * 1.3)  # room for names at the left
     ax.step([x for x, _ in corners] + [ax.get_xlim()[1]], [y for _, y in corners] + [corners[-1][1]], where="post",
             color=plots.GREY, linestyle="--", linewidth=1.2, zorder=2)  # fmt: skip
     for name, (x, y) in zip(front, corners, strict=True):
-        right = x > (ax.get_xlim()[0] * ax.get_xlim()[1]) ** 0.5
-        ax.annotate(name, (x, y), (-7 if right else 7, 6), textcoords="offset points", fontsize=8,
-                    ha="right" if right else "left")  # fmt: skip
-    ax.text(0.99, 0.02, "hollow: quality unknown", transform=ax.transAxes, ha="right", fontsize=8, color="#555555")
+        # What is cheaper and better than a point of the front does not exist: up and left of it is room.
+        ax.annotate(name, (x, y), (-7, 4), textcoords="offset points", fontsize=8, ha="right")
+    ax.text(0.01, 0.02, "hollow: quality unknown", transform=ax.transAxes, fontsize=8, color="#555555")
 
 
 def legend(kinds: Sequence[str] = tuple(COLOURS)) -> list:

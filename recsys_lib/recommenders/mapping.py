@@ -165,25 +165,33 @@ class TextMLP:
         return self
 
     def _epoch(self, net, optimizer, batch: int = 4096) -> float:
-        """One pass over all interactions in random order; returns the mean loss."""
+        """One pass over all interactions, users in random order, about ``batch`` interactions a step; returns the mean loss.
+
+        A step takes whole users: only their histories are summed, not everybody's.
+        """
         import torch
         from torch.nn import functional
 
         assert self.train is not None
-        vectors = torch.from_numpy(self.item_vectors)
-        users = torch.from_numpy(np.repeat(np.arange(self.train.shape[0]), np.diff(self.train.indptr)))
-        items = torch.from_numpy(self.train.indices.astype(np.int64))
-        starts = torch.from_numpy(self.train.indptr[:-1].astype(np.int64))
+        vectors, items = torch.from_numpy(self.item_vectors), torch.from_numpy(self.train.indices.astype(np.int64))
+        begins, sizes = (
+            torch.from_numpy(x.astype(np.int64)) for x in (self.train.indptr[:-1], np.diff(self.train.indptr))
+        )
+        active = sizes.nonzero()[:, 0]
         losses = []
-        for rows in torch.randperm(len(users)).split(batch):
+        for users in active[torch.randperm(len(active))].split(max(1, round(batch * len(active) / len(items)))):
+            n = sizes[users]
+            starts = n.cumsum(0) - n
+            history = items[torch.arange(int(n.sum())) + (begins[users] - starts).repeat_interleave(n)]
             out = functional.normalize(net(vectors), dim=1)
+            target = out[history]
             # The sum of the history without the target: only its direction matters for a cosine.
-            sums = functional.embedding_bag(items, out, starts, mode="sum")
-            profiles = functional.normalize(sums[users[rows]] - out[items[rows]], dim=1)
+            sums = functional.embedding_bag(history, out, starts, mode="sum")
+            profiles = functional.normalize(sums.repeat_interleave(n, dim=0) - target, dim=1)
             drawn = torch.randint(len(vectors), (self.negatives,))
-            positive = (profiles * out[items[rows]]).sum(1, keepdim=True)
+            positive = (profiles * target).sum(1, keepdim=True)
             logits = torch.cat([positive, profiles @ out[drawn].T], dim=1) / self.temperature
-            loss = functional.cross_entropy(logits, torch.zeros(len(rows), dtype=torch.long))
+            loss = functional.cross_entropy(logits, torch.zeros(len(history), dtype=torch.long))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

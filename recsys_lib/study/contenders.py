@@ -13,11 +13,8 @@ from recsys_lib.study.judging import Contender
 from recsys_lib.study.texts import side_by_side, whitened
 
 EASE_SPACE: dict[str, Sequence[Any]] = {"regularization": [100.0, 200.0, 300.0, 400.0, 600.0, 800.0]}
-PRIOR_SPACE = {
-    "regularization": [300.0, 400.0, 600.0, 800.0],
-    "weight": [0.05, 0.1, 0.15, 0.2, 0.3],
-    "sharpness": [1.0, 1.5, 2.0],
-}
+# Coarse enough for few trials to cover, wide enough for catalogues of few and of many interactions an item.
+PRIOR_SPACE = {"regularization": [100.0, 200.0, 400.0, 800.0], "weight": [0.03, 0.1, 0.2], "sharpness": [1.0, 2.0]}
 
 EASE_MAP_SPACE: dict[str, Sequence[Any]] = {
     "regularization": [0.5, 1.0, 2.0, 4.0, 8.0, 16.0],
@@ -45,7 +42,7 @@ def contenders(vectors: np.ndarray, joined: np.ndarray) -> dict[str, Contender]:
         "BPR": Contender(
             r.BPR,
             {
-                "factors": [16, 32, 64, 128], "learning_rate": [0.02, 0.05, 0.1], "regularization": [0.003, 0.01, 0.03],
+                "factors": [16, 32, 64, 128], "learning_rate": [0.002, 0.005, 0.01], "regularization": [0.003, 0.01, 0.03],
                 "iterations": [50, 100, 200],
             },
         ),
@@ -62,7 +59,7 @@ def contenders(vectors: np.ndarray, joined: np.ndarray) -> dict[str, Contender]:
         ),
         "text MLP": Contender(
             lambda **p: r.TextMLP(vectors, progress=False, **p),
-            {"temperature": [0.1, 0.15, 0.2], "output": [64, 128], "epochs": [8, 16]}, "text",
+            {"temperature": [0.1, 0.15, 0.2], "output": [64, 128], "epochs": [16, 32]}, "text",
         ),
         "text and popularity": Contender(
             lambda **p: r.TextProfile(vectors, **p), {"popularity": [0.1, 0.2, 0.4, 0.8, 1.6]}, "both"
@@ -93,7 +90,7 @@ def timed_contenders(vectors: np.ndarray) -> dict[str, Contender]:
         ),
         "SASRec": Contender(
             lambda **p: r.SASRec(progress=False, **p),
-            {"dimension": [32, 64], "blocks": [1, 2], "dropout": [0.2, 0.5], "epochs": [5, 10]},
+            {"dimension": [32, 64], "blocks": [1, 2], "dropout": [0.2, 0.5], "epochs": [3, 5, 10]},
         ),
     }
 

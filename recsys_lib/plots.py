@@ -14,6 +14,7 @@ from recsys_lib.errors import InputError
 from recsys_lib.experiments import FIGURES_VARIABLE, ROOT
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -83,6 +84,14 @@ def bars(ax: Axes, labels: Sequence[str], values: Sequence[float], errors: Seque
         end = value + (errors[i] if errors is not None else 0)
         ax.text(end + 0.012 * reach, place[i], f"{value:.{digits}f}", va="center", fontsize=9)
     ax.set_xlim(min(0.0, 1.1 * min(values, default=0.0)), 1.14 * reach)
+
+
+def dots(ax: Axes, table: pd.DataFrame) -> None:
+    """A row of dots for each row of ``table``, first on top, one marker and colour a column; the legend is left to the caller."""
+    for i, name in enumerate(table.columns):
+        ax.scatter(table[name], range(len(table)), marker=MARKERS[i], color=PALETTE[i], s=45, label=name, zorder=3)
+    ax.set_yticks(range(len(table)), list(table.index))
+    ax.invert_yaxis()
 
 
 def histograms(ax: Axes, samples: dict[str, np.ndarray], bins: int = 60) -> None:

@@ -2,6 +2,7 @@
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -74,3 +75,12 @@ def test_bars_with_negative_and_with_no_values():
     assert ax.get_xlim()[0] < -0.5
     _, (ax,) = plots.figure()
     plots.bars(ax, [], [])
+
+
+def test_dots_stand_in_the_order_of_the_table_one_marker_a_column(folder):
+    fig, (ax,) = plots.figure()
+    plots.dots(ax, pd.DataFrame({"full": [0.4, 0.1], "sampled": [0.5, 0.3]}, index=["EASE", "text"]))
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["EASE", "text"]
+    assert ax.yaxis_inverted()
+    assert [c.get_offsets().tolist() for c in ax.collections] == [[[0.4, 0], [0.1, 1]], [[0.5, 0], [0.3, 1]]]
+    assert [c.get_label() for c in ax.collections] == ["full", "sampled"]

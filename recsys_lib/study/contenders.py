@@ -90,7 +90,7 @@ def timed_contenders(vectors: np.ndarray) -> dict[str, Contender]:
         ),
         "SASRec": Contender(
             lambda **p: r.SASRec(progress=False, **p),
-            {"dimension": [32, 64], "blocks": [1, 2], "dropout": [0.2, 0.5], "epochs": [3, 5, 10]},
+            {"dimension": [32, 64], "dropout": [0.2, 0.5], "epochs": [3, 10, 40]},
         ),
     }
 

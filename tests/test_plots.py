@@ -78,7 +78,7 @@ def test_bars_with_negative_and_with_no_values():
 
 
 def test_dots_stand_in_the_order_of_the_table_one_marker_a_column(folder):
-    fig, (ax,) = plots.figure()
+    _fig, (ax,) = plots.figure()
     plots.dots(ax, pd.DataFrame({"full": [0.4, 0.1], "sampled": [0.5, 0.3]}, index=["EASE", "text"]))
     assert [label.get_text() for label in ax.get_yticklabels()] == ["EASE", "text"]
     assert ax.yaxis_inverted()

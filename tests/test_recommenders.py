@@ -59,6 +59,7 @@ RECOMMENDERS = {
     "ridge map": lambda v=PARITY: RidgeMap(v, factors=2, regularization=0.01),
     "ease map": lambda v=PARITY: EASEMap(v, 0.1, 1.0),
     "ease map, warm kept": lambda v=PARITY: EASEMap(v, 0.1, 1.0, keep_warm=True),
+    "ease kernel map": lambda v=PARITY: EASEMap(v, 0.1, 1.0, width=0.7),
     "text mlp": lambda v=PARITY: TextMLP(v, 8, 4, negatives=8, epochs=40, learning_rate=0.02, progress=False),
     "text ease": lambda v=PARITY: TextEASE(v, 1.0, 0.5),
     "blend": lambda v=PARITY: ScoreBlend([EASE(1.0), TextProfile(v)], [1.0, 0.5]),
@@ -348,6 +349,22 @@ def test_ease_map_against_scikit_learn():
     assert np.allclose(kept.weights[:, :13], columns.T) and np.allclose(
         kept.weights[:, 13:], expected[:, 13:], atol=1e-5
     )
+
+
+def test_the_kernel_map_against_scikit_learn():
+    from sklearn.kernel_ridge import KernelRidge
+
+    train = random_train(100, 15).tolil()
+    train[:, 13:] = 0
+    train = train.tocsr()
+    vectors = np.random.default_rng(3).standard_normal((15, 6)).astype(np.float32)
+    unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(float)
+    columns = EASE(20.0).fit(train).weights.T[:13].astype(float)
+    ridge = KernelRidge(alpha=0.5, kernel="rbf", gamma=1 / (2 * 0.6**2)).fit(unit[:13], columns - columns.mean(0))
+    expected = (ridge.predict(unit) + columns.mean(0)).T
+    assert np.allclose(EASEMap(vectors, 0.5, 20.0, width=0.6).fit(train).weights, expected, atol=1e-5)
+    with pytest.raises(InputError, match="width=0"):
+        EASEMap(vectors, width=0)
 
 
 def test_blend_and_fusion_by_hand():

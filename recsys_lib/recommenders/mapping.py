@@ -64,9 +64,10 @@ class EASEMap:
     EASE is fitted on the items with interactions, ``B [n_items, n_items]``; column ``i`` says how much each item of a history speaks
     for ``i``. The ridge map ``text [d] → column`` is taught by the warm items and gives every item, also one that nobody has
     seen, a column: a mixture of the columns of the items it reads like. EASE's weights carry popularity, so the map learns what
-    kind of item is popular as well. ``keep_warm`` leaves EASE's own columns to the items that have interactions: one model for
-    warm and cold. Maps from attributes to factors (Gantner et al., ICDM 2010), with EASE's columns as the factors. A user without
-    history scores 0.
+    kind of item is popular as well. With a ``width`` the regression is not linear but over Gaussian kernels ``exp(-|a - b|²/2 width²)``
+    of unit vectors: likeness counts the more, the closer two texts are. ``keep_warm`` leaves EASE's own columns to the items that
+    have interactions: one model for warm and cold. Maps from attributes to factors (Gantner et al., ICDM 2010), with EASE's columns
+    as the factors. A user without history scores 0.
     """
 
     def __init__(
@@ -74,12 +75,13 @@ class EASEMap:
         item_vectors: np.ndarray,
         regularization: float = 3.0,
         ease_regularization: float = 400.0,
+        width: float | None = None,
         keep_warm: bool = False,
     ):
-        if not 0 < regularization < np.inf:
-            raise InputError(f"regularization={regularization!r}: want a positive, finite number")
+        if not 0 < regularization < np.inf or (width is not None and not 0 < width < np.inf):
+            raise InputError(f"regularization={regularization!r}, width={width!r}: want positive, finite numbers")
         self.item_vectors = similarity.normalize(np.asarray(item_vectors, dtype=np.float32))
-        self.regularization, self.keep_warm = regularization, keep_warm
+        self.regularization, self.width, self.keep_warm = regularization, width, keep_warm
         self.ease = EASE(ease_regularization)
         self.train: sp.csr_matrix | None = None
         self.weights = np.empty((0, 0), dtype=np.float32)
@@ -93,19 +95,35 @@ class EASEMap:
         columns = self.ease.fit(self.train).weights
         self.weights = np.zeros_like(columns)
         if len(warm):
-            x = torch.from_numpy(self.item_vectors)
             targets = torch.from_numpy(columns[:, warm].T)
             mean = targets.mean(dim=0)
-            taught = x[warm].double()
-            gram = taught.T @ taught
-            gram.diagonal().add_(self.regularization)
-            # The right side is large and only summed once, in float32; the small system is solved in float64.
-            right = (x[warm].T @ (targets - mean)).double()
-            coefficients = torch.linalg.solve(gram, right).float()
-            self.weights = (x @ coefficients + mean).T.contiguous().numpy()
+            predicted = (self._kernel if self.width else self._linear)(warm, targets - mean)
+            self.weights = (predicted + mean).T.contiguous().numpy()
         if self.keep_warm:
             self.weights[:, warm] = columns[:, warm]
         return self
+
+    def _linear(self, warm: np.ndarray, targets):
+        """Predicted ``[n_items, n_items]`` from a system of the size of the vectors."""
+        import torch
+
+        x = torch.from_numpy(self.item_vectors)
+        taught = x[warm].double()
+        gram = taught.T @ taught
+        gram.diagonal().add_(self.regularization)
+        # The right side is large and only summed once, in float32; the small system is solved in float64.
+        return x @ torch.linalg.solve(gram, (x[warm].T @ targets).double()).float()
+
+    def _kernel(self, warm: np.ndarray, targets):
+        """Predicted ``[n_items, n_items]`` from a system of the size of the warm items: a kernel has no smaller one."""
+        import torch
+
+        assert self.width is not None
+        x = torch.from_numpy(self.item_vectors)
+        kernel = torch.exp((x @ x[warm].T - 1) / self.width**2)
+        gram = kernel[warm].clone()
+        gram.diagonal().add_(self.regularization)
+        return kernel @ torch.cholesky_solve(targets, torch.linalg.cholesky(gram))
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         return np.asarray(checks.histories(self.train, users) @ self.weights)

@@ -18,8 +18,11 @@ PRIOR_SPACE = {"regularization": [100.0, 200.0, 400.0, 800.0], "weight": [0.03, 
 
 EASE_MAP_SPACE: dict[str, Sequence[Any]] = {
     "regularization": [0.5, 1.0, 2.0, 4.0, 8.0, 16.0],
-    "ease_regularization": [100.0, 200.0, 400.0],
+    "ease_regularization": [50.0, 100.0, 200.0, 400.0],
 }
+EASE_KERNEL_SPACE: dict[str, Sequence[Any]] = {
+    "regularization": [0.3, 1.0, 2.0], "ease_regularization": [50.0, 150.0], "width": [0.5, 0.7, 1.0]
+}  # fmt: skip
 
 
 def contenders(vectors: np.ndarray, joined: np.ndarray) -> dict[str, Contender]:
@@ -119,5 +122,8 @@ def cold_contenders(raw: Mapping[str, np.ndarray], train: sp.csr_matrix, encoder
     found[f"ridge map: {encoder}"] = Contender(lambda **p: r.RidgeMap(centred[encoder], **p), ridge_space, "text")
     for name, v in mapped.items():
         found[f"EASE map: {name}"] = Contender(lambda v=v, **p: r.EASEMap(v, **p), EASE_MAP_SPACE, "text")
+    for name in ("tf-idf and metadata", "all models", "all models and metadata"):
+        curved = Contender(lambda v=mapped[name], **p: r.EASEMap(v, **p), EASE_KERNEL_SPACE, "text")
+        found[f"EASE kernel map: {name}"] = curved
     found["EASE + text: all models"] = Contender(lambda **p: r.TextEASE(models, **p), PRIOR_SPACE, "both")
     return found

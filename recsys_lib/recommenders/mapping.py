@@ -78,11 +78,15 @@ class EASEMap:
         width: float | None = None,
         keep_warm: bool = False,
     ):
-        if not 0 < regularization < np.inf or (width is not None and not 0 < width < np.inf):
-            raise InputError(f"regularization={regularization!r}, width={width!r}: want positive, finite numbers")
+        numbers = [regularization, ease_regularization, *([] if width is None else [width])]
+        if not all(0 < x < np.inf for x in numbers):
+            raise InputError(
+                f"regularization={regularization!r}, ease_regularization={ease_regularization!r}, width={width!r}: want "
+                "positive, finite numbers"
+            )
         self.item_vectors = similarity.normalize(np.asarray(item_vectors, dtype=np.float32))
         self.regularization, self.width, self.keep_warm = regularization, width, keep_warm
-        self.ease = EASE(ease_regularization)
+        self.ease_regularization = ease_regularization
         self.train: sp.csr_matrix | None = None
         self.weights = np.empty((0, 0), dtype=np.float32)
 
@@ -92,7 +96,7 @@ class EASEMap:
         self.train = checks.interactions(train)
         checks.vectors_for(self.train, self.item_vectors)
         warm = np.flatnonzero(np.asarray(self.train.sum(axis=0)).ravel())
-        columns = self.ease.fit(self.train).weights
+        columns = EASE(self.ease_regularization).fit(self.train).weights
         self.weights = np.zeros_like(columns)
         if len(warm):
             targets = torch.from_numpy(columns[:, warm].T)

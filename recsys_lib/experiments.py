@@ -110,6 +110,18 @@ def record(notebook: str, parameters: Mapping[str, Any], metrics: Mapping[str, A
     return path
 
 
+def rows(table: Any) -> list[dict[str, Any]]:
+    """A table of pandas as rows of JSON types for a record: a named index becomes the column ``name``, an absent number null.
+
+    >>> import pandas as pd
+    >>> rows(pd.DataFrame({"ndcg": [0.5, None]}, index=["all", "none"]))
+    [{'name': 'all', 'ndcg': 0.5}, {'name': 'none', 'ndcg': None}]
+    """
+    numbered = str(table.index.dtype) == "int64"
+    flat_table = table if numbered else table.rename_axis("name").reset_index()
+    return json.loads(flat_table.to_json(orient="records", double_precision=10))
+
+
 # ---------------------------------------------------------------- parameters
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -19,14 +18,15 @@ from recsys_lib.encoders.transformer import Transformer
 N_TEXTS = 4096
 DEFAULT = "sentence-transformers"
 # Peers of each precision, run as ours is: longest first, in batches of so many tokens, with the same threads.
-PEERS = {"float32": ("openvino",), "bfloat16": ("openvino",), "int8": ("openvino", "onnxruntime")}
+PEERS = {"float32": ("openvino", "compile"), "bfloat16": ("openvino",), "int8": ("openvino", "onnxruntime", "torchao")}
 QUERY = "space opera with a strong heroine"
 
 
 def encode_rows() -> list[Row]:
     """MiniLM on 4,096 book titles with their authors: our fastest backend of each precision, and a static distillation, against peers.
 
-    sentence-transformers runs at its defaults (float32, 32 texts a batch); OpenVINO and onnxruntime get our tokens, sorted and batched. The
+    sentence-transformers runs at its defaults (float32, 32 texts a batch); OpenVINO, onnxruntime, torchao and ``torch.compile`` get our tokens,
+    sorted and batched. The
     bound counts two operations per weight and token at the measured peak of the precision; of the static table, its bytes at the measured
     bandwidth. Quality is the worst and the mean cosine to sentence-transformers.
     """
@@ -47,10 +47,10 @@ def encode_rows() -> list[Row]:
     for p, encoder in ours.items():
         limit = 2 * weights * n_tokens / machine.matmul_peak(p, seconds=0.5).throughput
         size = f"{len(texts):,} texts, {p}, {encoder.backend}"
+        agreed = agreement(encoder.encode(texts, progress=False), theirs)
         for peer, key in [(DEFAULT, DEFAULT), *((f"{b} {p}", f"{p} {b}") for b in names[p])]:
             other = theirs if key == DEFAULT else rivals[p, key.split()[1]].encode(texts[:512], progress=False)
-            quality = agreement(encoder.encode(texts, progress=False), theirs)
-            quality += "" if key == DEFAULT else f"; peer's {agreement(other, theirs[:512])}"
+            quality = agreed + ("" if key == DEFAULT else f"; peer's {agreement(other, theirs[:512])}")
             rows.append(row("encode", size, peer, {"ours": timed[p], peer: timed[key]}, limit, quality))
     limit = n_tokens * static.table.shape[1] * 4 / machine.read_bandwidth(seconds=0.3).throughput
     size = f"{len(texts):,} texts, static table"
@@ -111,10 +111,7 @@ def _ours(precision: str) -> Transformer:
 
 def _present(encoder: Transformer, backend: str) -> bool:
     """Whether the peer is here; an absent one is named in one line."""
-    absent = [p for p in backends.PACKAGES.get(backend, ()) if importlib.util.find_spec(p) is None]
-    if absent:
-        print(
-            f"bench encode: without {backend}: {', '.join(absent)} not installed (requirements-bench.txt)",
-            file=sys.stderr,
-        )
-    return not absent
+    reason = backends.why_not(encoder, backend)
+    if reason:
+        print(f"bench encode: without {backend}: {reason}", file=sys.stderr)
+    return not reason

@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
+import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,6 +57,8 @@ def why_not(encoder: Transformer, backend: str) -> str:
     absent = [p for p in PACKAGES.get(backend, ()) if importlib.util.find_spec(p) is None]
     if absent:
         return f"backend {backend!r} needs {', '.join(absent)}: run pip install --no-deps -r requirements-bench.txt"
+    if backend == "compile" and encoder.device == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
+        return "backend 'compile' needs a C++ compiler (g++, or the CXX environment variable)"
     if backend in ("native", "openvino", "onnxruntime") and (encoder.device != "cpu" or encoder.is_decoder):
         return (
             f"backend {backend!r} runs encoders on a CPU, not {'a decoder' if encoder.is_decoder else encoder.device}"
@@ -158,6 +163,9 @@ def Int8Linear(linear: Any) -> Any:
 
 
 def _quantize_with_torchao(model: Any, precision: str) -> None:
+    import logging
+
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # what torchao registers, torch warns of
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import torch
@@ -197,10 +205,21 @@ def _example() -> dict[str, Any]:
     return {name: torch.ones(2, 8, dtype=torch.long) for name in ("input_ids", "attention_mask")}
 
 
-def _kept(encoder: Transformer, suffix: str, packages: Sequence[str]) -> Any:
+# What a converted model is kept as, and the packages whose version decides how it looks.
+KEPT = {"openvino": (".xml", ("openvino", "nncf")), "onnxruntime": (".onnx", ("onnxruntime", "onnx", "torch"))}
+
+
+def converted(encoder: Transformer) -> list[Path]:
+    """Files of the model as its backend converted and kept it; none for backends that read the model's own, or before the first text."""
+    path = _kept(encoder) if encoder.backend in KEPT else None
+    return [] if path is None else [p for p in (path, path.with_suffix(".bin")) if p.is_file()]
+
+
+def _kept(encoder: Transformer) -> Path:
     """Where a converted model is kept: apart per weights, precision and versions."""
     from importlib.metadata import version
 
+    suffix, packages = KEPT[encoder.backend]
     parts = [encoder.options["weights"], encoder.precision, encoder.backend, *(f"{p} {version(p)}" for p in packages)]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     folder = cache_dir() / "converted"
@@ -234,7 +253,7 @@ def _openvino(encoder: Transformer) -> Run:
     import torch
 
     core = openvino.Core()
-    path = _kept(encoder, ".xml", ("openvino", "nncf"))
+    path = _kept(encoder)
     if path.is_file() and path.with_suffix(".bin").is_file():
         model = core.read_model(path)
     else:
@@ -266,7 +285,7 @@ def _onnxruntime(encoder: Transformer) -> Run:
     import onnxruntime
     import torch
 
-    path = _kept(encoder, ".onnx", ("onnxruntime", "onnx", "torch"))
+    path = _kept(encoder)
     if not path.is_file():
         with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from recsys_lib.encoders.cache import encode_cached
 from recsys_lib.encoders.static import StaticVectors
 from recsys_lib.encoders.transformer import Transformer
 from recsys_lib.errors import InputError
@@ -71,7 +72,13 @@ def token_outputs(encoder: Transformer) -> np.ndarray:
     before, after = _around(encoder)
     n = encoder.plain_tokenizer().get_vocab_size()
     unused = set(tokenizer.all_special_ids)
-    vectors = encoder.run_tokens([([*before, i, *after], 0) for i in range(n)])
+
+    def run(numbers: Sequence[str]) -> np.ndarray:
+        return encoder.run_tokens([([*before, int(i), *after], 0) for i in numbers])
+
+    numbers = [str(i) for i in range(n)]
+    options = {**encoder.options, "texts": "token numbers"}
+    vectors = encode_cached(numbers, options, encoder.dimension, run) if encoder.cache else run(numbers)
     vectors[list(unused)] = 0
     return vectors
 

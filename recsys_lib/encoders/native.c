@@ -28,12 +28,18 @@
 #endif
 
 enum { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2 };
-// Rows a block of sums has (as many as there are registers for), rows of a layer's halves, rows that may be read beyond the last.
-#ifdef __AVX512F__
-enum { ROWS = 14 };
+// Numbers a register holds, and rows a block of sums has: as many as there are registers for. A vector wider than a register is kept in
+// memory by gcc, at a fiftieth of the speed.
+#if defined(__AVX512F__)
+enum { WIDE = 16, ROWS = 14 };
+#elif defined(__AVX2__)
+enum { WIDE = 8, ROWS = 3 };
+#elif defined(__aarch64__)
+enum { WIDE = 4, ROWS = 3 };
 #else
-enum { ROWS = 3 };
+enum { WIDE = 4, ROWS = 1 };
 #endif
+// Rows of a layer's halves, rows that may be read beyond the last.
 enum { MOST_THREADS = 64, TEXT_ROWS = 144, FEED_ROWS = 112, SPARE = 32, GROUP = 8, PART = 192 };
 
 typedef struct {
@@ -48,7 +54,7 @@ typedef struct {
 } Layer;
 
 typedef struct {
-  int64_t precision, hidden, heads, feed, n_layers;
+  int64_t precision, hidden, heads, mixed, feed, n_layers;  // mixed: numbers of all heads, hidden where none was taken away
   double epsilon;
   const Layer *layers;
   const int8_t *words;      // int8: codes [vocabulary, hidden] ...
@@ -68,102 +74,88 @@ typedef struct {
   atomic_long *next;
 } Batch;
 
-typedef float v16f __attribute__((vector_size(64)));
-typedef int32_t v16i __attribute__((vector_size(64)));
-typedef float v16u __attribute__((vector_size(64), aligned(4), may_alias));  // unaligned
+typedef float floats __attribute__((vector_size(4 * WIDE)));
+typedef int32_t wholes __attribute__((vector_size(4 * WIDE)));
+typedef float unaligned __attribute__((vector_size(4 * WIDE), aligned(4), may_alias));
 
 static int64_t up_to(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 static int64_t row_bytes(int precision, int64_t k) { return up_to(precision == INT8 ? k : precision == BFLOAT16 ? 2 * k : 4 * k, 64); }
 
 // ---------------------------------------------------------------- products
 
-// acc += 16 columns of b (one line) times 4 bytes of a.
-static inline __attribute__((always_inline)) v16f dot_f32(v16f acc, const uint8_t *a, const uint8_t *b) {
+// acc += WIDE columns of b (a line or a part of one) times 4 bytes of a.
+static inline __attribute__((always_inline)) floats dot_f32(floats acc, const uint8_t *a, const uint8_t *b) {
   float x;
   memcpy(&x, a, 4);
-#ifdef __AVX512F__
-  return (v16f)_mm512_fmadd_ps(_mm512_set1_ps(x), (__m512)_mm512_loadu_si512(b), (__m512)acc);
-#else
-  return acc + x * *(const v16u *)b;
-#endif
+  return acc + x * *(const unaligned *)b;
 }
 
-static inline __attribute__((always_inline)) v16f dot_bf16(v16f acc, const uint8_t *a, const uint8_t *b) {
+static inline __attribute__((always_inline)) floats dot_bf16(floats acc, const uint8_t *a, const uint8_t *b) {
 #ifdef __AVX512BF16__
   int32_t x;
   memcpy(&x, a, 4);
-  return (v16f)_mm512_dpbf16_ps((__m512)acc, (__m512bh)_mm512_set1_epi32(x), (__m512bh)_mm512_loadu_si512(b));
+  return (floats)_mm512_dpbf16_ps((__m512)acc, (__m512bh)_mm512_set1_epi32(x), (__m512bh)_mm512_loadu_si512(b));
 #else
-  uint32_t x, y[16];
-  memcpy(&x, a, 4), memcpy(y, b, 64);
+  // The upper half of a float32 is its bfloat16.
+  uint32_t x;
+  wholes y;
+  memcpy(&x, a, 4), memcpy(&y, b, sizeof y);
   uint32_t low = x << 16, high = x & 0xffff0000u;
   float first, second;
   memcpy(&first, &low, 4), memcpy(&second, &high, 4);
-  for (int i = 0; i < 16; i++) {
-    uint32_t l = y[i] << 16, h = y[i] & 0xffff0000u;
-    float f, s;
-    memcpy(&f, &l, 4), memcpy(&s, &h, 4);
-    acc[i] += first * f + second * s;
-  }
-  return acc;
+  return acc + first * (floats)(y << 16) + second * (floats)(y & (int32_t)0xffff0000u);
 #endif
 }
 
-static inline __attribute__((always_inline)) v16i dot_int8(v16i acc, const uint8_t *a, const uint8_t *b) {
+static inline __attribute__((always_inline)) wholes dot_int8(wholes acc, const uint8_t *a, const uint8_t *b) {
 #if defined(__AVX512VNNI__)
   int32_t x;
   memcpy(&x, a, 4);
-  return (v16i)_mm512_dpbusd_epi32((__m512i)acc, _mm512_set1_epi32(x), _mm512_loadu_si512(b));
-#elif defined(__AVX2__)
-  // Widened to 16 bits: the one instruction that multiplies bytes as they are may overflow.
+  return (wholes)_mm512_dpbusd_epi32((__m512i)acc, _mm512_set1_epi32(x), _mm512_loadu_si512(b));
+#elif defined(__AVX2__) && !defined(__AVX512F__)
+  // Even and odd bytes apart, widened to 16 bits: the one instruction that multiplies bytes as they are may overflow.
   int32_t x;
   memcpy(&x, a, 4);
-  __m256i wide = _mm256_broadcastq_epi64(_mm_cvtepu8_epi16(_mm_cvtsi32_si128(x)));
-  __m256i half[2];
-  for (int i = 0; i < 2; i++) {
-    __m256i p = _mm256_madd_epi16(wide, _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(b + 32 * i))));
-    __m256i q = _mm256_madd_epi16(wide, _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(b + 32 * i + 16))));
-    half[i] = _mm256_permute4x64_epi64(_mm256_hadd_epi32(p, q), 0xd8);
-  }
-  v16i sum;
-  memcpy(&sum, half, 64);
-  return acc + sum;
+  __m256i all = _mm256_set1_epi32(x), w = _mm256_loadu_si256((const __m256i *)b);
+  __m256i even = _mm256_madd_epi16(_mm256_and_si256(all, _mm256_set1_epi16(255)), _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8));
+  __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(all, 8), _mm256_srai_epi16(w, 8));
+  return acc + (wholes)_mm256_add_epi32(even, odd);
 #else
-  const int8_t *w = (const int8_t *)b;
-  for (int i = 0; i < 16; i++)
-    acc[i] += a[0] * w[4 * i] + a[1] * w[4 * i + 1] + a[2] * w[4 * i + 2] + a[3] * w[4 * i + 3];
-  return acc;
+  wholes w;
+  memcpy(&w, b, sizeof w);
+  return acc + a[0] * (w << 24 >> 24) + a[1] * (w << 16 >> 24) + a[2] * (w << 8 >> 24) + a[3] * (w >> 24);
 #endif
 }
 
 // Sums of ROWS rows and 32 columns over `lines` groups of 4 bytes, into sums [ROWS][32].
 #define BLOCK(name, vector, dot)                                                                                  \
   static void name(const uint8_t *a, int64_t stride, const uint8_t *b, int64_t panel, int64_t lines, void *sums) { \
-    vector acc[ROWS][2];                                                                                          \
+    vector acc[ROWS][32 / WIDE];                                                                                  \
     memset(acc, 0, sizeof acc);                                                                                   \
     for (int64_t i = 0; i < lines; i++)                                                                           \
       for (int r = 0; r < ROWS; r++)                                                                              \
-        for (int c = 0; c < 2; c++) acc[r][c] = dot(acc[r][c], a + r * stride + 4 * i, b + c * panel + 64 * i);    \
+        for (int c = 0; c < 32 / WIDE; c++)                                                                       \
+          acc[r][c] = dot(acc[r][c], a + r * stride + 4 * i, b + c * WIDE / 16 * panel + 64 * i + c * WIDE % 16 * 4); \
     memcpy(sums, acc, sizeof acc);                                                                                \
   }
-BLOCK(block_f32, v16f, dot_f32)
-BLOCK(block_bf16, v16f, dot_bf16)
-BLOCK(block_int8, v16i, dot_int8)
+BLOCK(block_f32, floats, dot_f32)
+BLOCK(block_bf16, floats, dot_bf16)
+BLOCK(block_int8, wholes, dot_int8)
 
 // What the sums of one row and 32 columns stand for; `more` adds them to what an earlier part of the inner dimension gave.
 static inline void finish(int integer, int more, const void *sums, const Linear *w, int64_t column, float step, float least, float *out) {
-  for (int c = 0; c < 32; c += 16) {
-    v16u *to = (v16u *)(out + column + c);
-    v16f sum;
+  for (int c = 0; c < 32; c += WIDE) {
+    unaligned *to = (unaligned *)(out + column + c);
+    floats sum;
     if (integer) {
-      v16i whole;
-      memcpy(&whole, (const int32_t *)sums + c, 64);
-      sum = __builtin_convertvector(whole, v16f) * (step * *(const v16u *)(w->scale + column + c));
-      sum += least * *(const v16u *)(w->shift + column + c);
+      wholes whole;
+      memcpy(&whole, (const int32_t *)sums + c, sizeof whole);
+      sum = __builtin_convertvector(whole, floats) * (step * *(const unaligned *)(w->scale + column + c));
+      sum += least * *(const unaligned *)(w->shift + column + c);
     } else {
-      memcpy(&sum, (const float *)sums + c, 64);
+      memcpy(&sum, (const float *)sums + c, sizeof sum);
     }
-    *to = sum + (more ? *to : *(const v16u *)(w->bias + column + c));
+    *to = sum + (more ? *to : *(const unaligned *)(w->bias + column + c));
   }
 }
 
@@ -310,48 +302,50 @@ static void gelu(float *x, int64_t n) {
 }
 
 // e^x for x <= 0, relative error below 1e-6: 2^whole times a polynomial of 2^rest. Below -87 it is as good as nothing.
-static inline v16f exponential(v16f x) {
+static inline floats exponential(floats x) {
 #ifdef __AVX512F__
-  x = (v16f)_mm512_max_ps((__m512)x, _mm512_set1_ps(-87.0f));
+  x = (floats)_mm512_max_ps((__m512)x, _mm512_set1_ps(-87.0f));
 #else
-  for (int i = 0; i < 16; i++) x[i] = x[i] < -87.0f ? -87.0f : x[i];
+  floats least = (floats){0} - 87.0f;
+  wholes tiny = x < least;
+  x = (floats)(((wholes)x & ~tiny) | ((wholes)least & tiny));
 #endif
-  v16f t = x * 1.44269504f;
-  v16i whole = __builtin_convertvector(t - 0.5f, v16i);
-  v16f f = (t - __builtin_convertvector(whole, v16f)) * 0.69314718f;
-  v16f p = 1 + f * (1 + f * (0.5f + f * (0.166666667f + f * (0.0416666667f + f * (0.00833333333f + f * 0.00138888889f)))));
-  return (v16f)((v16i)p + (whole << 23));
+  floats t = x * 1.44269504f;
+  wholes whole = __builtin_convertvector(t - 0.5f, wholes);
+  floats f = (t - __builtin_convertvector(whole, floats)) * 0.69314718f;
+  floats p = 1 + f * (1 + f * (0.5f + f * (0.166666667f + f * (0.0416666667f + f * (0.00833333333f + f * 0.00138888889f)))));
+  return (floats)((wholes)p + (whole << 23));
 }
 
-static inline float largest(v16f x) {
+static inline float largest(floats x) {
 #ifdef __AVX512F__
   return _mm512_reduce_max_ps((__m512)x);
 #else
   float most = x[0];
-  for (int i = 1; i < 16; i++) most = x[i] > most ? x[i] : most;
+  for (int i = 1; i < WIDE; i++) most = x[i] > most ? x[i] : most;
   return most;
 #endif
 }
 
-static inline float total(v16f x) {
+static inline float total(floats x) {
 #ifdef __AVX512F__
   return _mm512_reduce_add_ps((__m512)x);
 #else
   float sum = 0;
-  for (int i = 0; i < 16; i++) sum += x[i];
+  for (int i = 0; i < WIDE; i++) sum += x[i];
   return sum;
 #endif
 }
 
-// Attention inside one text of `length` tokens. qkv [length, 3 hidden]; out [length, hidden]; room: (d + GROUP) * wide floats.
-static void attend(const float *qkv, int64_t length, int64_t hidden, int64_t heads, float *out, float *room) {
-  int64_t d = hidden / heads, wide = up_to(length, 16), stride = 3 * hidden;
+// Attention inside one text of `length` tokens. qkv [length, 3 mixed]; out [length, mixed]; room: (d + GROUP) * wide floats.
+static void attend(const float *qkv, int64_t length, int64_t mixed, int64_t heads, float *out, float *room) {
+  int64_t d = mixed / heads, wide = up_to(length, WIDE), stride = 3 * mixed;
   float *keys = room, *score = room + d * wide, per = 1 / sqrtf((float)d);
-  v16f absent = {0};  // what is added to the last 16 scores: minus infinity where there is no token
-  for (int64_t j = 0; j < 16; j++) absent[j] = wide - 16 + j < length ? 0 : -INFINITY;
+  floats absent = {0};  // what is added to the last scores: minus infinity where there is no token
+  for (int64_t j = 0; j < WIDE; j++) absent[j] = wide - WIDE + j < length ? 0 : -INFINITY;
   memset(keys, 0, 4 * d * wide);
   for (int64_t head = 0; head < heads; head++) {
-    const float *q = qkv + head * d, *k = q + hidden, *v = k + hidden;
+    const float *q = qkv + head * d, *k = q + mixed, *v = k + mixed;
     for (int64_t j = 0; j < length; j++)
       for (int64_t c = 0; c < d; c++) keys[c * wide + j] = k[j * stride + c] * per;
     for (int64_t i = 0; i < length; i += GROUP) {
@@ -359,43 +353,43 @@ static void attend(const float *qkv, int64_t length, int64_t hidden, int64_t hea
       const float *rows = q + (length < GROUP ? 0 : i + n - GROUP) * stride;  // the last group reaches back; of few rows some are read twice
       int64_t step[GROUP];
       for (int r = 0; r < GROUP; r++) step[r] = (r < length ? r : length - 1) * stride;
-      for (int64_t j = 0; j < wide; j += 16) {
-        v16f a0 = {0}, a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0, a6 = a0, a7 = a0;
+      for (int64_t j = 0; j < wide; j += WIDE) {
+        floats a0 = {0}, a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0, a6 = a0, a7 = a0;
         for (int64_t c = 0; c < d; c++) {
-          v16f line = *(const v16u *)(keys + c * wide + j);
+          floats line = *(const unaligned *)(keys + c * wide + j);
           const float *x = rows + c;
           a0 += x[step[0]] * line, a1 += x[step[1]] * line, a2 += x[step[2]] * line, a3 += x[step[3]] * line;
           a4 += x[step[4]] * line, a5 += x[step[5]] * line, a6 += x[step[6]] * line, a7 += x[step[7]] * line;
         }
-        v16f all[GROUP] = {a0, a1, a2, a3, a4, a5, a6, a7};
-        for (int r = 0; r < GROUP; r++) *(v16u *)(score + r * wide + j) = all[r];
+        floats all[GROUP] = {a0, a1, a2, a3, a4, a5, a6, a7};
+        for (int r = 0; r < GROUP; r++) *(unaligned *)(score + r * wide + j) = all[r];
       }
       float share[GROUP];
       for (int r = 0; r < GROUP; r++) {
         float *s = score + r * wide;
-        v16u *end = (v16u *)(s + wide - 16);
+        unaligned *end = (unaligned *)(s + wide - WIDE);
         *end += absent;
-        v16f most = *end, sum = {0};
-        for (int64_t j = 0; j < wide - 16; j += 16) {
-          v16f x = *(v16u *)(s + j);
-          v16i more = x > most;
-          most = (v16f)(((v16i)x & more) | ((v16i)most & ~more));
+        floats most = *end, sum = {0};
+        for (int64_t j = 0; j < wide - WIDE; j += WIDE) {
+          floats x = *(unaligned *)(s + j);
+          wholes more = x > most;
+          most = (floats)(((wholes)x & more) | ((wholes)most & ~more));
         }
         float top = largest(most);
-        for (int64_t j = 0; j < wide; j += 16) sum += *(v16u *)(s + j) = exponential(*(v16u *)(s + j) - top);
+        for (int64_t j = 0; j < wide; j += WIDE) sum += *(unaligned *)(s + j) = exponential(*(unaligned *)(s + j) - top);
         share[r] = 1 / total(sum);
       }
-      for (int64_t c = 0; c < d; c += 16) {
-        v16f a0 = {0}, a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0, a6 = a0, a7 = a0;
+      for (int64_t c = 0; c < d; c += WIDE) {
+        floats a0 = {0}, a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0, a6 = a0, a7 = a0;
         for (int64_t j = 0; j < length; j++) {
-          v16f line = *(const v16u *)(v + j * stride + c);
+          floats line = *(const unaligned *)(v + j * stride + c);
           const float *x = score + j;
           a0 += x[0] * line, a1 += x[wide] * line, a2 += x[2 * wide] * line, a3 += x[3 * wide] * line;
           a4 += x[4 * wide] * line, a5 += x[5 * wide] * line, a6 += x[6 * wide] * line, a7 += x[7 * wide] * line;
         }
-        v16f all[GROUP] = {a0, a1, a2, a3, a4, a5, a6, a7};
-        float *to = out + (rows - q) / stride * hidden + head * d + c;
-        for (int r = 0; r < GROUP && r < length; r++) *(v16u *)(to + r * hidden) = all[r] * share[r];
+        floats all[GROUP] = {a0, a1, a2, a3, a4, a5, a6, a7};
+        float *to = out + (rows - q) / stride * mixed + head * d + c;
+        for (int r = 0; r < GROUP && r < length; r++) *(unaligned *)(to + r * mixed) = all[r] * share[r];
       }
     }
   }
@@ -437,8 +431,8 @@ static void add_and_code(const Model *m, const float *gain, const float *bias, i
 // Rows of a layer's first half: texts from .. to, whose first token is at x.
 static void attention_block(const Model *m, int amx, const Layer *l, const int64_t *start, int64_t n_texts, int64_t row, Space *s) {
   int p = m->precision;
-  int64_t h = m->hidden, rows = start[n_texts] - start[0], bytes = row_bytes(p, h);
-  product(p, amx, s->codes + row * bytes, rows, s->step + row, s->least + row, &l->qkv, s->wide);
+  int64_t h = m->mixed, rows = start[n_texts] - start[0], bytes = row_bytes(p, h);
+  product(p, amx, s->codes + row * row_bytes(p, m->hidden), rows, s->step + row, s->least + row, &l->qkv, s->wide);
   for (int64_t i = 0; i < n_texts; i++) {
     int64_t at = start[i] - start[0];
     attend(s->wide + at * 3 * h, start[i + 1] - start[i], h, m->heads, s->mixed + at * h, s->room);
@@ -488,13 +482,13 @@ static void *take(char **place, int64_t bytes) {
 
 // Lays out the space for chunks of `rows` tokens with texts of up to `longest`; returns its bytes. With base NULL it only counts.
 static int64_t lay_out(const Model *m, int64_t rows, int64_t longest, char *base, Space *s) {
-  int64_t h = m->hidden, f = m->feed, block = rows < TEXT_ROWS ? rows : longest > TEXT_ROWS ? longest : TEXT_ROWS;
-  int64_t feed = rows < FEED_ROWS ? rows : FEED_ROWS, most = block > feed ? block : feed, d = h / m->heads;
-  int64_t coded = block * row_bytes(m->precision, h), coded_feed = feed * row_bytes(m->precision, f);
-  int64_t wide = 3 * h * block > f * feed ? 3 * h * block : f * feed, spare = SPARE * row_bytes(m->precision, f > h ? f : h);
+  int64_t h = m->hidden, a = m->mixed, f = m->feed, block = rows < TEXT_ROWS ? rows : longest > TEXT_ROWS ? longest : TEXT_ROWS;
+  int64_t feed = rows < FEED_ROWS ? rows : FEED_ROWS, most = block > feed ? block : feed, d = a / m->heads;
+  int64_t coded = block * row_bytes(m->precision, a), coded_feed = feed * row_bytes(m->precision, f);
+  int64_t wide = 3 * a * block > f * feed ? 3 * a * block : f * feed, spare = SPARE * row_bytes(m->precision, f > h ? f : h);
   char *place = base;
   s->x = take(&place, 4 * h * rows);
-  s->mixed = take(&place, 4 * h * block);
+  s->mixed = take(&place, 4 * a * block);
   s->wide = take(&place, 4 * wide);
   s->y = take(&place, 4 * h * most);
   s->room = take(&place, 4 * (d + GROUP) * up_to(longest, 16));

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SOURCE = Path(__file__).with_name("native.c")
-FLAGS = ("-O3", "-std=c11", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-pthread")
+FLAGS = (
+    "-O3", "-std=c11", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
+    "-shared", "-fPIC", "-pthread",
+)  # fmt: skip
 # As in native.c.
 PRECISIONS = ("float32", "bfloat16", "int8")
 INSTRUCTIONS = ("plain C", "AVX2", "AVX-512 VNNI", "AMX")
@@ -36,7 +39,7 @@ Layer = structure(
     "Layer", qkv=Linear, out=Linear, up=Linear, down=Linear, gain1=_POINTER, bias1=_POINTER, gain2=_POINTER, bias2=_POINTER,
 )  # fmt: skip
 Model = structure(
-    "Model", precision=_INT, hidden=_INT, heads=_INT, feed=_INT, n_layers=_INT, epsilon=_DOUBLE, layers=_POINTER, words=_POINTER,
+    "Model", precision=_INT, hidden=_INT, heads=_INT, mixed=_INT, feed=_INT, n_layers=_INT, epsilon=_DOUBLE, layers=_POINTER, words=_POINTER,
     word_scale=_POINTER, word_rows=_POINTER, positions=_POINTER, gain=_POINTER, bias=_POINTER,
 )  # fmt: skip
 Batch = structure(
@@ -72,7 +75,7 @@ def why_not(config: Any, precision: str, pooling_is_causal: bool = False) -> str
         return f"the native path runs BERT, not {config.model_type}"
     if getattr(config, "position_embedding_type", "absolute") != "absolute" or config.hidden_act != "gelu":
         return "the native path knows absolute positions and GELU only"
-    head = config.hidden_size // config.num_attention_heads
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     if head % 16 or config.hidden_size % 32 or config.intermediate_size % 32:
         return f"the native path wants heads of a multiple of 16 dimensions and layers of 32, not {head} and {config.hidden_size}"
     if precision not in PRECISIONS:
@@ -123,9 +126,10 @@ class NativeBert:
         positions = (
             weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
         )
+        mixed = len(weights["encoder.layer.0.attention.self.query.weight"])
         codes, scale = quantize_rows(words) if precision == "int8" else (None, None)
         self._model = Model(
-            PRECISIONS.index(precision), self.hidden, config.num_attention_heads, config.intermediate_size, config.num_hidden_layers,
+            PRECISIONS.index(precision), self.hidden, config.num_attention_heads, mixed, config.intermediate_size, config.num_hidden_layers,
             config.layer_norm_eps, ctypes.cast(self._layers, _POINTER), self._keep(codes), self._keep(scale),
             self._keep(None if precision == "int8" else words), self._keep(positions.numpy()),
             self._keep(weights["embeddings.LayerNorm.weight"].numpy()), self._keep(weights["embeddings.LayerNorm.bias"].numpy()),
@@ -139,7 +143,8 @@ class NativeBert:
     def _keep(self, array: np.ndarray | None) -> int | None:
         if array is None:
             return None
-        self._kept.append(np.ascontiguousarray(array))
+        # A tensor read from a file keeps the whole file in memory; in int8 nothing large of it is used as it is.
+        self._kept.append(np.array(array, order="C", copy=True if self.precision == "int8" else None))
         return self._kept[-1].ctypes.data
 
     def _linear(self, weight: Tensor, bias: Tensor) -> Any:

@@ -224,7 +224,13 @@ def _prepare(
     if metric == "dot":
         of_queries, of_items = _lengths(queries), _lengths(items)
         _no_overflow(of_queries, of_items)
-        return queries, items, None, 2 * _rounding(items) * of_queries * of_items.max()
+        for v, lengths in ((queries, of_queries), (items, of_items)):
+            short = np.flatnonzero(lengths < 1e-15)  # their squares may have vanished
+            largest = np.abs(v[short]).max(axis=1, initial=0)
+            lengths[short] = largest * _lengths(v[short] / np.where(largest > 0, largest, 1)[:, None])
+        # Products below the smallest normal number are rounded to multiples of the smallest one.
+        vanishing = (items.shape[1] + 8) * float(np.finfo(items.dtype).smallest_subnormal)
+        return queries, items, None, 2 * (_rounding(items) * of_queries * of_items.max() + vanishing)
     if metric == "pearson":
         queries, items = _centred_rows(queries), _centred_rows(items)
     # The length of a query does not change its order, and a zero query scores exactly 0 everywhere.

@@ -15,7 +15,7 @@ from recsys_lib import compiler, measure, quantization, search, similarity
 from recsys_lib.errors import InputError
 from recsys_lib.search import kernel
 
-BACKENDS = ("kernel", "portable", "torch")
+BACKENDS = ("kernel", "vectors", "portable", "torch")
 SCHEMES = {
     "float32": {}, "float16": {}, "bfloat16": {}, "int8": {}, "int8-offset": {}, "int8-dimension": {},
     "int4": {}, "int4 groups": {"group": 3}, "pq": {"bits": 4, "subspaces": 3}, "binary": {}, "pca": {}, "pca-int8": {},
@@ -33,8 +33,10 @@ def portable_library():
 
 
 def use(backend: str, patch: pytest.MonkeyPatch) -> None:
-    libraries = {"kernel": kernel.load, "portable": portable_library, "torch": lambda: None}
-    library = libraries[backend]()
+    libraries = {"portable": portable_library, "torch": lambda: None}
+    library = libraries.get(backend, kernel.load)()
+    if backend == "vectors":  # as on a processor without matrix units
+        patch.setattr(kernel, "matrix_units", lambda: False)
     if library is None and backend != "torch":
         pytest.skip("no C compiler here")
     patch.setattr(kernel, "load", lambda: library)

@@ -252,3 +252,13 @@ def test_bad_arguments_of_top_k(k, options, message):
 def test_no_queries():
     ids, scores = similarity.top_k(A[:0], B, 3)
     assert ids.shape == scores.shape == (0, 3)
+
+
+def test_products_of_rows_so_short_that_their_squares_vanish_depend_on_no_other_query():
+    rng = np.random.default_rng(0)
+    items = np.repeat(rng.standard_normal((1, 8)), 6, axis=0).astype(np.float32)
+    items = np.nextafter(items, rng.choice([-9, 9], items.shape).astype(np.float32)) * np.float32(1e-37)
+    queries = np.tile(rng.standard_normal((1, 8)).astype(np.float32), (5, 1))
+    together = similarity.top_k(queries, items, 1, metric="dot")[0]
+    exact = (queries.astype(np.float64) @ items.T.astype(np.float64)).astype(np.float32)
+    assert np.array_equal(together[:, 0], exact.argmax(axis=1))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys_lib.quantization.vectors import NONE, QuantizedVectors, check, with_errors
+from recsys_lib.quantization.vectors import NONE, QuantizedVectors, aligned, check, with_errors
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,9 @@ def to_bfloat16(v: np.ndarray) -> np.ndarray:
 
 
 def _copy(v: np.ndarray) -> np.ndarray:
-    return v.copy()
+    copy = aligned(v.shape, np.float32)
+    copy[:] = v
+    return copy
 
 
 def _from_float(q: QuantizedVectors, rows: slice | np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from recsys_lib.errors import InputError
-from recsys_lib.quantization.vectors import LARGEST, NONE, QuantizedVectors, blocks, check, with_errors
+from recsys_lib.quantization.vectors import LARGEST, NONE, QuantizedVectors, aligned, blocks, check, with_errors
 
 CALIBRATIONS = ("min-max", "percentile", "mse")
 # Shares of the full range among which ``mse`` chooses.
@@ -120,7 +120,7 @@ class PerVector:
     def quantize(self, vectors: np.ndarray) -> QuantizedVectors:
         v = check(vectors, self.dimension)
         levels = (-127, 127) if self.symmetric else (-128, 127)
-        codes = np.empty(v.shape, dtype=np.int8)
+        codes = aligned(v.shape, np.int8)
         scale, offset = np.empty(len(v), dtype=np.float32), np.empty(len(v), dtype=np.float32)
         for block in blocks(len(v)):
             part = v[block]
@@ -161,7 +161,7 @@ class PerDimension:
 
     def quantize(self, vectors: np.ndarray) -> QuantizedVectors:
         v = check(vectors, len(self.scale))
-        codes = np.empty(v.shape, dtype=np.int8)
+        codes = aligned(v.shape, np.int8)
         for block in blocks(len(v)):
             codes[block] = nearest_codes(v[block], self.scale, self.offset, (-128, 127))
         shared = self.scale.nbytes + self.offset.nbytes

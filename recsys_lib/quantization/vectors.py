@@ -12,6 +12,7 @@ from recsys_lib.errors import InputError
 
 # Rows that are encoded or checked at once: their float64 temporaries stay in the cache.
 BLOCK_ROWS = 1024
+LINE = 64
 NONE = np.empty(0, dtype=np.float32)
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -40,7 +41,7 @@ class QuantizedVectors:
     decoder: Callable[[QuantizedVectors, slice | np.ndarray], np.ndarray]
 
     def __len__(self) -> int:
-        return len(self.codes)
+        return len(self.errors)
 
     def dequantize(self, rows: np.ndarray | slice | None = None) -> np.ndarray:
         """Float32 vectors ``[m, d]`` of the given ``rows`` (places, a mask or a slice), by default of all."""
@@ -100,6 +101,14 @@ def check(vectors: np.ndarray, dimension: int | None = None) -> np.ndarray:
     if not v.shape[1] or v.shape[1] != (dimension or v.shape[1]):
         raise InputError(f"vectors have shape {v.shape}: want [n, {dimension or 'at least 1'}]")
     return v
+
+
+def aligned(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """An array of zeros that begins with a line of the cache: NumPy's begin 16 bytes later, and each wide read would take two lines."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    room = np.zeros(size + LINE, dtype=np.uint8)
+    start = -room.ctypes.data % LINE
+    return room[start : start + size].view(dtype).reshape(shape)
 
 
 def blocks(n: int) -> list[slice]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from recsys_lib.quantization import QuantizedVectors
 
 # As in kernel.c.
-INT8, INT4, BINARY, FLOAT32, FLOAT16, BFLOAT16, PRODUCT, BITS = range(8)
+INT8, INT4, BINARY, FLOAT32, FLOAT16, BFLOAT16, PRODUCT, PRODUCT4, BITS = range(9)
 KINDS = {
     "float32": FLOAT32, "float16": FLOAT16, "bfloat16": BFLOAT16, "int8": INT8, "int8-offset": INT8, "int8-dimension": INT8,
     "int4": INT4, "binary": BINARY, "pca": FLOAT32, "pca-int8": INT8, "pq": PRODUCT,
@@ -25,7 +26,8 @@ MOST_PARTS = 256
 
 @dataclass(frozen=True, eq=False)
 class Form:
-    """codes: ``[n_items, width]``, C order. d: numbers, or parts of a product code, per row; codebook ``[parts, entries, width]``.
+    """codes: ``[n_items, width]``, C order; PRODUCT4 ``[groups, width, 64]``. d: numbers, or parts of a product code, per item; codebook
+    ``[parts, entries, width]``.
 
     to_codes: queries ``[n, d]`` float64 in the coordinates of the codes, ``[n, m]``. factor: ``[n_items]`` float32. terms, directions:
     ``[t, n_items]`` float32 and ``[t, d]`` float64. code_length: the largest ``|factor_i c_i|``.
@@ -41,19 +43,19 @@ class Form:
     directions: np.ndarray
     code_length: float
 
-    @property
+    @cached_property
     def size(self) -> float:
         """What all parts of a score of a unit query can sum up to, of which rounding takes its share."""
         largest = np.abs(self.terms).max(axis=1, initial=0).astype(np.float64)
         return self.code_length + float(largest @ np.sqrt(np.square(self.directions).sum(axis=1)))
 
-    @property
+    @cached_property
     def largest_factor(self) -> float:
         return float(self.factor.max(initial=0))
 
     @property
     def entries(self) -> int:
-        return self.codebook.shape[1] if self.kind == PRODUCT else 0
+        return self.codebook.shape[1] if self.kind in (PRODUCT, PRODUCT4) else 0
 
     def with_term(self, term: np.ndarray, direction: np.ndarray) -> Form:
         """The form with one more term."""
@@ -65,14 +67,18 @@ class Form:
 
     def tables(self, v: np.ndarray) -> np.ndarray:
         """Products of each part of the queries with each of its centroids, ``[n, parts, entries]``."""
-        parts, _, width = self.codebook.shape
-        filled = np.pad(v, ((0, 0), (0, parts * width - v.shape[1]))).reshape(len(v), parts, width)
-        tables = np.swapaxes(np.swapaxes(filled, 0, 1) @ np.swapaxes(self.codebook, 1, 2), 0, 1)
-        if self.d == self.codes.shape[1]:
-            return tables
-        # Two parts to a byte, of which the kernel reads all lower halves first.
-        tables = np.pad(tables, ((0, 0), (0, self.d - parts), (0, 0)))
-        return np.concatenate([tables[:, 0::2], tables[:, 1::2]], axis=1)
+        parts, entries, width = self.codebook.shape
+        filled = np.zeros((len(v), parts * width))
+        filled[:, : v.shape[1]] = v
+        tables = np.zeros((len(v), self.d, entries), dtype=np.float32)
+        by_part = filled.reshape(len(v), parts, width).swapaxes(0, 1) @ self.codebook.swapaxes(1, 2)
+        if self.kind == PRODUCT:
+            tables[:] = by_part.swapaxes(0, 1)
+        else:  # two parts to a byte, of which the kernel reads all lower halves first
+            half = self.d // 2
+            tables[:, : len(by_part[0::2])] = by_part[0::2].swapaxes(0, 1)
+            tables[:, half : half + len(by_part[1::2])] = by_part[1::2].swapaxes(0, 1)
+        return tables
 
 
 def linear_form(q: QuantizedVectors, weight: np.ndarray) -> Form | None:
@@ -82,11 +88,13 @@ def linear_form(q: QuantizedVectors, weight: np.ndarray) -> Form | None:
     kind = KINDS[q.scheme]
     if kind == PRODUCT and (q.codebook.shape[1] not in (16, 256) or len(q.codebook) > MOST_PARTS):
         return None
+    if kind == PRODUCT and q.codes.ndim == 3:
+        kind = PRODUCT4
     codes = np.ascontiguousarray(q.codes)
     w = weight.astype(np.float64)
     per_item = q.scale.size == len(q) and q.scheme != "int8-dimension"
     factor = w * q.scale.reshape(-1) if per_item else w * _largest_scale(q)
-    per_byte = {INT4: 2, BINARY: 8, PRODUCT: 2 if q.codebook.size and q.codebook.shape[1] == 16 else 1}.get(kind, 1)
+    per_byte = {INT4: 2, BINARY: 8, PRODUCT4: 2}.get(kind, 1)
     terms, directions = _terms(q, w)
     return Form(
         kind, codes, per_byte * codes.shape[1], q.codebook.astype(np.float64), _query_map(q, kind),
@@ -141,7 +149,7 @@ def _code_length(q: QuantizedVectors, kind: int, factor: np.ndarray) -> float:
         return float(factor.max(initial=0)) * np.sqrt(q.dimension)
     if kind == INT4:
         return float(factor.max(initial=0)) * 8 * np.sqrt(q.dimension)
-    if kind == PRODUCT:
+    if kind in (PRODUCT, PRODUCT4):
         return float(factor.max(initial=0)) * float(
             np.sqrt(np.square(q.codebook.astype(np.float64)).sum(2).max(1).sum())
         )

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from recsys_lib import similarity
 from recsys_lib.errors import InputError
 from recsys_lib.quantization import QuantizedVectors
+from recsys_lib.quantization.product import grouped
 from recsys_lib.search import kernel, torch_scan
 from recsys_lib.search.forms import Form, linear_form, sign_form
 from recsys_lib.search.kernel import NO_ID, Bounds, Candidates
@@ -98,7 +99,7 @@ class Index:
         if rows is None:
             parts = [_lengths(quantized.dequantize(block)) for block in _blocks(len(quantized))]
             weight, longest = _weights(metric, np.concatenate(parts or [np.empty(0)]))
-            form = linear_form(quantized, weight) if kernel.load() else None
+            quantized, form = _readable(quantized, weight)
             return Index(quantized, metric, weight, longest, None, form, None)
         rows = np.asanyarray(rows)
         if rows.dtype != np.float32 or rows.shape != (len(quantized), quantized.dimension):
@@ -108,7 +109,7 @@ class Index:
         direction = _common_direction(rows)
         lengths, along = _check(quantized, rows, direction)
         weight, longest = _weights(metric, lengths)
-        form = linear_form(quantized, weight) if kernel.load() else None
+        quantized, form = _readable(quantized, weight)
         scaled = metric == "cosine" and not ((lengths > 1e-15) & (lengths < 1e15)).all()
         with np.errstate(invalid="ignore"):  # an infinite bound of a row without length
             margin = quantized.errors * (weight.astype(np.float64) * (1 + 1e-5))
@@ -164,6 +165,15 @@ class Index:
 
 
 # ---------------------------------------------------------------- making an index
+
+
+def _readable(quantized: QuantizedVectors, weight: np.ndarray) -> tuple[QuantizedVectors, Form | None]:
+    """The codes in the order in which the kernel reads them, and how it scores them."""
+    if not kernel.load():
+        return quantized, None
+    if quantized.scheme == "pq" and quantized.codebook.shape[1] == 16 and quantized.codes.ndim == 2:
+        quantized = grouped(quantized)
+    return quantized, linear_form(quantized, weight)
 
 
 def _blocks(n: int) -> list[slice]:
@@ -231,8 +241,6 @@ class _Search:
         self.index, self.queries, self.k, self.exact, self.rescore = index, queries, int(k), exact, rescore
         self.signs = signs
         self.seen = _plain(similarity._exclusion(exclude, len(queries), n_items))
-        # As similarity.top_k scales them before it scores pairs.
-        self.scaled = similarity._safe(queries)[0] if index.metric == "cosine" else queries
         self.width = self.k if exact else min(n_items, self.k * max(1, rescore))
         n = len(queries)
         self.found = Found(
@@ -290,7 +298,7 @@ class _Search:
         )
         capacity = max(4 * self.k, min(n_items, BLOCK_BYTES // (8 * n * kernel.threads_for(n_items))))
         candidates = kernel.scan(form, unit, queries, bounds, self.k, capacity, seen)
-        best = np.moveaxis(candidates.best, 0, 1).reshape(n, -1)
+        best = candidates.best.swapaxes(0, 1).reshape(n, -1)
         limit = np.partition(best, best.shape[1] - self.k, axis=1)[:, best.shape[1] - self.k] - slack
         self.found.rescored[part] = self._filter(candidates, unit, lengths, limit, most)
         return candidates.pairs()
@@ -329,7 +337,7 @@ class _Search:
     def _best(self, candidates: Candidates) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The best ``width`` pairs of each query of what all threads found."""
         n = candidates.best.shape[1]
-        best, ids = (np.moveaxis(a, 0, 1).reshape(n, -1) for a in (candidates.best, candidates.best_id))
+        best, ids = (a.swapaxes(0, 1).reshape(n, -1) for a in (candidates.best, candidates.best_id))
         row, column = np.nonzero(ids != NO_ID)
         return _ranked(row, ids[row, column].astype(np.int64), best[row, column], self.width)
 
@@ -373,12 +381,16 @@ class _Search:
         if certificate.scaled:
             needed, ids = np.unique(ids, return_inverse=True)
             rows = similarity._scaled(np.asarray(rows[needed]))
-        return similarity._pair_scores(self.index.metric, self.scaled, rows, row, ids)
+        # As similarity.top_k scales them before it scores pairs.
+        queries = similarity._safe(self.queries)[0] if self.index.metric == "cosine" else self.queries
+        return similarity._pair_scores(self.index.metric, queries, rows, row, ids)
 
     def _fall_back(self) -> None:
         """Score every item for the queries whose bounds did not prune; a zero query needs no item to be scored."""
         found = self.found
         given_up = np.flatnonzero(found.rescored < 0)
+        if not len(given_up):
+            return
         zero = ~self.queries[given_up].any(axis=1)
         for query in given_up[zero]:
             hidden = [] if self.seen is None else self.seen[query].indices

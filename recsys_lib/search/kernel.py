@@ -16,6 +16,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys_lib.compiler import NATIVE, compiled, structure
+from recsys_lib.quantization.floats import to_bfloat16
+from recsys_lib.quantization.vectors import LINE, aligned
 from recsys_lib.search import forms
 from recsys_lib.search.forms import Form
 
@@ -23,7 +25,7 @@ SOURCE = Path(__file__).with_name("kernel.c")
 FLAGS = ("-O3", NATIVE, "-std=c11", "-shared", "-fPIC", "-pthread")
 # As in kernel.c: queries of a panel, and threads at once.
 LANES, MOST_THREADS = 16, 64
-# Up to so many queries, fine products alone are faster than panels; tables of few parts are the quickest to read in panels.
+# Up to so many queries, fine products alone are faster than panels (without matrix units); tables are the quickest to read in panels.
 FEW, FEW_TABLES = 4, 1
 NO_ID = 2**31 - 1
 
@@ -31,7 +33,7 @@ NO_ID = 2**31 - 1
 _INT, _POINTER = ctypes.c_int64, ctypes.c_void_p
 # Field by field as in kernel.c.
 Scan = structure(
-    "Scan", n_items=_INT, d=_INT, kind=_INT, row_bytes=_INT, entries=_INT, n_queries=_INT, k=_INT, capacity=_INT, n_terms=_INT,
+    "Scan", n_items=_INT, d=_INT, kind=_INT, row_bytes=_INT, entries=_INT, n_queries=_INT, k=_INT, capacity=_INT, n_terms=_INT, tiles=_INT,
     codes=_POINTER, factor=_POINTER, margin=_POINTER, term=_POINTER, fine=_POINTER, coarse=_POINTER, fine_scale=_POINTER,
     coarse_scale=_POINTER, coarse_least=_POINTER, spread=_POINTER, term_scale=_POINTER, slack=_POINTER, coarse_slack=_POINTER, seen_start=_POINTER,
     seen=_POINTER, next=_POINTER,
@@ -50,6 +52,11 @@ Rescore = structure(
 def load() -> ctypes.CDLL | None:
     """The compiled kernel, from the cache if this source was compiled for this processor before; None without a compiler."""
     return compiled(SOURCE, FLAGS)
+
+
+def matrix_units() -> bool:
+    """Whether the kernel multiplies panels of queries with the matrix units of the processor (AMX)."""
+    return bool(_library().matrix_units())
 
 
 def threads() -> int:
@@ -87,7 +94,8 @@ def prepare(form: Form, unit: np.ndarray) -> Queries:
     """Queries ``unit [n, d]`` float64 for a scan of ``form``."""
     v = form.to_codes(unit)
     nothing = np.zeros(len(v))
-    few = len(v) <= (FEW_TABLES if form.kind == forms.PRODUCT else FEW)
+    tiles = matrix_units()
+    few = len(v) <= {forms.PRODUCT: FEW_TABLES, forms.PRODUCT4: 0, forms.BITS: FEW}.get(form.kind, 1 if tiles else FEW)
     if form.kind <= forms.BINARY:
         # A sum of d products with 8-bit codes must fit 32 bits.
         fine, scale, lost = _rounded(v, min(2**15 - 1, (2**31 - 1) // (128 * v.shape[1])))
@@ -97,19 +105,27 @@ def prepare(form: Form, unit: np.ndarray) -> Queries:
         coarse, coarse_scale, lost = _rounded(v, 127)
         lost = lost * form.code_length
         return Queries(fine, scale, fine_error, _panels8(coarse), padded(coarse_scale), None, lost)
-    if form.kind == forms.PRODUCT:
+    if form.kind in (forms.PRODUCT, forms.PRODUCT4):
         tables = form.tables(v)
         fine = _array(tables, np.float32)
         if few:
             return Queries(fine, None, nothing, None, None, None, nothing)
-        coarse, scale, least, lost = _tables8(tables)
+        coarse, scale, least, lost = _rounded_tables(fine, 255 if form.kind == forms.PRODUCT else 127)
+        coarse = _panels(coarse, np.uint8) if form.kind == forms.PRODUCT else coarse
         return Queries(fine, None, nothing, coarse, padded(scale), padded(least), lost * form.largest_factor)
     if form.kind == forms.BITS:
-        return Queries(
-            _array(v, np.uint8), np.ones(-(-len(v) // LANES) * LANES, np.float32), nothing, None, None, None, nothing
-        )
+        ones = np.ones(-(-len(v) // LANES) * LANES, np.float32)
+        signs = None if few else _panels8(2 * np.unpackbits(v, axis=1, bitorder="little").astype(np.int8) - 1)
+        return Queries(_array(v, np.uint8), ones, nothing, signs, ones, None, nothing)
     fine = _array(v, np.float32)
-    return Queries(fine, None, nothing, None if few else _panels(fine), None, None, nothing)
+    if few or not tiles:
+        return Queries(fine, None, nothing, None if few else _panels(fine), None, None, nothing)
+    coarse = to_bfloat16(fine)
+    kept = (coarse.astype(np.uint32) << 16).view(np.float32)
+    lost = _norms(v - kept) + (0 if form.kind == forms.BFLOAT16 else 2.0**-8) * _norms(kept)
+    # Numbers below the smallest normal one are taken for 0; scaled by at most 1e30, products of them come to no more than this.
+    lost = lost * form.code_length + form.d * 2.0**-26
+    return Queries(fine, None, nothing, _lines(coarse), None, None, lost)
 
 
 def _array(v: np.ndarray, dtype: type) -> np.ndarray:
@@ -135,12 +151,24 @@ def padded(v: np.ndarray) -> np.ndarray:
     return out
 
 
+def _norms(v: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.einsum("ij,ij->i", v, v))
+
+
 def _panels8(codes: np.ndarray) -> np.ndarray:
-    """Each code plus 128, 4 dimensions of 16 queries together: what one instruction multiplies."""
+    """Each code plus 128."""
+    return _lines((codes + np.float32(128)).astype(np.uint8))
+
+
+def _lines(codes: np.ndarray) -> np.ndarray:
+    """4 bytes of each of 16 queries together, which one instruction multiplies; zeros up to 64 bytes of each."""
     n, d = codes.shape
-    raised = np.zeros((-(-n // LANES) * LANES, -(-d // 4) * 4), dtype=np.uint8)
-    raised[:n, :d] = codes + 128
-    return np.ascontiguousarray(raised.reshape(-1, LANES, raised.shape[1] // 4, 4).transpose(0, 2, 1, 3))
+    width = -(-d * codes.itemsize // LINE) * LINE
+    filled = np.zeros((-(-n // LANES) * LANES, width // codes.itemsize), codes.dtype)
+    filled[:n, :d] = codes
+    lines = aligned((len(filled) // LANES, width // 4, LANES), np.uint32)
+    lines[:] = filled.view(np.uint32).reshape(-1, LANES, width // 4).swapaxes(1, 2)
+    return lines
 
 
 def _panels(v: np.ndarray, dtype: type = np.float32) -> np.ndarray:
@@ -150,17 +178,16 @@ def _panels(v: np.ndarray, dtype: type = np.float32) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(raised.reshape(-1, LANES, *v.shape[1:]), 1, -1))
 
 
-def _tables8(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Tables ``[n, parts, entries]`` in 8 bits, one step per query: panels, steps, what a sum of zeros stands for, and the most it errs."""
-    tables = _array(tables, np.float32)
+def _rounded_tables(tables: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Tables ``[n, parts, entries]`` as whole numbers up to ``most``, steps per query, what a sum of zeros stands for, and the most it errs."""
     least = tables.min(axis=2, keepdims=True)
     raised = tables - least
-    step = raised.max(axis=(1, 2), initial=0) / np.float32(255)
+    step = raised.max(axis=(1, 2), initial=0) / np.float32(most)
     step = np.where(step > 0, step, np.float32(1))[:, None, None]
-    codes = np.minimum(np.rint(raised / step), 255)
+    codes = np.minimum(np.rint(raised / step), most)
     raised -= codes * step
     errs = np.abs(raised, out=raised).max(axis=2).sum(axis=1, dtype=np.float64)
-    return _panels(codes, np.uint8), step[:, 0, 0], least.sum(axis=(1, 2), dtype=np.float64), errs * (1 + 1e-5)
+    return codes.astype(np.uint8), step[:, 0, 0], least.sum(axis=(1, 2), dtype=np.float64), errs * (1 + 1e-5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,12 +233,10 @@ def scan(
     n_threads = threads_for(n_items)
     shape = (n_threads, n)
     out = Candidates(
-        np.full((*shape, k), -np.inf, np.float32), np.full((*shape, k), NO_ID, np.int32),
-        _room((*shape, capacity), np.float32), _room((*shape, capacity), np.int32), np.zeros(shape, np.int64),
+        np.empty((*shape, k), np.float32), np.empty((*shape, k), np.int32), _room((*shape, capacity), np.float32),
+        _room((*shape, capacity), np.int32), np.empty(shape, np.int64),
     )  # fmt: skip
-    limit = padded(np.full(shape, -np.inf))
-    limit[:, n:] = np.inf  # padding never passes
-    gate = limit.copy()
+    limits = np.empty((2, n_threads, -(-n // LANES) * LANES), np.float32)
     arrays = [
         form.codes, form.factor, bounds.margin, form.terms, queries.fine, queries.coarse, queries.fine_scale,
         queries.coarse_scale, queries.coarse_least, padded(bounds.spread), padded(form.directions @ unit.T), bounds.slack.astype(np.float32),
@@ -219,13 +244,22 @@ def scan(
     ]  # fmt: skip
     row_bytes = form.codes.shape[1] * form.codes.itemsize
     problem = Scan(
-        n_items, form.d, form.kind, row_bytes, form.entries, n, k, capacity, len(form.terms), *map(_address, arrays)
+        n_items,
+        form.d,
+        form.kind,
+        row_bytes,
+        form.entries,
+        n,
+        k,
+        capacity,
+        len(form.terms),
+        matrix_units(),
+        *map(_address, arrays),
     )
 
-    results = (Found * n_threads)()
-    for i in range(n_threads):
-        parts = (limit[i], gate[i], out.best[i], out.best_id[i], out.reach[i], out.id[i], out.count[i])
-        results[i] = Found(*map(_address, parts))
+    shared = (*limits, out.best, out.best_id, out.reach, out.id, out.count)
+    starts = [(_address(array) or 0, array.nbytes // n_threads) for array in shared]
+    results = (Found * n_threads)(*(Found(*(start + i * size for start, size in starts)) for i in range(n_threads)))
     _check(_library().scan(ctypes.byref(problem), results, _INT(n_threads)))
     return out
 

@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="time this library against its peers, in turns, in one run")
     bench.add_argument("name", metavar="NAME", help="similarity, encode, recommend or search")
     bench.add_argument("--json", type=Path, metavar="FILE", help="also write the rows and the environment")
+    bench.add_argument("--parts", metavar="LIST", help="search only: some of its parts, which replace theirs in FILE")
     report = commands.add_parser("report", help="render executed notebooks as a static site")
     report.add_argument("--folder", type=Path, help="where the pages go (default: site/)")
     commands.add_parser("lab", help="open JupyterLab in notebooks/")
@@ -167,7 +168,7 @@ def _bench(args: argparse.Namespace) -> int:
 
     if args.json:
         experiments.check_writable(args.json)
-    print(bench.run(args.name, args.json))
+    print(bench.run(args.name, args.json, args.parts.split(",") if args.parts else ()))
     return 0
 
 

@@ -1,12 +1,14 @@
 """The table of ``bench search`` on a small catalogue: every peer is there, and what ours claims holds."""
 
+import json
 import sys
 
 import numpy as np
 import pytest
 
-from recsys_lib import compression, measure, similarity
+from recsys_lib import bench, compression, measure, similarity
 from recsys_lib.bench import search as bench_search
+from recsys_lib.errors import InputError
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def small(monkeypatch):
 
 
 def test_every_kind_meets_its_peer_and_exact_search_is_exact(small):
-    rows = bench_search.search_rows()
+    rows = [row for _, part in bench_search.search_rows() for row in part]
     assert {"exact int8", "int8 rescored", *bench_search.KINDS} == {r.work for r in rows}
     peers = {
         "faiss Flat",
@@ -49,10 +51,24 @@ def test_every_kind_meets_its_peer_and_exact_search_is_exact(small):
     assert all(r.ratio == pytest.approx(r.peer_s / r.ours_s) and r.limit_s > 0 for r in rows)
 
 
+def test_some_parts_replace_theirs_in_the_record(small, tmp_path):
+    record = tmp_path / "record.json"
+    bench.run("search", record, ["int8", "signs"])
+    first = json.loads(record.read_text())
+    bench.run("search", record, ["signs"])
+    second = json.loads(record.read_text())
+    assert [r["part"] for r in second["rows"]] == [r["part"] for r in first["rows"]]
+    assert list(second["parts"]) == ["int8", "signs"] and second["parts"]["int8"] == first["parts"]["int8"]
+    assert [r for r in second["rows"] if r["part"] == "int8"] == [r for r in first["rows"] if r["part"] == "int8"]
+    for wrong, message in ((("search", ["sines"]), "part 'sines'"), (("encode", ["int8"]), "has no parts")):
+        with pytest.raises(InputError, match=message):
+            bench.run(wrong[0], None, wrong[1])
+
+
 def test_without_usearch_its_rows_are_left_out_in_one_line(small, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "usearch", None)
     monkeypatch.setattr(bench_search, "KINDS", {})
-    rows = bench_search.search_rows()
+    rows = [row for _, part in bench_search.search_rows() for row in part]
     assert rows and not any("usearch" in r.peer for r in rows)
     assert capsys.readouterr().err.splitlines() == [
         "usearch is not installed, its rows are left out: pip install -r requirements-bench.txt"

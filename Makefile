@@ -34,6 +34,9 @@ sweep: assets          ## one notebook over a grid: make sweep NOTEBOOK=03 GRID=
 FILMS := -p compared '["labels", "tfidf", "wordllama", "minilm", "e5", "smollm2", "smollm2 echo"]'
 BOOKS := -p compared '["labels", "tfidf", "wordllama", "minilm", "e5", "smollm2"]'
 MODELS := -p models '["wordllama", "minilm", "e5", "smollm2"]'
+ROUNDED := -p bits "[8, 7, 6, 5, 4, 3, 2]" -p methods '["nearest", "nearest, per channel", "GPTQ"]'
+PATHS := ["torch float32", "torch bfloat16", "torch int8", "native float32", "native bfloat16", "native int8", "compile float32", \
+  "openvino float32", "openvino bfloat16", "openvino int8", "torchao int8-weight", "torchao int4-weight", "onnxruntime float32", "onnxruntime int8"]
 STUDY := $(PY) -m recsys_lib sweep
 study: assets          ## rerun the full studies of notebooks 04 and 05 and refresh data/measurements/: about three hours
 	$(STUDY) 04 -g "protocol=ml-100k random" -p trials 8 -p seeds 5 -j 1 $(FILMS) -p left_out "[]" --record data/measurements/ranking-study.json
@@ -43,6 +46,13 @@ study: assets          ## rerun the full studies of notebooks 04 and 05 and refr
 	$(STUDY) 05 -g "protocol=ml-100k random" -p trials 6 -p seeds 5 -j 1 $(MODELS) --record data/measurements/cold-study.json
 	$(STUDY) 05 -g "protocol=book-crossing random" -p trials 3 -p seeds 5 -j 1 -p kept "[0, 1, 2, 4, 8, 16]" -p at_least 26 \
 	  --record data/measurements/cold-study.json
+	$(STUDY) 06 -g "sizes=[1682,36055,269862],[1000000]" -p largest_graph 1000000 -j 1 --record data/measurements/search-study.json
+	$(STUDY) 07 -g encoder=minilm -g "paths=[]" $(ROUNDED) -p decoder_bits "[8, 6, 5, 4, 3, 2]" -p decoder_methods '["nearest", "GPTQ"]' \
+	  -p ladders '["minilm", "smollm2"]' -p dimensions "[]" -j 1 --record data/measurements/model-quantization-study.json
+	$(STUDY) 07 -g encoder=e5 -g "paths=[]" $(ROUNDED) -p decoder_bits "[]" -p ladders '["e5"]' -p dimensions "[]" -j 1 \
+	  --record data/measurements/model-quantization-study.json
+	$(STUDY) 07 -g encoder=minilm -g 'paths=$(PATHS)' -p bits "[8]" -p methods '["nearest"]' -p decoder_bits "[]" -j 1 \
+	  -p shapes '{"tokens": [8, 32, 128], "texts": [1, 8, 64]}' -p weighed '$(PATHS)' --record data/measurements/model-quantization-study.json
 
 bench: $(READY) assets ## against peers, in one run
 	$(PY) -m recsys_lib bench similarity

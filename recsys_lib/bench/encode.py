@@ -26,9 +26,8 @@ def encode_rows() -> list[Row]:
     """MiniLM on 4,096 book titles with their authors: our fastest backend of each precision, and a static distillation, against peers.
 
     sentence-transformers runs at its defaults (float32, 32 texts a batch); OpenVINO, onnxruntime, torchao and ``torch.compile`` get our tokens,
-    sorted and batched. The
-    bound counts two operations per weight and token at the measured peak of the precision; of the static table, its bytes at the measured
-    bandwidth. Quality is the worst and the mean cosine to sentence-transformers.
+    sorted and batched. The bound counts two operations per weight and token at the measured peak of the precision; of the static table, its
+    bytes at the measured bandwidth. Quality is the worst and the mean cosine to sentence-transformers.
     """
     texts = book_titles(N_TEXTS)
     reference = sentence_transformer()

@@ -90,6 +90,7 @@ def speed_map(axes: Sequence[Axes], ratios: pd.DataFrame, precisions: Sequence[s
         ax.set_xticks(
             np.arange(ratios.shape[1]) + 0.5, [f"{length} × {batch}" for length, batch in ratios.columns], rotation=0
         )
+        ax.tick_params(bottom=ax is axes[-1])  # the panels share their columns: marks between them only cut into titles
 
 
 def sideways(ax: Axes, table: pd.DataFrame) -> None:

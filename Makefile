@@ -39,8 +39,8 @@ PATHS := ["torch float32", "torch bfloat16", "torch int8", "native float32", "na
   "openvino float32", "openvino bfloat16", "openvino int8", "torchao int8-weight", "torchao int4-weight", "onnxruntime float32", "onnxruntime int8"]
 STUDY := $(PY) -m recsys_lib sweep
 study: assets          ## rerun the full studies of notebooks 04 and 05 and refresh data/measurements/: about three hours
-	$(STUDY) 04 -g "protocol=ml-100k random" -p trials 8 -p seeds 5 -j 1 $(FILMS) -p left_out "[]" --record data/measurements/ranking-study.json
-	$(STUDY) 04 -g "protocol=ml-100k temporal" -p trials 6 -p seeds 5 -j 1 $(FILMS) -p left_out '["SLIM", "text MLP"]' --record data/measurements/ranking-study.json
+	$(STUDY) 04 -g "protocol=ml-100k random" -p trials 12 -p seeds 5 -j 1 $(FILMS) -p left_out "[]" --record data/measurements/ranking-study.json
+	$(STUDY) 04 -g "protocol=ml-100k temporal" -p trials 6 -p seeds 5 -j 1 $(FILMS) -p left_out "[]" --record data/measurements/ranking-study.json
 	$(STUDY) 04 -g "protocol=ml-100k leave-one-out" -p trials 6 -p seeds 1 -j 1 $(FILMS) -p left_out "[]" --record data/measurements/ranking-study.json
 	$(STUDY) 04 -g "protocol=book-crossing random" -p trials 5 -p seeds 5 -j 1 $(BOOKS) -p left_out '["SLIM"]' --record data/measurements/ranking-study.json
 	$(STUDY) 05 -g "protocol=ml-100k random" -p trials 6 -p seeds 5 -j 1 $(MODELS) --record data/measurements/cold-study.json

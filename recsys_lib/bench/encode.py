@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -28,10 +27,8 @@ def encode_rows() -> list[Row]:
 
     sentence-transformers runs at its defaults (float32, 32 texts a batch); OpenVINO, onnxruntime, torchao and ``torch.compile`` get our tokens,
     sorted and batched. The bound counts two operations per weight and token at the measured peak of the precision; of the static table, its
-    bytes at the measured bandwidth. Quality is the worst and the mean cosine to sentence-transformers. As in ``bench search``, waiting
-    threads sleep unless OMP_WAIT_POLICY says otherwise: in turns, spinning ones would slow the next rival.
+    bytes at the measured bandwidth. Quality is the worst and the mean cosine to sentence-transformers.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     texts = book_titles(N_TEXTS)
     reference = sentence_transformer()
     theirs = reference.encode(texts, show_progress_bar=False)

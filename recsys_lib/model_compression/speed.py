@@ -29,21 +29,26 @@ def speeds(
     seconds: float = 0.05,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Tokens per second of each of ``encoders`` on ``batch`` texts of exactly ``length`` tokens: one row per encoder, length and batch."""
+    """Tokens per second of each of ``encoders`` on ``batch`` texts of exactly ``length`` tokens: one row per encoder, length and batch.
+
+    One encoder after the other, not in turns: in turns a short call pays for the threads that the library before it left spinning.
+    """
     import pandas as pd
 
     rng, rows = np.random.default_rng(seed), []
     for length in lengths if encoders else ():
         for batch in batches:
             tokens = [(rng.integers(1000, 20000, length).tolist(), 0) for _ in range(batch)]
-            work = {name: partial(e.run_tokens, tokens) for name, e in encoders.items()}
-            timed = measure.compare(
-                work, min_samples=2, min_seconds=seconds, warmup=0, work=length * batch, work_unit="tokens"
-            )
-            rows += [
-                {"path": n, "length": length, "batch": batch, "tokens per s": m.throughput, "s": m.p50}
-                for n, m in timed.items()
-            ]
+            for name, encoder in encoders.items():
+                timed = measure.measure(
+                    partial(encoder.run_tokens, tokens),
+                    min_samples=5,
+                    min_seconds=seconds,
+                    warmup=2,
+                    work=length * batch,
+                )
+                row = {"path": name, "length": length, "batch": batch, "tokens per s": timed.throughput, "s": timed.p50}
+                rows.append(row)
     return pd.DataFrame(rows)
 
 

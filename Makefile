@@ -38,7 +38,7 @@ ROUNDED := -p bits "[8, 7, 6, 5, 4, 3, 2]" -p methods '["nearest", "nearest, per
 PATHS := ["torch float32", "torch bfloat16", "torch int8", "native float32", "native bfloat16", "native int8", "compile float32", \
   "openvino float32", "openvino bfloat16", "openvino int8", "torchao int8-weight", "torchao int4-weight", "onnxruntime float32", "onnxruntime int8"]
 STUDY := $(PY) -m recsys_lib sweep
-study: assets          ## rerun the full studies of notebooks 04 and 05 and refresh data/measurements/: about three hours
+study: assets          ## rerun the full studies of notebooks 04 to 07 and refresh data/measurements/: about five hours
 	$(STUDY) 04 -g "protocol=ml-100k random" -p trials 12 -p seeds 5 -j 1 $(FILMS) -p left_out "[]" --record data/measurements/ranking-study.json
 	$(STUDY) 04 -g "protocol=ml-100k temporal" -p trials 6 -p seeds 5 -j 1 $(FILMS) -p left_out "[]" --record data/measurements/ranking-study.json
 	$(STUDY) 04 -g "protocol=ml-100k leave-one-out" -p trials 6 -p seeds 1 -j 1 $(FILMS) -p left_out "[]" --record data/measurements/ranking-study.json

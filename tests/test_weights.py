@@ -30,8 +30,9 @@ def test_nearest_is_within_half_a_step(seed, bits, group, offset):
     width = groups.amax(-1) - groups.amin(-1) if offset else 2 * groups.abs().amax(-1)
     step = width / (2**bits - (1 if offset else 2))
     lost = (weights.round_to_nearest(w, bits, group, offset) - w).abs().reshape(12, -1, group).amax(-1)
-    # Steps and least values are kept in 16 bits: a relative error, and half of the smallest step that there is.
-    kept = 4e-3 * groups.abs().amax(-1) + 2**bits * 2.0**-25
+    # Steps and least values are kept in 16 bits: what they lose there is lost at every code.
+    least = groups.amin(-1) if offset else torch.zeros_like(step)
+    kept = 2**bits * (step.half() - step).abs() + (least.half() - least).abs() + 1e-6 * groups.abs().amax(-1)
     assert (lost <= 0.5 * step + kept).all()
 
 

@@ -46,6 +46,7 @@ def speeds(
                     min_seconds=seconds,
                     warmup=2,
                     work=length * batch,
+                    work_unit="tokens",
                 )
                 row = {"path": name, "length": length, "batch": batch, "tokens per s": timed.throughput, "s": timed.p50}
                 rows.append(row)

@@ -17,7 +17,7 @@ from recsys_lib import cost, encoders, machine, quantization, similarity
 from recsys_lib.encoders import backends
 from recsys_lib.measure import Measurement, measure
 from recsys_lib.recommenders import EASE
-from recsys_lib.search import Index
+from recsys_lib.search import Index, kernel
 
 # Names of encoders here and of their configurations in data/models.toml.
 CONFIGURATIONS = {"minilm": "minilm", "e5": "e5-small", "smollm2": "smollm2-135m"}
@@ -135,11 +135,12 @@ def scan_points(
     """
     rows, vectors = [], random_vectors(n, dimension)
     queries = random_vectors(max(batches), dimension, seed=1)
+    # With matrix units float32 is screened in bfloat16, and only what may be among the best multiplied again.
+    screened = kernel.load() is not None and kernel.matrix_units()
     for scheme in schemes:
         index = Index.build(quantization.quantize(vectors, scheme))
-        # Codes of 8 and 16 bits may be multiplied in any precision above theirs; the highest peak bounds them all. float32 is
-        # screened in bfloat16, and what may be among the best multiplied again.
-        compute = {"binary": None, "float32": "bfloat16"}.get(scheme, "int8")
+        # Codes of 8 and 16 bits may be multiplied in any precision above theirs; the highest peak bounds them all.
+        compute = {"binary": None, "float32": "bfloat16" if screened else "float32"}.get(scheme, "int8")
         for batch in batches:
             timed = measure(
                 partial(index.top_k, queries[:batch], k), "scan", work=batch, work_unit="queries", **PROTOCOL

@@ -71,7 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
     """A cache folder of the test's own that still finds the fetched assets."""
-    from recsys_lib import assets
+    from recsys_lib.data import assets
 
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "assets").symlink_to(assets.cache_dir() / "assets")

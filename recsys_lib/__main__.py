@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from recsys_lib.errors import InputError
+from recsys_lib.core.errors import InputError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    from recsys_lib import assets
+    from recsys_lib.data import assets
 
     for name, folder in assets.fetch(args.names).items():
         size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
@@ -87,63 +87,74 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from recsys_lib import experiments, plots, readme, report
+    from recsys_lib.core import paths
+    from recsys_lib.core.files import check_writable
+    from recsys_lib.experiments import notebooks
+    from recsys_lib.experiments.runs import execute, execute_in_place
+    from recsys_lib.reporting import plots, readme
+    from recsys_lib.reporting import tables as report
 
-    paths = [experiments.find_notebook(n) for n in args.notebooks] or experiments.numbered_notebooks()
+    chosen = [notebooks.find_notebook(n) for n in args.notebooks] or notebooks.numbered_notebooks()
     if args.in_place:
         if args.p:
             raise InputError("--in-place runs with the committed parameters: leave out -p")
-        for path in paths:
-            print(f"{path.stem:28} {experiments.execute_in_place(path):7.1f} s", flush=True)
+        for path in chosen:
+            print(f"{path.stem:28} {execute_in_place(path):7.1f} s", flush=True)
         plots.write_index()
         readme.write()
         return 0
-    chosen = [(path, _parameters(path, args.p)) for path in paths]
-    experiments.check_writable(experiments.RUNS / "run")
+    pairs = [(path, _parameters(path, args.p)) for path in chosen]
+    check_writable(paths.RUNS / "run")
     runs = []
-    for path, parameters in chosen:
-        runs.append(experiments.execute(path, parameters, experiments.RUNS / path.name, progress=sys.stderr.isatty()))
+    for path, parameters in pairs:
+        runs.append(execute(path, parameters, paths.RUNS / path.name, progress=sys.stderr.isatty()))
         print(report.run_line(runs[-1]), flush=True)
     print(report.run_table(runs))
     return 1 if any(run.status == "failed" for run in runs) else 0
 
 
 def _parameters(path: Path, pairs: list[list[str]]) -> dict:
-    from recsys_lib import experiments
+    from recsys_lib.experiments.parameters import parameters_of, parse_parameter
 
-    defaults = experiments.parameters_of(path)
-    return {name: experiments.parse_parameter(path.stem, defaults, name, text) for name, text in pairs}
+    defaults = parameters_of(path)
+    return {name: parse_parameter(path.stem, defaults, name, text) for name, text in pairs}
 
 
 def _sweep(args: argparse.Namespace) -> int:
-    from recsys_lib import experiments, report
+    from recsys_lib.core import paths
+    from recsys_lib.core.files import check_writable
+    from recsys_lib.experiments import notebooks, sweeps
+    from recsys_lib.experiments.parameters import grid_of
+    from recsys_lib.reporting import tables as report
 
-    path = experiments.find_notebook(args.notebook)
-    points = experiments.grid_of(path, args.g, dict(args.p))
+    path = notebooks.find_notebook(args.notebook)
+    points = grid_of(path, args.g, dict(args.p))
     # Notebooks run in their own folder: a relative one would name another there.
-    folder = (args.folder or experiments.RUNS / f"sweep-{path.stem}").resolve()
+    folder = (args.folder or paths.RUNS / f"sweep-{path.stem}").resolve()
     if args.record:
-        experiments.check_writable(args.record)
-    runs = experiments.sweep(path, points, folder, args.jobs)
+        check_writable(args.record)
+    runs = sweeps.sweep(path, points, folder, args.jobs)
     axes = [axis.partition("=")[0] for axis in args.g]
     if args.record:
-        experiments.gather(folder, runs, args.record, axes)
+        sweeps.gather(folder, runs, args.record, axes)
     print(report.sweep_summary(runs, axes, args.metric, folder))
     return 1 if any(run.status == "failed" for run in runs) else 0
 
 
 def _probe(args: argparse.Namespace) -> int:
-    from recsys_lib import experiments, machine, report
+    from recsys_lib.core.files import check_writable
+    from recsys_lib.hardware import machine
+    from recsys_lib.reporting import tables as report
 
     if args.json:
-        experiments.check_writable(args.json)
+        check_writable(args.json)
     machine.check_device(args.device)
     print(report.probe(args.json, args.device))
     return 0
 
 
 def _measure(args: argparse.Namespace) -> int:
-    from recsys_lib.timing import record
+    from recsys_lib.benchmarks.workloads import record
 
     path = record.measure_parts(args.parts, args.device, args.name)
     for part, content in record.records()[path.stem].items():
@@ -164,27 +175,30 @@ def _encode(args: argparse.Namespace) -> int:
 
 
 def _bench(args: argparse.Namespace) -> int:
-    from recsys_lib import bench, experiments
+    from recsys_lib.benchmarks import baselines as bench
+    from recsys_lib.core.files import check_writable
 
     if args.json:
-        experiments.check_writable(args.json)
+        check_writable(args.json)
     print(bench.run(args.name, args.json, args.parts.split(",") if args.parts else ()))
     return 0
 
 
 def _report(args: argparse.Namespace) -> int:
-    from recsys_lib import experiments, site
+    from recsys_lib.core import paths
+    from recsys_lib.core.files import check_writable
+    from recsys_lib.reporting import site
 
-    folder = args.folder or experiments.ROOT / "site"
-    experiments.check_writable(folder / "index.html")
+    folder = args.folder or paths.ROOT / "site"
+    check_writable(folder / "index.html")
     print(site.build(folder))
     return 0
 
 
 def _lab(args: argparse.Namespace) -> int:
-    from recsys_lib import experiments
+    from recsys_lib.experiments import notebooks
 
-    return experiments.open_lab()
+    return notebooks.open_lab()
 
 
 def main(arguments: list[str] | None = None) -> int:

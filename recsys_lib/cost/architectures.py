@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from recsys_lib.assets import ROOT
-from recsys_lib.errors import InputError
+from recsys_lib.core.errors import InputError
+from recsys_lib.core.paths import ROOT
 
 # Parts that are looked up or added and so never multiply.
 NEVER_MULTIPLY = ("embedding", "vector")

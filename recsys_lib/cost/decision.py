@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from recsys_lib.assets import ROOT
+from recsys_lib.core.errors import InputError
+from recsys_lib.core.paths import ROOT
 from recsys_lib.cost import money
 from recsys_lib.cost.energy import IDLE_SHARE
 from recsys_lib.cost.machines import Hardware
@@ -33,7 +34,6 @@ from recsys_lib.cost.stacks import (
     works,
 )
 from recsys_lib.cost.units import DAYS_PER_MONTH, HOURS_PER_MONTH, Quantity, convert, positive
-from recsys_lib.errors import InputError
 
 SCENARIOS = ROOT / "data" / "scenarios.toml"
 PROTOCOL = "ml-100k random"

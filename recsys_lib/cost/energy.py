@@ -16,9 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from recsys_lib.core.errors import InputError
 from recsys_lib.cost.units import Quantity, positive, share
-from recsys_lib.errors import InputError
-from recsys_lib.measure import synchronize
+from recsys_lib.hardware.measure import synchronize
 
 POWERCAP = Path("/sys/class/powercap")
 # Share of the rated power drawn when idle. Servers of 2007 drew half or more, today's processors and GPUs a fifth to two

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
-from recsys_lib.assets import ROOT
+from recsys_lib.core.errors import InputError
+from recsys_lib.core.paths import ROOT
 from recsys_lib.cost.units import Quantity
-from recsys_lib.errors import InputError
 
 TABLE = ROOT / "data" / "hardware.toml"
 PUBLISHED = ROOT / "data" / "published.toml"

@@ -10,10 +10,10 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from recsys_lib.core.errors import InputError
 from recsys_lib.cost.energy import model_watts
 from recsys_lib.cost.machines import Hardware
 from recsys_lib.cost.units import DAYS_PER_MONTH, HOURS_PER_MONTH, Quantity, convert, positive, share
-from recsys_lib.errors import InputError
 
 # Held time that does work on a machine sized for the peak of a day: a planning value, not a measurement.
 UTILIZATION = 0.5

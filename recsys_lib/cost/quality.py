@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from recsys_lib.assets import ROOT
-from recsys_lib.errors import InputError
+from recsys_lib.core.errors import InputError
+from recsys_lib.core.paths import ROOT
 
 MEASUREMENTS = ROOT / "data" / "measurements"
 # What a record of data/measurements is called, and the notebook that shows it.

@@ -12,9 +12,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from recsys_lib.core.errors import InputError
 from recsys_lib.cost.architectures import NEVER_MULTIPLY, Architecture, Attention, Weight
 from recsys_lib.cost.units import share
-from recsys_lib.errors import InputError
 
 
 @dataclass(frozen=True)

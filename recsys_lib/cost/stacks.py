@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 
+from recsys_lib.core.errors import InputError
 from recsys_lib.cost import sizing
 from recsys_lib.cost.architectures import architecture
 from recsys_lib.cost.machines import Hardware, Price, table
 from recsys_lib.cost.money import UTILIZATION, Stack, Traffic
 from recsys_lib.cost.quality import UNKNOWN, Quality, recorded
 from recsys_lib.cost.units import positive, share
-from recsys_lib.errors import InputError
 
 # Kinds of work whose share of the bound is measured apart, on every family of machines apart: "scan on c7i", "decode on gpu".
 ON_PROCESSORS = ("neighbours", "ease", "scan", "ease fit", "encode")

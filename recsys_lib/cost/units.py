@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from recsys_lib.errors import InputError
+from recsys_lib.core.errors import InputError
 
 # A mean month: 365.25 days over 12.
 DAYS_PER_MONTH = 365.25 / 12

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from recsys_lib.errors import InputError
+from recsys_lib.core.errors import InputError
 
 NAMES = ("genres", "tfidf", "wordllama", "minilm", "e5", "smollm2")
 

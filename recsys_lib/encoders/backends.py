@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recsys_lib.assets import cache_dir
-from recsys_lib.assets.quiet import quiet
+from recsys_lib.core.errors import InputError
+from recsys_lib.core.paths import cache_dir
+from recsys_lib.core.quiet import quiet
 from recsys_lib.encoders import native
 from recsys_lib.encoders.pooling import pool
-from recsys_lib.errors import InputError
 
 if TYPE_CHECKING:
     from recsys_lib.encoders.transformer import Transformer
@@ -240,7 +240,7 @@ def _pooled(encoder: Transformer, infer: Callable[[dict[str, np.ndarray]], np.nd
 
 def calibration(encoder: Transformer, n: int = CALIBRATION_TEXTS) -> list[tuple[list[int], int]]:
     """Tokens of film titles with genres and years, drawn at random: catalogue text to calibrate and to time with."""
-    from recsys_lib import datasets
+    from recsys_lib.data import datasets
 
     texts = datasets.load("ml-100k").item_texts()
     chosen = np.random.default_rng(0).permutation(len(texts))[:n]
@@ -337,7 +337,8 @@ def fastest(encoder: Transformer) -> str:
     """The backend that encodes most texts per second in this precision on this machine: measured once, then remembered."""
     import torch
 
-    from recsys_lib import experiments, machine, measure
+    from recsys_lib.core.files import write_atomically
+    from recsys_lib.hardware import machine, measure
 
     described = machine.describe()
     parts = [described["processor"], *described["flags"], str(torch.get_num_threads()), torch.__version__, encoder.device,
@@ -362,7 +363,7 @@ def fastest(encoder: Transformer) -> str:
                       "precision": encoder.precision, "texts_per_s": {b: m.throughput for b, m in timed.items()}}  # fmt: skip
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            experiments.write_atomically(path, json.dumps(known, indent=1))
+            write_atomically(path, json.dumps(known, indent=1))
         except OSError as error:
             warnings.warn(f"the choice of a backend is not remembered ({error.strerror})", stacklevel=3)
     return known[key]["backend"]

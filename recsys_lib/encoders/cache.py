@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys_lib.assets import cache_dir
+from recsys_lib.core.paths import cache_dir
 
 # Raise when a change to the library changes the vectors themselves.
 METHOD = 1

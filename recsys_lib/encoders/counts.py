@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from recsys_lib import encoders
-from recsys_lib.errors import InputError
+from recsys_lib.core.errors import InputError
 
 # A dense [n, words] matrix is only for small catalogues; the commonest words carry most of the weight.
 MOST_WORDS = 2048

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from recsys_lib.core.errors import InputError
 from recsys_lib.encoders.cache import encode_cached
 from recsys_lib.encoders.static import StaticVectors
 from recsys_lib.encoders.transformer import Transformer
-from recsys_lib.errors import InputError
 
 WEIGHTINGS = ("sif", "zipf", "none")
 # Arora, Liang and Ma, "A simple but tough-to-beat baseline for sentence embeddings" (2017): a / (a + p).

@@ -10,18 +10,16 @@ import ctypes
 import platform
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recsys_lib import compiler
-from recsys_lib.compiler import structure
+from recsys_lib.kernels import compiler
+from recsys_lib.kernels.compiler import ENCODER_SOURCE, structure
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SOURCE = Path(__file__).with_name("native.c")
 FLAGS = (
     "-O3", "-std=c11", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
     "-shared", "-fPIC", "-pthread",
@@ -57,7 +55,7 @@ def load() -> ctypes.CDLL | None:
 
 def compiled(flags: tuple[str, ...]) -> ctypes.CDLL | None:
     """The kernel compiled for the processor that ``flags`` name; None without a compiler that can."""
-    return compiler.compiled(SOURCE, (*FLAGS, *flags))
+    return compiler.compiled(ENCODER_SOURCE, (*FLAGS, *flags))
 
 
 def instructions() -> str:

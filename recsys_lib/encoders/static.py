@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys_lib.assets import locate
+from recsys_lib.data.assets import locate
 from recsys_lib.encoders import check_texts
 
 

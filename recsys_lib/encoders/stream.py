@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from recsys_lib.core.errors import InputError
 from recsys_lib.encoders import Encoder
-from recsys_lib.errors import InputError
 
 # Rows encoded, written and recorded together: what a kill loses at most.
 BLOCK = 8192
@@ -26,7 +26,7 @@ def texts_of(source: str, columns: tuple[str, ...] = ("title",)) -> Iterator[str
     Raises:
         InputError: neither a data set nor a file, a column that the file lacks, or a file that is not UTF-8.
     """
-    from recsys_lib import datasets
+    from recsys_lib.data import datasets
 
     if source in datasets.NAMES:
         yield from datasets.load(source).item_texts(("title", "author", "genres", "year"))
@@ -61,7 +61,7 @@ def encode_to_disk(
     """
     from tqdm import tqdm
 
-    from recsys_lib.experiments import write_atomically
+    from recsys_lib.core.files import write_atomically
 
     n, seen = _fingerprint(source, columns)
     if not n:

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from recsys_lib import machine
-from recsys_lib.assets import MANIFEST, resolve_model, table
-from recsys_lib.assets.quiet import quiet
+from recsys_lib.core.errors import InputError
+from recsys_lib.core.quiet import quiet
+from recsys_lib.data.assets import MANIFEST, resolve_model, table
 from recsys_lib.encoders import backends, check_texts
 from recsys_lib.encoders.cache import encode_cached
 from recsys_lib.encoders.pooling import POOLINGS
-from recsys_lib.errors import InputError
+from recsys_lib.hardware import machine
 
 PREFIXES = {"e5": "query: "}
 MOST_TOKENS = {"minilm": 256}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from recsys_lib.errors import InputError
+from recsys_lib.core.errors import InputError
 from recsys_lib.recommenders import checks
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
-from recsys_lib import similarity
-from recsys_lib.errors import InputError
+from recsys_lib.core.errors import InputError
 from recsys_lib.recommenders import checks
 from recsys_lib.recommenders.ease import ease_weights
+from recsys_lib.vectors import similarity
 
 if TYPE_CHECKING:
     from recsys_lib.recommenders import Recommender

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from recsys_lib import similarity
-from recsys_lib.errors import InputError
+from recsys_lib.core.errors import InputError
 from recsys_lib.recommenders import checks
 from recsys_lib.recommenders.ease import EASE
+from recsys_lib.vectors import similarity
 
 
 class RidgeMap:

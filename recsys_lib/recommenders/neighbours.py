@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from recsys_lib import similarity
-from recsys_lib.errors import InputError
+from recsys_lib.core.errors import InputError
 from recsys_lib.recommenders import checks
+from recsys_lib.vectors import similarity
 
 # Columns of the item-item product formed at once: bounds memory to this times n_items floats.
 BLOCK = 1024

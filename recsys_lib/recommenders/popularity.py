@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from recsys_lib.errors import InputError
+from recsys_lib.core.errors import InputError
 from recsys_lib.recommenders import checks
 
 

@@ -1,0 +1,83 @@
+"""Against peers: the same work, the same threads, in turns, in one run; every row says what the machine could do at best."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from recsys_lib.benchmarks.baselines.encode import encode_rows
+from recsys_lib.benchmarks.baselines.recommend import recommend_rows
+from recsys_lib.benchmarks.baselines.rows import Row
+from recsys_lib.benchmarks.baselines.search import search_rows
+from recsys_lib.benchmarks.baselines.similarity import similarity_rows
+from recsys_lib.core.errors import InputError
+from recsys_lib.core.files import write_atomically
+from recsys_lib.hardware import machine
+
+BENCHES: dict[str, Any] = {
+    "similarity": similarity_rows, "encode": encode_rows, "recommend": recommend_rows, "search": search_rows,
+}  # fmt: skip
+
+
+def run(name: str, json_file: Path | None = None, parts: Sequence[str] = ()) -> str:
+    """Run one bench and return its table; optionally write rows and environment as JSON.
+
+    ``parts`` of ``search`` replace what ``json_file`` holds of them and leave its other parts; it says when each ran.
+
+    Raises:
+        InputError: an unknown name, parts of a bench that has none, or a peer that is not installed.
+    """
+    if name not in BENCHES:
+        raise InputError(f"bench {name!r} is unknown: choose from {', '.join(BENCHES)}")
+    if parts and name != "search":
+        raise InputError(f"bench {name!r} has no parts: only search has")
+    try:
+        rows = _search_parts(json_file, parts) if name == "search" else _record(name, json_file, BENCHES[name]())
+    except ModuleNotFoundError as error:
+        raise InputError(f"peer {error.name!r} is not installed: run pip install -r requirements.txt") from error
+    head = f"{'work':13} {'size':40} {'ours ms':>9} {'peer':22} {'peer ms':>9} {'ratio':>6} {'of limit':>8}  quality"
+    lines = [
+        f"{r.work:13} {r.size:40} {r.ours_s * 1e3:9.2f} {r.peer:22} {r.peer_s * 1e3:9.2f} {r.ratio:6.2f} "
+        f"{r.share_of_limit:8.0%}  {r.quality}"
+        for r in rows
+    ]
+    return "\n".join([machine.summary(), head, *lines])
+
+
+def _record(name: str, json_file: Path | None, rows: list[Row]) -> list[Row]:
+    if json_file:
+        _write(json_file, name, [asdict(r) for r in rows])
+    return rows
+
+
+def _write(json_file: Path, name: str, rows: list[dict[str, Any]], **more: Any) -> None:
+    content = {
+        "bench": name,
+        "date": f"{datetime.date.today()}",
+        **more,
+        "rows": rows,
+        "environment": machine.describe(),
+    }
+    write_atomically(json_file, json.dumps(content, indent=1))
+
+
+def _search_parts(json_file: Path | None, parts: Sequence[str]) -> list[Row]:
+    """Rows of the parts; written after each, so that a run that is ended early leaves what it measured."""
+    kept: dict[str, Any] = {"rows": [], "parts": {}}
+    if json_file and parts and json_file.is_file():
+        kept |= json.loads(json_file.read_text(encoding="utf-8"))
+    measured: list[Row] = []
+    ran: dict[str, str] = {}
+    for part, rows in search_rows(parts):
+        measured += rows
+        others = kept["rows"] if part in ran else [r for r in kept["rows"] if r.get("part", "") != part]
+        ran[part] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        kept["rows"] = others + [{"part": part, **asdict(r)} for r in rows]
+        kept["parts"] |= ran
+        if json_file:
+            _write(json_file, "search", kept["rows"], parts=kept["parts"])
+    return measured

@@ -1,0 +1,273 @@
+"""Top-k over codes against peers, on the vectors of all books of Book-Crossing."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from recsys_lib.benchmarks.baselines.rows import Row, row
+from recsys_lib.core.errors import InputError
+from recsys_lib.experiments import vector_compression as compression
+from recsys_lib.hardware import machine, measure
+from recsys_lib.vectors import quantization, search, similarity
+
+K = 10
+BATCHES = (1, 64, 1024)
+# For peers that score one query after another, 12 s and more for 1,024: faiss's scalar quantizers, usearch's exact search.
+SLOW_BATCHES = BATCHES[:2]
+GROWTH = (10_000, 100_000, 1_000_000)
+# Ours, how it is made, and the faiss index of the same kind.
+KINDS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "float32": ("float32", {}, "Flat"),
+    "float16": ("float16", {}, "SQfp16"),
+    "bfloat16": ("bfloat16", {}, "SQbf16"),
+    "int8": ("int8", {}, "SQ8"),
+    "int4": ("int4", {}, "SQ4"),
+    "pq 8 bits": ("pq", {"subspaces": 48}, "PQ48"),
+    "pq 4 bits": ("pq", {"subspaces": 96, "bits": 4}, "PQ96x4fs"),
+    "signs": ("binary", {}, "binary Flat"),
+}
+# A graph of all books takes minutes to build: graphs are made of so many.
+MOST_LINKED = 100_000
+# Vectors that ranges, a mean or centroids are learned from.
+MOST_LEARNED = 65_536
+
+Find = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Contest:
+    """Who finds the best for the same queries, on the same threads.
+
+    work: what is done. ours: queries ``[n, d]`` to ids ``[n, K]``; peers: the same by name. codes: what ours reads of every item. per_code: operations
+    that one query needs for one byte of them, 0 where none are counted. note: what else to say of it. batches: how many queries at once.
+    """
+
+    work: str
+    ours: Find
+    peers: dict[str, Find]
+    codes: np.ndarray
+    per_code: float = 0.0
+    note: str = ""
+    batches: tuple[int, ...] = BATCHES
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """What all rows share. items ``[m, d]``, queries ``[n, d]``, kth: ``[n]``, score of the last of the best ``K``; peaks: operations/s by precision."""
+
+    items: np.ndarray
+    queries: np.ndarray
+    kth: np.ndarray
+    peaks: dict[str, float]
+    threads: int
+
+
+def search_rows(parts: Sequence[str] = ()) -> Iterator[tuple[str, list[Row]]]:
+    """Certified exact, rescored and approximate top-10 against faiss, usearch (if installed) and NumPy for 1, 64 and 1,024 readers.
+
+    Part by part: "exact", each of ``KINDS``, "graphs", and "growth" to a million items; ``parts`` picks some. The limit is what streaming
+    the codes once takes (torch reads the same bytes, in turns with the rivals), or the products at the measured int8 or float32 peak,
+    whichever is longer. Shares of the best count ties (``compression.recall``). Unless OMP_WAIT_POLICY says otherwise, OpenMP's
+    threads sleep between their work: they would spin on a core that the next rival wants.
+
+    Raises:
+        InputError: an unknown part.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    names = ["exact", *KINDS, "graphs", "growth"]
+    if unknown := set(parts) - set(names):
+        raise InputError(f"part {min(unknown)!r} is unknown: choose from {', '.join(names)}")
+    import faiss
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    threads = torch.get_num_threads()
+    faiss.omp_set_num_threads(threads)
+    books, queries = compression.book_vectors(n_queries=max(BATCHES), progress=True)
+    if not _has_usearch():
+        print("usearch is not installed, its rows are left out: pip install -r requirements-bench.txt", file=sys.stderr)
+    with threadpool_limits(threads, "blas"):
+        catalogue = catalogue_of(books, queries, threads)
+        for name in parts or names:
+            if name == "exact":
+                yield name, exact_rows(catalogue)
+            elif name == "graphs":
+                yield name, graph_rows(catalogue_of(books[:MOST_LINKED], queries, threads))
+            elif name == "growth":
+                for n in GROWTH:
+                    items = books[:n] if n <= len(books) else compression.fill_up(books, n)
+                    yield name, size_rows(catalogue_of(items, queries[:64], threads))
+            else:
+                yield name, same_kind_rows(name, catalogue)
+
+
+def catalogue_of(items: np.ndarray, queries: np.ndarray, threads: int) -> Catalogue:
+    peaks = {p: machine.matmul_peak(p, seconds=0.3).throughput for p in ("int8", "float32")}
+    return Catalogue(items, queries, similarity.top_k(queries, items, K)[1][:, -1], peaks, threads)
+
+
+def exact_rows(c: Catalogue) -> list[Row]:
+    """Certified and rescored search against exact peers."""
+    index, exact, says = _certified(c)
+    exactly, found = similarity.top_k(c.queries, c.items, K), index.exact_top_k(c.queries, K)
+    same = np.array_equal(found.ids, exactly[0]) and np.array_equal(found.scores, exactly[1])
+    says = f"ids and scores {'' if same else 'NOT '}those of float32, {says}"
+    codes = index.quantized.codes
+
+    def rescored(q: np.ndarray) -> np.ndarray:
+        return index.top_k(q, K, rescore=2).ids
+
+    peers: dict[str, Find] = {"faiss Flat": _faiss("Flat", c.items), "NumPy": lambda q: _numpy(c.items, q)}
+    rows = _rows(Contest("int8 rescored", rescored, peers, codes, 2.0, f"{2 * K} rows read"), c)
+    rows += _rows(Contest("exact int8", exact, peers, codes, 2.0, says), c)
+    if _has_usearch():
+        peers = {"usearch, exact": lambda q: _usearch_exact(c.items, q, c.threads)}
+        rows += _rows(Contest("exact int8", exact, peers, codes, 2.0, says, SLOW_BATCHES), c)
+    return rows
+
+
+def same_kind_rows(name: str, c: Catalogue) -> list[Row]:
+    """Codes without rescoring against the faiss index that keeps the same."""
+    scheme, options, description = KINDS[name]
+    codes = quantization.calibrate(c.items[:MOST_LEARNED], scheme, **options).quantize(c.items)
+    index = search.Index.build(codes)
+    bits = 1 if scheme == "binary" else 16
+    peers: dict[str, Find] = {f"faiss {description}": _faiss(description, c.items)}
+    if name == "int8" and _has_usearch():
+        peers["usearch i8, exact"] = lambda q: _usearch_exact(
+            codes.codes, quantization.quantize(q, "int8").codes, c.threads
+        )
+    per_code = 0.0 if scheme in ("pq", "binary") else 2.0 * codes.dimension / codes.codes[0].nbytes
+    note = f"{codes.bytes_among(0):.0f} bytes per item"
+    batches = SLOW_BATCHES if description.startswith("SQ") else BATCHES
+    ours = Contest(name, lambda q: index.top_k(q, K, query_bits=bits).ids, peers, codes.codes, per_code, note, batches)
+    return _rows(ours, c)
+
+
+def graph_rows(c: Catalogue) -> list[Row]:
+    """Certified search against indexes that look at a part of the items only."""
+    start = time.perf_counter()
+    index, exact, _ = _certified(c)
+    built = time.perf_counter() - start
+    rows = []
+    for name, peer, seconds in _graphs(c):
+        note = f"built in {seconds:.0f} s, ours in {built:.1f}"
+        rows += _rows(Contest("exact int8", exact, {name: peer}, index.quantized.codes, 2.0, note), c)
+    return rows
+
+
+def size_rows(c: Catalogue) -> list[Row]:
+    """Certified search against brute force in a catalogue of another size."""
+    index, exact, says = _certified(c)
+    return _rows(
+        Contest("exact int8", exact, {"faiss Flat": _faiss("Flat", c.items)}, index.quantized.codes, 2.0, says), c
+    )
+
+
+def _certified(c: Catalogue) -> tuple[search.Index, Find, str]:
+    """An index of int8 codes, its exact search, and what that read and took."""
+    index = search.Index.build(quantization.quantize(c.items, "int8"), c.items)
+    read = index.exact_top_k(c.queries, K).rescored.mean()
+    memory = measure.peak_memory(lambda: index.exact_top_k(c.queries, K)).added
+    says = f"{read:.0f} rows read per query, {memory / 2**20:.0f} MB more at its peak"
+    return index, lambda q: index.exact_top_k(q, K).ids, says
+
+
+def _rows(contest: Contest, c: Catalogue) -> list[Row]:
+    """One row for each batch and peer: medians of calls in turns."""
+    peak = c.peaks["int8" if contest.codes.dtype in (np.int8, np.uint8) else "float32"]
+    rows = []
+    for n in (n for n in contest.batches if n <= len(c.queries)):
+        queries = c.queries[:n]
+        timed, ids = _timed(contest, queries)
+        limit = max(timed["stream"].p50, contest.per_code * contest.codes.nbytes * n / peak)
+        right = {name: compression.recall(found, c.items, queries, c.kth[:n]).mean() for name, found in ids.items()}
+        for peer in contest.peers:
+            quality = f"of the best {K} {right['ours']:.2%}, {peer} {right[peer]:.2%}; {contest.note}".rstrip("; ")
+            rows.append(row(contest.work, f"{n} x {len(c.items):,} x {queries.shape[1]}", peer, timed, limit, quality))
+    return rows
+
+
+def _timed(contest: Contest, queries: np.ndarray) -> tuple[dict[str, measure.Measurement], dict[str, np.ndarray]]:
+    """Times of ours, the peers and of streaming the codes; and the ids that each found."""
+    import torch
+
+    stream = torch.from_numpy(contest.codes.reshape(-1).view(np.int8))
+    ids: dict[str, np.ndarray] = {}
+
+    def asking(name: str, find: Find) -> Callable[[], object]:
+        return lambda: ids.update({name: find(queries)})
+
+    work = {name: asking(name, find) for name, find in {"ours": contest.ours, **contest.peers}.items()}
+    protocol: dict[str, Any] = {"min_samples": 9, "min_seconds": 0.1, "max_seconds": 4.0}
+    if len(queries) > 1:  # the slowest take seconds for so many
+        protocol = {"min_samples": 3, "min_seconds": 0.0, "max_seconds": 4.0, "warmup": 0}
+    return measure.compare(work | {"stream": stream.amax}, **protocol), ids
+
+
+# ---------------------------------------------------------------- peers
+
+
+def _has_usearch() -> bool:
+    try:
+        return importlib.util.find_spec("usearch") is not None
+    except ValueError:  # named as missing
+        return False
+
+
+def _faiss(description: str, vectors: np.ndarray) -> Find:
+    """What faiss builds by this description, by inner product; signs by their Hamming distance."""
+    import faiss
+
+    if description == "binary Flat":
+        mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+        binary = faiss.IndexBinaryFlat(8 * -(-vectors.shape[1] // 8))
+        binary.add(np.packbits(vectors > mean, axis=1))
+        return lambda q: binary.search(np.packbits(q > mean, axis=1), K)[1]
+    index = faiss.index_factory(vectors.shape[1], description, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors[:MOST_LEARNED])
+    index.add(vectors)
+    return lambda q: index.search(q, K)[1]
+
+
+def _numpy(items: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    scores = queries @ items.T
+    places = np.argpartition(scores, -K, axis=1)[:, -K:]
+    order = np.argsort(-np.take_along_axis(scores, places, axis=1), axis=1)
+    return np.take_along_axis(places, order, axis=1)
+
+
+def _usearch_exact(items: np.ndarray, queries: np.ndarray, threads: int) -> np.ndarray:
+    from usearch.index import MetricKind, search
+
+    found = search(items, queries, K, MetricKind.Cos, exact=True, threads=threads)
+    return np.asarray(found.keys, dtype=np.int64).reshape(len(queries), K)
+
+
+def _graphs(c: Catalogue) -> list[tuple[str, Find, float]]:
+    """Approximate indexes: name, search, and the seconds that building took."""
+    made = []
+    for name in ("HNSW", "IVF"):
+        start = time.perf_counter()
+        find, _ = compression.ways_to_search(c.items, K)[name]()
+        made.append((f"faiss {name}", find, time.perf_counter() - start))
+    if _has_usearch():
+        from usearch.index import Index
+
+        start = time.perf_counter()
+        graph = Index(ndim=c.items.shape[1], metric="cos", dtype="i8")
+        graph.add(np.arange(len(c.items)), c.items, threads=c.threads)
+
+        def ask(q: np.ndarray) -> np.ndarray:
+            return np.asarray(graph.search(q, K, threads=c.threads).keys, dtype=np.int64).reshape(len(q), K)
+
+        made.append(("usearch HNSW i8", ask, time.perf_counter() - start))
+    return made

@@ -1,0 +1,36 @@
+"""Files that are whole or absent, and the check that one can be written."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from recsys_lib.core.errors import InputError
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write beside ``path``, then rename: a reader never sees half a file, a kill leaves the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that could not be written, before the work is done whose result it is to hold.
+
+    Raises:
+        InputError: its folder cannot be made or written to, or it is a folder itself.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, want a file")

@@ -1,0 +1,128 @@
+"""Quality of an encoder and of a decoder whose weights take fewer bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsys_lib.core.errors import InputError
+from recsys_lib.encoders import backends
+from recsys_lib.encoders.transformer import Transformer
+from recsys_lib.experiments.model_compression.judging import Judge, run_model
+from recsys_lib.llm import weights
+from recsys_lib.llm.perplexity import perplexity
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+
+METHODS = ("nearest", "nearest, symmetric", "nearest, per channel", "GPTQ")
+
+
+def rounded(
+    method: str, bits: int, group: int, sums: dict[str, Tensor] | None = None
+) -> Callable[[str, Tensor], Tensor]:
+    """How ``weights.replaced`` should change a layer; "GPTQ" needs the layers' ``hessians``, "per channel" has one group per output."""
+    if method not in METHODS:
+        raise InputError(f"method={method!r}: want one of {'; '.join(METHODS)}")
+
+    def change(name: str, weight: Tensor) -> Tensor:
+        width = weight.shape[1] if method == "nearest, per channel" or weight.shape[1] % group else group
+        if method == "GPTQ":
+            return weights.gptq(weight, (sums or {})[name], bits, width)
+        return weights.round_to_nearest(weight, bits, width, offset=method != "nearest, symmetric")
+
+    return change
+
+
+def _size(model: Any, method: str, bits: int, group: int) -> float:
+    """Bits per weight of ``model``'s linear layers, steps and least values included."""
+    layers = [layer.weight for layer in weights.linears(model).values()]
+    widths = [w.shape[1] if method == "nearest, per channel" or w.shape[1] % group else group for w in layers]
+    total = sum(
+        w.numel() * weights.bits_per_weight(bits, g, method != "nearest, symmetric")
+        for w, g in zip(layers, widths, strict=True)
+    )
+    return total / sum(w.numel() for w in layers)
+
+
+def encoder_bits(
+    encoder: Transformer,
+    texts: Sequence[str],
+    judge: Judge,
+    bits: Iterable[int],
+    group: int,
+    methods: Sequence[str],
+    calibration: int = 128,
+) -> pd.DataFrame:
+    """Quality of ``encoder`` with its layers' weights in fewer bits: one row per method and number of bits.
+
+    judge: its reference are the vectors of ``encoder``.
+    """
+    import pandas as pd
+
+    model, tokens = deepcopy(encoder.model), encoder.tokenize(list(texts))
+    sums = input_products(encoder, texts[:calibration]) if "GPTQ" in methods else None
+    rows = [{"method": "float32", "bits": 32, "bits per weight": 32.0, **judge.judge(judge.reference)}]
+    for method in methods:
+        for n in bits:
+            with weights.replaced(model, rounded(method, n, group, sums)):
+                found = judge.judge(run_model(encoder, model, tokens))
+            rows.append({"method": method, "bits": n, "bits per weight": _size(model, method, n, group), **found})
+    return pd.DataFrame(rows)
+
+
+def decoder_bits(
+    model: Any, encoder: Transformer, texts: Sequence[str], judge: Judge, ids: np.ndarray, bits: Iterable[int], group: int,
+    methods: Sequence[str], calibration: np.ndarray | None = None,
+) -> pd.DataFrame:  # fmt: skip
+    """Perplexity on ``ids [windows, length]`` and the quality of mean-pooled vectors of a causal language model in fewer bits.
+
+    model: with its head; its body takes the place of ``encoder``'s. judge: its reference are the vectors of ``model`` as it came. calibration: windows for GPTQ, other ones than ``ids``.
+    """
+    import pandas as pd
+    import torch
+
+    tokens = encoder.tokenize(list(texts))
+    sums = None
+    if "GPTQ" in methods:
+        if calibration is None:
+            raise InputError("methods: GPTQ needs calibration windows")
+        with torch.inference_mode():
+            sums = weights.hessians(model, lambda: model(input_ids=torch.from_numpy(calibration), use_cache=False))
+    rows = [
+        {
+            "method": "as it came",
+            "bits": 32,
+            "bits per weight": 32.0,
+            "perplexity": perplexity(model, ids),
+            **judge.judge(judge.reference),
+        }
+    ]
+    for method in methods:
+        for n in bits:
+            with weights.replaced(model, rounded(method, n, group, sums)):
+                found = {"perplexity": perplexity(model, ids), **judge.judge(run_model(encoder, model.model, tokens))}
+            rows.append({"method": method, "bits": n, "bits per weight": _size(model, method, n, group), **found})
+    return pd.DataFrame(rows)
+
+
+def input_products(encoder: Transformer, texts: Sequence[str]) -> dict[str, Tensor]:
+    """``weights.hessians`` of the encoder over ``texts``."""
+    return weights.hessians(encoder.model, lambda: through(encoder.model, encoder.tokenize(list(texts))))
+
+
+def through(model: Any, tokens: backends.Tokens) -> None:
+    """Runs torch over texts of one length at a time, so that hooks hear every token and nothing that only fills up."""
+    import torch
+
+    by_length: dict[int, list] = {}
+    for ids, _ in tokens:
+        by_length.setdefault(len(ids), []).append(list(ids))
+    with torch.inference_mode():
+        for rows in by_length.values():
+            model(input_ids=torch.tensor(rows))

@@ -1,0 +1,167 @@
+"""What a reader should know of their data before any number on it: size, texts, times, and what can be tested."""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from recsys_lib.core.errors import InputError
+from recsys_lib.data.datasets import Dataset
+from recsys_lib.evaluation.splits import Split
+
+# Columns that say what an item is, by the end of their name: Book-Author is an author.
+TEXT_COLUMNS = ("author", "artist", "brand", "genre", "genres", "category", "categories", "tags", "year", "description")
+LABEL_COLUMNS = ("genre", "genres", "category", "categories", "tags", "department", "author", "artist", "brand")
+# Fewer users than this in a test and no difference means anything; fewer interactions than FEW and an item is rare.
+LEAST_USERS, FEW = 30, 5
+
+
+class Check(NamedTuple):
+    """One look at the data: what was looked at, what is there, and what follows from it."""
+
+    what: str
+    found: str
+    so: str
+
+
+def text_columns(data: Dataset, chosen: str = "") -> tuple[str, ...]:
+    """Columns of the items that a text is made of: those in ``chosen`` (comma-separated), else the title and the usual ones.
+
+    Raises:
+        InputError: a chosen column is not there.
+    """
+    if chosen.strip():
+        return tuple(_column(data, name.strip(), "text_columns") for name in chosen.split(","))
+    usual = [c for c in data.items.columns if c not in ("id", "title") and _ends(c, TEXT_COLUMNS)]
+    return ("title", *usual)
+
+
+def label_column(data: Dataset, chosen: str = "") -> str:
+    """The column of comma-separated labels: the ``chosen`` one, else the first usual one, else "".
+
+    Raises:
+        InputError: the chosen column is not there.
+    """
+    if chosen.strip():
+        return _column(data, chosen.strip(), "label_column")
+    return next((c for end in LABEL_COLUMNS for c in data.items.columns if _ends(c, (end,))), "")
+
+
+def _ends(column: str, ends: Sequence[str]) -> bool:
+    return "".join(c for c in column.lower() if c.isalnum()).endswith(tuple(ends))
+
+
+def _column(data: Dataset, name: str, argument: str) -> str:
+    names = {c.lower(): c for c in data.items.columns}
+    if name.lower() not in names:
+        near = difflib.get_close_matches(name.lower(), names, 1)
+        hint = f"did you mean {names[near[0]]!r}? " if near else ""
+        raise InputError(f"{argument}={name!r}: {hint}the items have {', '.join(data.items.columns)}")
+    return names[name.lower()]
+
+
+def examine(data: Dataset, split: Split, columns: Sequence[str]) -> list[Check]:
+    """Everything worth a look before a comparison, in words. ``columns``: those that make the texts; ``split``: how it is judged."""
+    return [*_interactions(data), *_texts(data, columns), _times(data), *_test(split)]
+
+
+def _interactions(data: Dataset) -> list[Check]:
+    per_item = np.bincount(data.item, minlength=data.n_items)
+    per_user = np.bincount(data.user, minlength=data.n_users)
+    sold, density = per_item[per_item > 0], data.n_interactions / (data.n_users * data.n_items)
+    least = np.median(per_user[per_user > 0])
+    rare = float((sold < FEW).mean())
+    everything = data.n_interactions + data.n_dropped + data.n_merged
+    dropped, merged = data.n_dropped / everything, data.n_merged / everything
+    never = data.n_items - len(sold)
+    return [
+        Check(
+            "size",
+            f"{data.n_users:,} users, {data.n_items:,} items, {data.n_interactions:,} interactions",
+            f"{density:.2%} of all pairs are known",
+        ),
+        Check(
+            "left out when read",
+            f"{data.n_dropped:,} with an item that the table lacks, {data.n_merged:,} repeats of a pair",
+            "more than a tenth lacks its item: check the ids" if dropped > 0.1
+            else "mostly repeats: ask whether a repeat means more" if merged > 0.5 else "little",
+        ),
+        Check(
+            "histories",
+            f"in the median {least:.0f} interactions per user, {np.median(sold):.0f} per item that has any",
+            "short: no recommender has much to go on" if least < FEW else "long enough to learn a taste from",
+        ),
+        Check(
+            "rare items",
+            f"{rare:.0%} of the items with interactions have fewer than {FEW}; {never:,} have none",
+            "many: here text has its best chance" if rare > 0.5 or never > 0.2 * data.n_items
+            else "few: counting has what it needs" if rare < 0.2 else "some",
+        ),
+    ]  # fmt: skip
+
+
+def _texts(data: Dataset, columns: Sequence[str]) -> list[Check]:
+    texts = data.item_texts(tuple(columns))
+    written = [t for t in texts if t]
+    empty = 1 - len(written) / len(texts)
+    words = float(np.median([len(t.split()) for t in written])) if written else 0.0
+    title, times = Counter(written).most_common(1)[0] if written else ("", 0)
+    shared = sum(n for n in Counter(written).values() if n > 1) / len(texts)
+    shown = title if len(title) <= 30 else f"{title[:29]}…"
+    return [
+        Check(
+            "texts",
+            f"{', '.join(columns)}: {words:.0f} words in the median, {empty:.1%} of the items have none",
+            "no text: nothing for a language model to read" if not written
+            else "many are missing: text cannot place those items" if empty > 0.2
+            else "short: little that counting words would miss" if words <= 4 else "enough to read",
+        ),
+        Check(
+            "texts that occur twice",
+            f"{shared:.1%} of the items" + (f", most often {shown!r}, {times} times" if times > 1 else ""),
+            "no encoder can tell these apart" if shared > 0.05 else "few",
+        ),
+    ]  # fmt: skip
+
+
+def _times(data: Dataset) -> Check:
+    if data.timestamp is None:
+        return Check("times", "none", "only a random test is possible, which is kinder than the future")
+    first, last = (
+        datetime.datetime.fromtimestamp(int(t), datetime.UTC) for t in (data.timestamp.min(), data.timestamp.max())
+    )
+    days = (last - first).days
+    so = (
+        "all on one day: no past to learn from and no future to test"
+        if days < 1
+        else "the latest fifth can be the test"
+    )
+    return Check("times", f"{first:%Y-%m-%d} to {last:%Y-%m-%d}, {days:,} days", so)
+
+
+def _test(split: Split) -> list[Check]:
+    train, test = split.with_validation().train, split.test
+    asked = np.diff(test.indptr) > 0
+    known = asked & (np.diff(train.indptr) > 0)
+    new = np.asarray(train.sum(axis=0)).ravel() == 0
+    share = test[:, np.flatnonzero(new)].nnz / max(1, test.nnz)
+    strangers = 1 - known.sum() / max(1, asked.sum())
+    return [
+        Check(
+            f"test ({split.name})",
+            f"{known.sum():,} users to judge; {strangers:.1%} of the users in it have no history and are left out",
+            f"too few: want at least {LEAST_USERS}" if known.sum() < LEAST_USERS
+            else "most people here are new: no list of theirs can be personal" if strangers > 0.5 else "enough to begin with",
+        ),
+        Check(
+            "new items in the test",
+            f"{share:.1%} of its interactions are with items that nobody had before",
+            "rare: new items hardly decide anything here" if share < 0.02
+            else "many: how new items are placed matters" if share > 0.1 else "some",
+        ),
+    ]  # fmt: skip

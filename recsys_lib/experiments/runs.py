@@ -1,0 +1,130 @@
+"""One run of a notebook: with parameters into a file of its own, or in place with its outputs kept.
+
+Every run is a papermill execution in its own process, because papermill changes the working directory of its process.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recsys_lib.core import paths
+from recsys_lib.core.errors import InputError
+from recsys_lib.core.files import write_atomically
+from recsys_lib.experiments.notebooks import read_notebook, strip_volatile
+from recsys_lib.experiments.parameters import FOLDER_VARIABLE
+from recsys_lib.experiments.records import RECORD_VARIABLE
+
+# A cell of the full study works for half an hour on two busy cores.
+CELL_TIMEOUT_S = 4 * 3600
+# Kernels listen on this machine only; their warning that the connection is not encrypted would head every run.
+KERNEL_ARGUMENTS = ["--IPKernelApp.log_level=40"]
+# Where a running notebook saves its figures; set by whoever runs it.
+FIGURES_VARIABLE = "RECSYS_FIGURES"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of one execution. ``status``: finished or failed; ``cell``: the failing code cell, counted from 1."""
+
+    id: str
+    notebook: str
+    parameters: dict[str, Any]
+    status: str
+    seconds: float
+    metrics: dict[str, Any] = field(default_factory=dict)
+    cell: int | None = None
+    error: str = ""
+
+
+def execute(
+    path: Path,
+    parameters: Mapping[str, Any],
+    output: Path,
+    *,
+    run_id: str = "",
+    threads: int = 0,
+    progress: bool = False,
+) -> Run:
+    """Run one notebook with papermill into ``output`` (a ``.ipynb``); its record and figures land beside it.
+
+    A cell that raises makes a failed ``Run``, not an exception. ``threads`` > 0 fixes the numerical libraries' threads.
+    """
+    import papermill
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    record_path, part = output.with_suffix(".json"), output.with_suffix(".part.ipynb")
+    record_path.unlink(missing_ok=True)
+    os.environ[RECORD_VARIABLE] = str(record_path)
+    os.environ[FIGURES_VARIABLE] = str(output.parent / "figures")
+    os.environ[FOLDER_VARIABLE] = os.getcwd()
+    if threads:
+        os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)))
+    logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it has to say is in the Run
+    started, cell, error = time.perf_counter(), None, ""
+    try:
+        papermill.execute_notebook(
+            str(path), str(part), dict(parameters), cwd=str(path.parent), kernel_name="python3", progress_bar=progress,
+            execution_timeout=CELL_TIMEOUT_S, log_output=False, extra_arguments=list(KERNEL_ARGUMENTS),
+        )  # fmt: skip
+    except papermill.PapermillExecutionError as failure:
+        cell, error = failure.exec_count, f"{failure.ename}: {_first_line(failure.evalue)}"
+    except KeyboardInterrupt:
+        raise
+    except Exception as failure:  # a kernel that dies or a cell that takes too long ends this run, not the others
+        cell, error = _running_cell(part), f"{type(failure).__name__}: {_first_line(str(failure))}"
+    if part.exists():
+        os.replace(part, output)
+    seconds = round(time.perf_counter() - started, 1)
+    run_id = run_id or output.stem
+    if error:
+        return Run(run_id, path.stem, dict(parameters), "failed", seconds, cell=cell, error=error)
+    metrics = json.loads(record_path.read_text(encoding="utf-8"))["metrics"] if record_path.exists() else {}
+    return Run(run_id, path.stem, dict(parameters), "finished", seconds, metrics)
+
+
+def _running_cell(part: Path) -> int | None:
+    """The code cell, counted from 1, that the kernel said it had begun last."""
+    if not part.exists():
+        return None
+    counts = [c.execution_count for c in read_notebook(part).cells if c.cell_type == "code"]
+    return max((number for number, count in enumerate(counts, 1) if count is not None), default=None)
+
+
+def _first_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[0] if lines else ""
+
+
+def execute_in_place(path: Path, progress: bool = False) -> float:
+    """Execute a notebook of the repository and keep its outputs, without anything volatile; returns seconds.
+
+    Raises:
+        InputError: a cell failed; the file is left as it was.
+    """
+    import nbclient
+    import nbformat
+
+    notebook = read_notebook(path)
+    started = time.perf_counter()
+    os.environ[RECORD_VARIABLE] = str(paths.RUNS / "in-place" / f"{path.stem}.json")
+    client = nbclient.NotebookClient(
+        notebook, timeout=CELL_TIMEOUT_S, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}},
+        record_timing=False, extra_arguments=list(KERNEL_ARGUMENTS),
+    )  # fmt: skip
+    try:
+        client.execute()
+    except nbclient.exceptions.CellExecutionError as failure:
+        code = [c for c in notebook.cells if c.cell_type == "code"]
+        cell = next(n for n, c in enumerate(code, 1) if any(o.output_type == "error" for o in c.outputs))
+        raise InputError(f"{path.name} cell [{cell}]: {failure.ename}: {_first_line(failure.evalue)}") from failure
+    except (nbclient.exceptions.DeadKernelError, nbclient.exceptions.CellTimeoutError) as failure:
+        raise InputError(f"{path.name}: {type(failure).__name__}: {_first_line(str(failure))}") from failure
+    write_atomically(path, nbformat.writes(strip_volatile(notebook)) + "\n")
+    return time.perf_counter() - started

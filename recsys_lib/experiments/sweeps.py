@@ -1,0 +1,156 @@
+"""Sweeps: one notebook at every point of a grid of parameters, each in its own process, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from recsys_lib.core import paths
+from recsys_lib.core.errors import InputError
+from recsys_lib.core.files import check_writable, write_atomically
+from recsys_lib.experiments.notebooks import read_notebook
+from recsys_lib.experiments.records import flat, read_json
+from recsys_lib.experiments.runs import Run, execute
+
+
+def run_id(path: Path, parameters: Mapping[str, Any]) -> str:
+    """A name that changes with the parameters, the notebook's code and the library's, so that no stale run is kept."""
+    code = [c.source for c in read_notebook(path).cells if c.cell_type == "code"]
+    library = [p.read_bytes().hex() for p in sorted(Path(__file__).parent.parent.rglob("*.py"))]
+    text = json.dumps([code, library, parameters], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _execute_apart(job: dict[str, Any], outcome: Path) -> Run:
+    """Run ``execute(**job)`` in a process of its own, which writes ``outcome`` the moment it is done."""
+    command = [sys.executable, "-m", "recsys_lib.experiments.sweeps", json.dumps(job), str(outcome), str(os.getpid())]
+    process = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    run = _read_run(outcome)
+    if run is None:
+        reason = process.stderr.strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
+        error = f"the run's process ended early: {reason[0]}"
+        run = Run(job["run_id"], Path(job["path"]).stem, job["parameters"], "failed", 0.0, error=error)
+    return run
+
+
+def _end_with(parent: int) -> None:
+    """End this process and its kernel once ``parent`` is gone: a killed sweep leaves nothing running behind it."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        for process in psutil.Process().children(recursive=True):
+            process.kill()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _read_run(path: Path) -> Run | None:
+    try:
+        return Run(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def sweep(
+    path: Path,
+    points: Sequence[dict[str, Any]],
+    folder: Path | None = None,
+    jobs: int = 0,
+    progress: bool = True,
+) -> list[Run]:
+    """Run a notebook at every point, each in its own process, skipping finished ones; returns runs in grid order.
+
+    Files in ``folder`` (default ``runs/sweep-<notebook>``): per run ``<id>.ipynb``, its record ``<id>.json`` and what
+    became of it ``<id>.run.json``; over all ``manifest.json`` and a tidy ``table.csv`` (parameters, metrics, seconds).
+    ``jobs`` processes at once (default: one per core) share the cores' threads; measuring time wants ``jobs=1``.
+    Ctrl-C stops, keeps the finished runs and raises KeyboardInterrupt.
+
+    Raises:
+        InputError: a negative number of jobs, or a folder that cannot be written to.
+    """
+    from tqdm import tqdm
+
+    if jobs < 0:
+        raise InputError(f"jobs={jobs}: want how many runs at once, or 0 for one per core")
+
+    folder = folder or paths.RUNS / f"sweep-{path.stem}"
+    check_writable(folder / "table.csv")
+    ids = [run_id(path, point) for point in points]
+    known = {i: _read_run(folder / f"{i}.run.json") for i in ids}
+    done = {i: run for i, run in known.items() if run and run.status == "finished"}
+    todo = {i: point for i, point in zip(ids, points, strict=True) if i not in done}
+    cores = os.cpu_count() or 1
+    jobs = max(1, min(jobs or cores, len(todo)))
+    bar = tqdm(total=len(points), initial=len(done), desc=path.stem, unit="run", disable=None if progress else True)
+    pool = ThreadPoolExecutor(jobs)
+    pending = []
+    for i, point in todo.items():
+        (folder / f"{i}.run.json").unlink(missing_ok=True)
+        job = {"path": str(path), "parameters": point, "output": str(folder / f"{i}.ipynb"), "run_id": i,
+               "threads": max(1, cores // jobs)}  # fmt: skip
+        pending.append(pool.submit(_execute_apart, job, folder / f"{i}.run.json"))
+    try:
+        for future in as_completed(pending):
+            run = future.result()
+            done[run.id] = run
+            bar.update()
+    except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in psutil.Process().children(recursive=True):
+            process.kill()
+        raise
+    finally:
+        pool.shutdown()
+        bar.close()
+        _write_tables(folder, [done[i] for i in ids if i in done])
+    return [done[i] for i in ids]
+
+
+def _write_tables(folder: Path, runs: Sequence[Run]) -> None:
+    manifest = [{key: value for key, value in asdict(run).items() if key != "metrics"} for run in runs]
+    write_atomically(folder / "manifest.json", json.dumps(manifest, ensure_ascii=False, indent=1))
+    table = tidy(runs)
+    if len(table):
+        write_atomically(folder / "table.csv", table.to_csv(index=False))
+
+
+def gather(folder: Path, runs: Sequence[Run], path: Path, axes: Sequence[str] = ()) -> None:
+    """Write the records of a sweep's finished runs, in grid order, as one JSON list: what ``data/measurements/`` keeps.
+
+    Records that are there of other values of the swept ``axes`` (parameters) stay, so that one protocol can be rerun alone.
+    """
+    records = [read_json(folder / f"{run.id}.json") for run in runs if run.status == "finished"]
+    swept = [[r["parameters"].get(axis) for axis in axes] for r in records]
+    there = read_json(path) if axes and path.exists() else []
+    kept = [r for r in there if [r["parameters"].get(axis) for axis in axes] not in swept]
+    write_atomically(path, json.dumps([*kept, *records], ensure_ascii=False, indent=1) + "\n")
+
+
+def tidy(runs: Sequence[Run]):
+    """One row per finished run: its parameters, its scalar metrics (nested ones as ``a.b``), seconds."""
+    import pandas as pd
+
+    rows = [{**run.parameters, **flat(run.metrics), "seconds": run.seconds} for run in runs if run.status == "finished"]
+    return pd.DataFrame(rows)
+
+
+if __name__ == "__main__":
+    # One run of a sweep: what to execute as JSON, the file that says what became of it, and the sweep's process.
+    _end_with(int(sys.argv[3]))
+    _job = json.loads(sys.argv[1])
+    _run = execute(**_job | {"path": Path(_job["path"]), "output": Path(_job["output"])})
+    write_atomically(Path(sys.argv[2]), json.dumps(asdict(_run), ensure_ascii=False, indent=1))

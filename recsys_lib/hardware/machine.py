@@ -1,0 +1,296 @@
+"""What this machine is, and the ceilings it was measured to have.
+
+The ceilings are what a real kernel reaches here, not a data sheet's: a large matrix product per precision, and
+memory streamed once. Williams, Waterman and Patterson, "Roofline" (2009): attainable = min(peak, intensity x
+bandwidth); the two meet at the ridge point.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from recsys_lib.core.errors import InputError
+from recsys_lib.hardware.measure import Measurement, measure, threads_in_use
+
+PACKAGES = ("torch", "transformers", "numpy", "scipy", "pandas", "scikit-learn")
+# The instructions that decide how fast a precision is on a processor.
+FLAGS = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_bf16",
+    "amx_int8",
+    "avx_vnni",
+    "asimddp",
+    "bf16",
+    "i8mm",
+)
+PRECISIONS = ("float32", "bfloat16", "float16", "int8")
+# A stream this many times the largest cache comes from memory, all but a part that a cache cannot hide; it may take this share of it.
+CACHES_STREAMED, SHARE_OF_MEMORY = 2, 1 / 8
+# Streams of growing size show each level of the caches. MiB.
+LADDER = (1, 4, 16, 64, 256)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _processor() -> tuple[str, list[str]]:
+    cpuinfo = _read("/proc/cpuinfo")
+    if cpuinfo:
+        names = re.findall(r"^(?:model name|Model)\s*:\s*(.+)$", cpuinfo, re.M)
+        words = set(" ".join(re.findall(r"^(?:flags|Features)\s*:\s*(.+)$", cpuinfo, re.M)).split())
+        return (names[0] if names else platform.machine()), [flag for flag in FLAGS if flag in words]
+    try:
+        name = subprocess.run(
+            ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, timeout=5
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        name = ""
+    return name or platform.processor() or platform.machine(), []
+
+
+def _caches() -> dict[str, str]:
+    folder = Path("/sys/devices/system/cpu/cpu0/cache")
+    caches = {}
+    for index in sorted(folder.glob("index*")):
+        kind = _read(f"{index}/type")
+        caches[f"L{_read(f'{index}/level')} {kind}".strip()] = _read(f"{index}/size")
+    return caches
+
+
+def largest_cache_bytes() -> int:
+    """Bytes of the largest processor cache the system shows, 0 where it shows none."""
+    units = {"K": 2**10, "M": 2**20, "G": 2**30}
+    found = [re.fullmatch(r"(\d+)([KMG])", size) for size in _caches().values()]
+    return max((int(m[1]) * units[m[2]] for m in found if m), default=0)
+
+
+def stream_megabytes(device: str = "cpu") -> int:
+    """MiB of a stream that no cache holds: twice the largest cache, 512 at least, an eighth of the memory at most."""
+    if device != "cpu":
+        return 2048
+    most = int(psutil.virtual_memory().total * SHARE_OF_MEMORY) // 2**20
+    return max(64, min(max(512, CACHES_STREAMED * largest_cache_bytes() // 2**20), most))
+
+
+def _driver() -> str:
+    """The version of NVIDIA's driver, which the kernel module tells."""
+    found = re.search(r"Kernel Module\D*([\d.]+)", _read("/proc/driver/nvidia/version"))
+    return found[1] if found else "none"
+
+
+def _gpus() -> list[dict]:
+    import torch
+
+    if not torch.cuda.is_available():
+        return []
+    properties = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    return [
+        {"name": p.name, "memory_bytes": p.total_memory, "compute_capability": f"{p.major}.{p.minor}"}
+        for p in properties
+    ]
+
+
+@lru_cache
+def describe() -> dict:
+    """This machine and its software as plain JSON: processor, caches, memory (bytes), GPUs, versions, threads."""
+    import torch
+
+    name, flags = _processor()
+    return {
+        "processor": name,
+        "architecture": platform.machine(),
+        "flags": flags,
+        "cores_logical": os.cpu_count(),
+        "cores_physical": psutil.cpu_count(logical=False),
+        "caches": _caches(),
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "not readable",
+        "memory_bytes": psutil.virtual_memory().total,
+        "gpus": _gpus(),
+        "driver": _driver(),
+        "cuda": torch.version.cuda or "none",
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "versions": {package: _version(package) for package in PACKAGES},
+        "threads": threads_in_use(),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def summary() -> str:
+    """One line for a figure's caption or a notebook's head.
+
+    >>> "cores" in summary()
+    True
+    """
+    d = describe()
+    gpu = f", {d['gpus'][0]['name']}" if d["gpus"] else ", no GPU"
+    memory_gib = d["memory_bytes"] / 2**30
+    return f"{d['processor']}, {d['cores_logical']} cores, {memory_gib:.0f} GiB{gpu}, torch {d['versions']['torch']}"
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        InputError: neither cpu nor cuda, or cuda without a usable GPU.
+    """
+    import torch
+
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"device={device!r}: want cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device='cuda': this machine has no usable GPU; use device='cpu'")
+
+
+def _operands(precision: str, n: int, device: str):
+    import torch
+
+    generator = torch.Generator(device="cpu").manual_seed(0)
+    if precision == "int8":
+        pair = (torch.randint(-127, 128, (n, n), generator=generator, dtype=torch.int8) for _ in range(2))
+    else:
+        pair = (torch.randn(n, n, generator=generator).to(getattr(torch, precision)) for _ in range(2))
+    a, b = (t.to(device) for t in pair)
+    # The second operand is laid out column-major, as a linear layer's weight is.
+    return a, b.t().contiguous().t()
+
+
+def matmul_peak(precision: str, n: int = 2048, device: str = "cpu", seconds: float = 0.5) -> Measurement:
+    """Time an ``n`` x ``n`` x ``n`` product: ``throughput`` is operations per second (2 n^3 each).
+
+    Raises:
+        InputError: a precision that is none of ``PRECISIONS``.
+    """
+    import torch
+
+    if precision not in PRECISIONS:
+        raise InputError(f"precision={precision!r}: want one of {', '.join(PRECISIONS)}")
+    a, b = _operands(precision, n, device)
+    product = torch._int_mm if precision == "int8" else torch.mm
+    return measure(
+        lambda: product(a, b),
+        f"matmul {precision} {n}",
+        min_seconds=seconds,
+        work=2.0 * n**3,
+        work_unit="operations",
+    )
+
+
+def _block(megabytes: int, device: str):
+    """So many MiB of float32 ones. NumPy asks Linux for huge pages, torch does not, and small ones can halve what a stream reads."""
+    import torch
+
+    block = torch.from_numpy(np.ones(megabytes * 2**20 // 4, dtype=np.float32))
+    return block.to(device)
+
+
+def read_bandwidth(megabytes: int | None = None, device: str = "cpu", seconds: float = 0.5) -> Measurement:
+    """Stream ``megabytes`` (MiB) once through a sum: ``throughput`` is bytes per second read.
+
+    By default so many that no cache holds them (``stream_megabytes``); the size is part of the measurement's name.
+    """
+    megabytes = megabytes or stream_megabytes(device)
+    data = _block(megabytes, device)
+    name = f"streaming read {megabytes} MiB"
+    return measure(data.sum, name, min_seconds=seconds, work=float(data.nbytes), work_unit="bytes")
+
+
+def copy_bandwidth(megabytes: int | None = None, device: str = "cpu", seconds: float = 0.5) -> Measurement:
+    """Copy ``megabytes`` (MiB): ``throughput`` counts each byte read and each byte written."""
+    megabytes = megabytes or stream_megabytes(device)
+    source, target = _block(megabytes, device), _block(megabytes, device)
+    return measure(
+        lambda: target.copy_(source),
+        f"streaming copy {megabytes} MiB",
+        min_seconds=seconds,
+        work=2.0 * source.nbytes,
+        work_unit="bytes",
+    )
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """Measured ceilings: operations/s by precision, bytes/s read and copied; raw measurements beside them.
+
+    read_by_size: bytes/s read from samples of so many bytes, which caches may hold.
+    """
+
+    operations_per_s: dict[str, float]
+    read_bytes_per_s: float
+    copy_bytes_per_s: float
+    measurements: tuple[Measurement, ...]
+    read_by_size: dict[int, float] = field(default_factory=dict)
+
+    @staticmethod
+    def of(measurements: Sequence[Measurement], fastest: bool = False) -> Ceilings:
+        """Ceilings from what ``ceilings`` measured: medians, or with ``fastest`` the best samples, which bound all times."""
+        rate = {m.name: m.work / (min(m.samples) if fastest else m.p50) for m in measurements}
+        reads = {int(m.work): rate[m.name] for m in measurements if m.name.startswith("streaming read")}
+        copies = [rate[m.name] for m in measurements if m.name.startswith("streaming copy")]
+        products = {m.name.split()[1]: rate[m.name] for m in measurements if m.name.startswith("matmul")}
+        return Ceilings(products, reads[max(reads)], copies[0], tuple(measurements), reads)
+
+    def ridge_point(self, precision: str) -> float:
+        """Operations per byte above which work in ``precision`` is bound by arithmetic, below by memory."""
+        return self.operations_per_s[precision] / self.read_bytes_per_s
+
+    def read_rate(self, n_bytes: float) -> float:
+        """Bytes/s at which so many bytes, read again and again, can come: a cache's rate where one may hold them.
+
+        That of the largest sample not above ``n_bytes``; infinite below the smallest, whose rate bounds nothing smaller.
+        """
+        if not self.read_by_size:
+            return self.read_bytes_per_s
+        if n_bytes < min(self.read_by_size):
+            return math.inf
+        step = max(size for size in self.read_by_size if size <= n_bytes)
+        return max(rate for size, rate in self.read_by_size.items() if size >= step)
+
+    def least_seconds(self, operations: float, n_bytes: float, precision: str) -> float:
+        """The roofline's lower bound on time for so many operations and bytes moved."""
+        return max(operations / self.operations_per_s[precision], n_bytes / self.read_rate(n_bytes))
+
+
+def ceilings(device: str = "cpu", n: int = 2048, seconds: float = 0.5) -> Ceilings:
+    """Measure every ceiling of ``device``; about ten seconds on a CPU. Measure alone: other work lowers them."""
+    # float16 products are emulated on most processors and take half a minute; they are measured on GPUs only.
+    precisions = [p for p in PRECISIONS if device != "cpu" or p != "float16"]
+    # A GPU needs larger products to be busy.
+    products = [matmul_peak(p, n if device == "cpu" else 4 * n, device, seconds) for p in precisions]
+    sizes = [size for size in LADDER if size < stream_megabytes(device)]
+    steps = [read_bandwidth(size, device, seconds / 2) for size in sizes]
+    whole = (read_bandwidth(None, device, seconds), copy_bandwidth(None, device, seconds))
+    return Ceilings.of([*products, *steps, *whole])
+
+
+@lru_cache
+def bfloat16_is_faster() -> bool:
+    """Whether this processor multiplies bfloat16 matrices at least 1.2 times as fast as float32 (measured, 0.1 s)."""
+    times = {p: float(np.median(matmul_peak(p, n=512, seconds=0.02).samples)) for p in ("float32", "bfloat16")}
+    return times["float32"] > 1.2 * times["bfloat16"]

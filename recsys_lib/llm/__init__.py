@@ -1,0 +1,1 @@
+"""What a language model does besides encoding: perplexity, and weights with fewer bits."""

@@ -1,0 +1,153 @@
+"""Weights of a model in fewer bits: rounded to nearest per group, or column by column with what was lost handed on (GPTQ).
+
+A weight matrix is ``[out, in]``. A group is ``group`` neighbouring inputs of one output; it has a step, and if ``offset`` also a least value:
+
+    code = round((w - least) / step),  ŵ = least + step · code,  codes 0 … 2^bits - 1.
+
+Without an offset codes are symmetric, ``-(2^(bits-1) - 1) … 2^(bits-1) - 1``. Steps and least values are kept in 16 bits, so a weight takes
+``bits + 16 / group`` or ``bits + 32 / group`` bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from recsys_lib.core.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+# Frantar et al., "GPTQ" (2023): the share of the mean diagonal that is added to the Hessian, and columns updated at once.
+DAMPING, COLUMNS = 0.01, 128
+
+
+def bits_per_weight(bits: int, group: int, offset: bool = True) -> float:
+    """Bits that a weight takes with its share of what its group keeps.
+
+    >>> bits_per_weight(4, 32)
+    5.0
+    """
+    return bits + (32 if offset else 16) / group
+
+
+def check(bits: int, group: int, width: int) -> None:
+    if not 2 <= bits <= 8:
+        raise InputError(f"bits={bits!r}: want 2 to 8")
+    if group < 1 or width % group:
+        raise InputError(f"group={group!r}: want a divisor of the {width} inputs of the layer")
+
+
+def _grid(groups: Tensor, bits: int, offset: bool) -> tuple[Tensor, Tensor, int, int]:
+    """Step and least value of each row of ``groups [..., group]``, and the lowest and the highest code."""
+    if offset:
+        least, most = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
+        step = (most - least) / (2**bits - 1)
+        low, high = 0, 2**bits - 1
+    else:
+        high = 2 ** (bits - 1) - 1
+        low = -high
+        step = groups.abs().amax(-1, keepdim=True) / high
+        least = groups.new_zeros(step.shape)
+    step = step.half().to(groups.dtype)  # as they are kept
+    step = step.where(step > 0, step.new_ones(()))
+    return step, least.half().to(groups.dtype), low, high
+
+
+def round_to_nearest(weight: Tensor, bits: int, group: int, offset: bool = True) -> Tensor:
+    """``weight [out, in]`` after rounding each number to the nearest code of its group, in the same type.
+
+    >>> import torch
+    >>> round_to_nearest(torch.tensor([[0.0, 1.0, 2.1, 3.0]]), bits=2, group=4).tolist()
+    [[0.0, 1.0, 2.0, 3.0]]
+    """
+    check(bits, group, weight.shape[1])
+    groups = weight.float().reshape(weight.shape[0], -1, group)
+    step, least, low, high = _grid(groups, bits, offset)
+    codes = ((groups - least) / step).round().clamp(low, high)
+    return (least + step * codes).reshape(weight.shape).to(weight.dtype)
+
+
+def gptq(weight: Tensor, hessian: Tensor, bits: int, group: int, offset: bool = True) -> Tensor:
+    """``weight [out, in]`` rounded column by column; what a column lost is made up for by the columns not yet rounded.
+
+    hessian: ``Xᵀ X [in, in]`` of the layer's inputs. From the paper: Frantar, Ashkboos, Hoefler and Alistarh, "GPTQ: accurate post-training
+    quantization for generative pre-trained transformers" (2023), its algorithm 1, with the grid of a group fixed when its first column is reached.
+    """
+    import torch
+
+    check(bits, group, weight.shape[1])
+    w, n = weight.detach().double().clone(), weight.shape[1]
+    h = hessian.double().clone()
+    silent = h.diagonal() == 0
+    h[silent, silent] = 1
+    w[:, silent] = 0
+    h.diagonal().add_(DAMPING * h.diagonal().mean())
+    # Rows of the Cholesky factor of the inverse: what each later column should take over.
+    inverse = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(h)), upper=True)
+    out = torch.empty_like(w)
+    for first in range(0, n, COLUMNS):
+        last = min(first + COLUMNS, n)
+        lost = torch.zeros(w.shape[0], last - first, dtype=w.dtype)
+        for i in range(first, last):
+            if i % group == 0:
+                # Columns of this group beyond the block have yet to hear of the block's losses.
+                ahead = w[:, i : i + group].clone()
+                if i + group > last:
+                    ahead[:, last - i :] -= lost[:, : i - first] @ inverse[first:i, last : i + group]
+                step, least, low, high = _grid(ahead, bits, offset)
+            code = ((w[:, i : i + 1] - least) / step).round().clamp(low, high)
+            out[:, i : i + 1] = least + step * code
+            lost[:, i - first] = (w[:, i] - out[:, i]) / inverse[i, i]
+            w[:, i:last] -= lost[:, i - first : i - first + 1] @ inverse[i : i + 1, i:last]
+        w[:, last:] -= lost @ inverse[first:last, last:]
+    return out.to(weight.dtype)
+
+
+def linears(model: Any) -> dict[str, torch.nn.Linear]:
+    """Linear layers of ``model`` by name, without the head that shares the embedding's weights."""
+    import torch
+
+    return {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and not n.endswith("lm_head")}
+
+
+def hessians(model: Any, run: Callable[[], object]) -> dict[str, Tensor]:
+    """``Xᵀ X`` of the inputs of every linear layer while ``run`` runs the model."""
+    sums: dict[str, Tensor] = {}
+
+    def listen(name: str) -> Callable:
+        def hook(module: Any, inputs: tuple) -> None:
+            x = inputs[0].detach().reshape(-1, inputs[0].shape[-1]).float()
+            sums[name] = sums.get(name, 0) + x.T @ x
+
+        return hook
+
+    handles = [layer.register_forward_pre_hook(listen(name)) for name, layer in linears(model).items()]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sums
+
+
+@contextmanager
+def replaced(model: Any, change: Callable[[str, Tensor], Tensor], names: Iterable[str] | None = None):
+    """``model`` with the weights of its linear layers (or of those in ``names``) replaced by ``change(name, weight)``, until the block ends.
+
+    The numbers are those of quantized weights, the arithmetic stays the model's own: quality is measured, not speed.
+    """
+    import torch
+
+    chosen = linears(model)
+    kept = {name: chosen[name].weight.data for name in (chosen if names is None else names)}
+    try:
+        with torch.no_grad():
+            for name, weight in kept.items():
+                chosen[name].weight.data = change(name, weight)
+        yield model
+    finally:
+        for name, weight in kept.items():
+            chosen[name].weight.data = weight

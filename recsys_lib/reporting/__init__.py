@@ -1,0 +1,1 @@
+"""What figures, tables, README blocks and the site look like."""

@@ -1,0 +1,1 @@
+"""The figures of the notebooks that need more than ``plots``, by subject."""

@@ -1,0 +1,1 @@
+"""What can be done with vectors: similarity, geometry, quantization and search."""

@@ -1,0 +1,307 @@
+"""Compiles ``kernel.c`` once per machine and calls it, one scan per thread.
+
+Without a C compiler there is no kernel and searches use torch, with the same results. The kernel starts threads of its own, as many
+as torch uses.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys_lib.kernels.compiler import NATIVE, SEARCH_SOURCE, compiled, structure
+from recsys_lib.vectors.quantization.floats import to_bfloat16
+from recsys_lib.vectors.quantization.vectors import LINE, aligned
+from recsys_lib.vectors.search import forms
+from recsys_lib.vectors.search.forms import Form
+
+FLAGS = ("-O3", NATIVE, "-std=c11", "-shared", "-fPIC", "-pthread")
+# As in kernel.c: queries of a panel, and threads at once.
+LANES, MOST_THREADS = 16, 64
+# Up to so many queries, fine products alone are faster than panels (without matrix units); tables are the quickest to read in panels.
+FEW, FEW_TABLES = 4, 1
+NO_ID = 2**31 - 1
+
+
+_INT, _POINTER = ctypes.c_int64, ctypes.c_void_p
+# Field by field as in kernel.c.
+Scan = structure(
+    "Scan", n_items=_INT, d=_INT, kind=_INT, row_bytes=_INT, entries=_INT, n_queries=_INT, k=_INT, capacity=_INT, n_terms=_INT, tiles=_INT,
+    codes=_POINTER, factor=_POINTER, margin=_POINTER, term=_POINTER, fine=_POINTER, coarse=_POINTER, fine_scale=_POINTER,
+    coarse_scale=_POINTER, coarse_least=_POINTER, spread=_POINTER, term_scale=_POINTER, slack=_POINTER, coarse_slack=_POINTER, seen_start=_POINTER,
+    seen=_POINTER, next=_POINTER,
+)  # fmt: skip
+Found = structure(
+    "Found", limit=_POINTER, gate=_POINTER, best=_POINTER, best_id=_POINTER, reach=_POINTER, id=_POINTER, count=_POINTER
+)
+Rescore = structure(
+    "Rescore", n_lists=_INT, n_queries=_INT, k=_INT, capacity=_INT, d=_INT, most=_INT, rows=_POINTER, queries=_POINTER,
+    weight=_POINTER, margin=_POINTER, limit=_POINTER, band=_POINTER, reach=_POINTER, id=_POINTER, count=_POINTER,
+    rescored=_POINTER, next=_POINTER,
+)  # fmt: skip
+
+
+@lru_cache
+def load() -> ctypes.CDLL | None:
+    """The compiled kernel, from the cache if this source was compiled for this processor before; None without a compiler."""
+    return compiled(SEARCH_SOURCE, FLAGS)
+
+
+def matrix_units() -> bool:
+    """Whether the kernel multiplies panels of queries with the matrix units of the processor (AMX)."""
+    return bool(_library().matrix_units())
+
+
+def threads() -> int:
+    """How many threads a scan uses: as many as torch does."""
+    import torch
+
+    return torch.get_num_threads()
+
+
+def threads_for(n_items: int) -> int:
+    """How many of them are worth starting for so many items."""
+    return max(1, min(threads(), n_items // 2048, MOST_THREADS))
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """Queries in the coordinates of the codes, in the layouts that the kernel reads; ``padded`` is ``n`` up to a multiple of 16.
+
+    fine: of integer codes ``[n, d]`` int16, of floats ``[n, d]``, of product codes tables ``[n, parts, entries]``, of signs bits. coarse: the
+    same of 16 queries together, ``[panels, d/4, 16, 4]`` uint8, ``[panels, d, 16]`` float32 or ``[panels, parts, entries, 16]`` uint8; None for few
+    queries. fine_scale, coarse_scale, coarse_least: ``[padded]``, what a number stands for, and what 0 does. fine_error,
+    coarse_error: ``[n]``, how much rounding took from scores.
+    """
+
+    fine: np.ndarray
+    fine_scale: np.ndarray | None
+    fine_error: np.ndarray
+    coarse: np.ndarray | None
+    coarse_scale: np.ndarray | None
+    coarse_least: np.ndarray | None
+    coarse_error: np.ndarray
+
+
+def prepare(form: Form, unit: np.ndarray) -> Queries:
+    """Queries ``unit [n, d]`` float64 for a scan of ``form``."""
+    v = form.to_codes(unit)
+    nothing = np.zeros(len(v))
+    tiles = matrix_units()
+    few = len(v) <= {forms.PRODUCT: FEW_TABLES, forms.PRODUCT4: 0, forms.BITS: FEW}.get(form.kind, 1 if tiles else FEW)
+    if form.kind <= forms.BINARY:
+        # A sum of d products with 8-bit codes must fit 32 bits.
+        fine, scale, lost = _rounded(v, min(2**15 - 1, (2**31 - 1) // (128 * v.shape[1])))
+        fine, scale, fine_error = _array(fine, np.int16), padded(scale), lost * form.code_length
+        if few:
+            return Queries(fine, scale, fine_error, None, None, None, nothing)
+        coarse, coarse_scale, lost = _rounded(v, 127)
+        lost = lost * form.code_length
+        return Queries(fine, scale, fine_error, _panels8(coarse), padded(coarse_scale), None, lost)
+    if form.kind in (forms.PRODUCT, forms.PRODUCT4):
+        tables = form.tables(v)
+        fine = _array(tables, np.float32)
+        if few:
+            return Queries(fine, None, nothing, None, None, None, nothing)
+        coarse, scale, least, lost = _rounded_tables(fine, 255 if form.kind == forms.PRODUCT else 127)
+        coarse = _panels(coarse, np.uint8) if form.kind == forms.PRODUCT else coarse
+        return Queries(fine, None, nothing, coarse, padded(scale), padded(least), lost * form.largest_factor)
+    if form.kind == forms.BITS:
+        ones = np.ones(-(-len(v) // LANES) * LANES, np.float32)
+        signs = None if few else _panels8(2 * np.unpackbits(v, axis=1, bitorder="little").astype(np.int8) - 1)
+        return Queries(_array(v, np.uint8), ones, nothing, signs, ones, None, nothing)
+    fine = _array(v, np.float32)
+    if few or not tiles:
+        return Queries(fine, None, nothing, None if few else _panels(fine), None, None, nothing)
+    coarse = to_bfloat16(fine)
+    kept = (coarse.astype(np.uint32) << 16).view(np.float32)
+    lost = _norms(v - kept) + (0 if form.kind == forms.BFLOAT16 else 2.0**-8) * _norms(kept)
+    # Numbers below the smallest normal one are taken for 0; scaled by at most 1e30, products of them come to no more than this.
+    lost = lost * form.code_length + form.d * 2.0**-26
+    return Queries(fine, None, nothing, _lines(coarse), None, None, lost)
+
+
+def _array(v: np.ndarray, dtype: type) -> np.ndarray:
+    """In C order, which the kernel reads; arithmetic keeps whatever order it finds."""
+    return np.ascontiguousarray(v, dtype=dtype)
+
+
+def _rounded(v: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Whole numbers up to ``most``, the scale of every row, and the length of what rounding took."""
+    largest = np.abs(v).max(axis=1, initial=0)
+    scale = (largest / most).astype(np.float32)
+    scale = np.where(scale > 0, scale, np.float32(1))
+    exact = scale[:, None].astype(np.float64)
+    codes = np.clip(np.rint(v / exact), -most, most)
+    lost = v - codes * exact
+    return codes, scale, np.sqrt(np.einsum("ij,ij->i", lost, lost))
+
+
+def padded(v: np.ndarray) -> np.ndarray:
+    """``v [..., n]`` as float32 with zeros up to a multiple of 16."""
+    out = np.zeros((*v.shape[:-1], -(-v.shape[-1] // LANES) * LANES), dtype=np.float32)
+    out[..., : v.shape[-1]] = v
+    return out
+
+
+def _norms(v: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.einsum("ij,ij->i", v, v))
+
+
+def _panels8(codes: np.ndarray) -> np.ndarray:
+    """Each code plus 128."""
+    return _lines((codes + np.float32(128)).astype(np.uint8))
+
+
+def _lines(codes: np.ndarray) -> np.ndarray:
+    """4 bytes of each of 16 queries together, which one instruction multiplies; zeros up to 64 bytes of each."""
+    n, d = codes.shape
+    width = -(-d * codes.itemsize // LINE) * LINE
+    filled = np.zeros((-(-n // LANES) * LANES, width // codes.itemsize), codes.dtype)
+    filled[:n, :d] = codes
+    lines = aligned((len(filled) // LANES, width // 4, LANES), np.uint32)
+    lines[:] = filled.view(np.uint32).reshape(-1, LANES, width // 4).swapaxes(1, 2)
+    return lines
+
+
+def _panels(v: np.ndarray, dtype: type = np.float32) -> np.ndarray:
+    """``v [n, ...]`` as ``[panels, ..., 16]``."""
+    raised = np.zeros((-(-len(v) // LANES) * LANES, *v.shape[1:]), dtype=dtype)
+    raised[: len(v)] = v
+    return np.ascontiguousarray(np.moveaxis(raised.reshape(-1, LANES, *v.shape[1:]), 1, -1))
+
+
+def _rounded_tables(tables: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Tables ``[n, parts, entries]`` as whole numbers up to ``most``, steps per query, what a sum of zeros stands for, and the most it errs."""
+    least = tables.min(axis=2, keepdims=True)
+    raised = tables - least
+    step = raised.max(axis=(1, 2), initial=0) / np.float32(most)
+    step = np.where(step > 0, step, np.float32(1))[:, None, None]
+    codes = np.minimum(np.rint(raised / step), most)
+    raised -= codes * step
+    errs = np.abs(raised, out=raised).max(axis=2).sum(axis=1, dtype=np.float64)
+    return codes.astype(np.uint8), step[:, 0, 0], least.sum(axis=(1, 2), dtype=np.float64), errs * (1 + 1e-5)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """What every thread found: its best lower bounds ``[threads, n, k]`` with their ids, and candidates per query.
+
+    reach, id: ``[threads, n, capacity]``, of which ``count [threads, n]`` are filled; -1 where there were too many.
+    """
+
+    best: np.ndarray
+    best_id: np.ndarray
+    reach: np.ndarray
+    id: np.ndarray
+    count: np.ndarray
+
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Query and item of every candidate."""
+        _, n, capacity = self.id.shape
+        count = np.maximum(self.count.ravel(), 0)
+        at = np.repeat(np.arange(len(count)), count)
+        place = np.arange(len(at)) - np.repeat(np.cumsum(count) - count, count)
+        return at % n, self.id.reshape(-1)[at * capacity + place].astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """How far true scores may lie from those of the codes: ``margin[item] * spread[query]``, and per query what rounding adds.
+
+    margin: ``[n_items]`` or None for 0. spread: ``[n]``. slack, coarse_slack: ``[n]``, as in kernel.c.
+    """
+
+    margin: np.ndarray | None
+    spread: np.ndarray
+    slack: np.ndarray
+    coarse_slack: np.ndarray
+
+
+def scan(
+    form: Form, unit: np.ndarray, queries: Queries, bounds: Bounds, k: int, capacity: int, seen: sp.csr_matrix | None
+) -> Candidates:
+    """One pass over all codes; ``seen`` has ascending ids and no stored zeros."""
+    n, n_items = len(unit), len(form.factor)
+    n_threads = threads_for(n_items)
+    shape = (n_threads, n)
+    out = Candidates(
+        np.empty((*shape, k), np.float32), np.empty((*shape, k), np.int32), _room((*shape, capacity), np.float32),
+        _room((*shape, capacity), np.int32), np.empty(shape, np.int64),
+    )  # fmt: skip
+    limits = np.empty((2, n_threads, -(-n // LANES) * LANES), np.float32)
+    arrays = [
+        form.codes, form.factor, bounds.margin, form.terms, queries.fine, queries.coarse, queries.fine_scale,
+        queries.coarse_scale, queries.coarse_least, padded(bounds.spread), padded(form.directions @ unit.T), bounds.slack.astype(np.float32),
+        bounds.coarse_slack.astype(np.float32), *_csr(seen), np.zeros(1, np.int64),
+    ]  # fmt: skip
+    row_bytes = form.codes.shape[1] * form.codes.itemsize
+    problem = Scan(
+        n_items,
+        form.d,
+        form.kind,
+        row_bytes,
+        form.entries,
+        n,
+        k,
+        capacity,
+        len(form.terms),
+        matrix_units(),
+        *map(_address, arrays),
+    )
+
+    shared = (*limits, out.best, out.best_id, out.reach, out.id, out.count)
+    starts = [(_address(array) or 0, array.nbytes // n_threads) for array in shared]
+    results = (Found * n_threads)(*(Found(*(start + i * size for start, size in starts)) for i in range(n_threads)))
+    _check(_library().scan(ctypes.byref(problem), results, _INT(n_threads)))
+    return out
+
+
+def rescore(
+    candidates: Candidates, rows: np.ndarray, unit: np.ndarray, weight: np.ndarray, margin: np.ndarray | None,
+    limit: np.ndarray, band: np.ndarray, k: int, most: int,
+) -> np.ndarray:  # fmt: skip
+    """Leave of ``candidates`` those that may be among the best ``k`` by their ``rows`` in float32.
+
+    Returns how many of each query were scored, ``[n]``, or -1 where they would have been more than ``most``: none is left.
+    """
+    n_lists, n, capacity = candidates.id.shape
+    rescored = np.empty(n, dtype=np.int64)
+    arrays = [
+        rows, unit.astype(np.float32), weight, margin, limit.astype(np.float32), band.astype(np.float32), candidates.reach,
+        candidates.id, candidates.count, rescored, np.zeros(1, np.int64),
+    ]  # fmt: skip
+    problem = Rescore(n_lists, n, k, capacity, rows.shape[1], most, *map(_address, arrays))
+    _check(_library().rescore(ctypes.byref(problem), _INT(min(threads(), -(-n // 4)))))
+    return rescored
+
+
+def _check(failed: int) -> None:
+    if failed:
+        raise MemoryError("no memory for a block of codes")
+
+
+def _room(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """An array of zeros in pages of its own, taken when they are first written: NumPy would ask for huge ones, and nearly all of it stays untouched."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return np.frombuffer(mmap.mmap(-1, size), dtype).reshape(shape) if size else np.empty(shape, dtype)
+
+
+def _address(array: np.ndarray | None) -> int | None:
+    return None if array is None else array.ctypes.data
+
+
+def _csr(seen: sp.csr_matrix | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+    return (None, None) if seen is None else (seen.indptr.astype(np.int64), seen.indices.astype(np.int64))
+
+
+def _library() -> ctypes.CDLL:
+    library = load()
+    if library is None:
+        raise RuntimeError("there is no kernel: ask load() first")
+    return library

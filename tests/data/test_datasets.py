@@ -1,0 +1,459 @@
+"""Both data sets come out clean and with known counts; a reader's files are checked row by row."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys_lib.core.errors import InputError
+from recsys_lib.data import datasets
+from recsys_lib.data.assets import locate
+from recsys_lib.data.datasets import Dataset
+from recsys_lib.data.datasets.book_crossing import repair_text
+from recsys_lib.data.datasets.movielens import restore_article
+
+
+@pytest.fixture(scope="module")
+def films():
+    return datasets.load("ml-100k")
+
+
+@pytest.fixture(scope="module")
+def books():
+    return datasets.load("book-crossing")
+
+
+def small(user, item, rating=None, n_items=None):
+    user, item = np.asarray(user, np.int32), np.asarray(item, np.int32)
+    n_items = n_items or (item.max() + 1 if len(item) else 1)
+    rating = np.full(len(user), np.nan, np.float32) if rating is None else np.asarray(rating, np.float32)
+    items = pd.DataFrame({"id": [f"i{i}" for i in range(n_items)], "title": [f"Title {i}" for i in range(n_items)]})
+    users = pd.DataFrame({"id": [f"u{u}" for u in range(user.max() + 1 if len(user) else 1)]})
+    return Dataset("small", user, item, rating, None, items, users)
+
+
+def test_movielens_counts_and_repairs(films):
+    assert (films.n_users, films.n_items, films.n_interactions) == (943, 1682, 100_000)
+    assert films.items["id"].tolist() == [str(i) for i in range(1, 1683)]
+    assert films.items["title"][266] == "unknown" and pd.isna(films.items["year"][266])
+    assert films.items["title"][1411] == "Land Before Time III: The Time of the Great Giving"
+    assert films.items["year"][1411] == 1995
+    assert films.items["year"].isna().sum() == 1
+    # 22 titles occur more than once, "That Darn Cat!" three times; 18 of the repetitions have the same year too.
+    times = films.items["title"].value_counts()
+    assert (times > 1).sum() == 22 and times["That Darn Cat!"] == 3
+    assert films.items["title"].duplicated().sum() == 23
+    assert films.items.duplicated(["title", "year"]).sum() == 18
+    assert set(np.unique(films.rating)) == {1, 2, 3, 4, 5}
+    assert films.matrix().nnz == 100_000
+    assert films.matrix(min_rating=4).nnz == int((films.rating >= 4).sum())
+
+
+def raw_titles():
+    frame = pd.read_csv(locate("ml-100k") / "ml-100k.item", sep="\t", dtype=str, keep_default_na=False)
+    return frame.sort_values("item_id:token", key=lambda ids: ids.astype(int))["movie_title:token_seq"].tolist()
+
+
+def test_every_trailing_word_of_the_raw_titles_is_accounted_for(films):
+    raw = raw_titles()
+    # The only comma and last word that are no article: a place, a name, half of a pair, a phrase.
+    ends = {title for title in raw if re.search(r", [\w']+$", title) and restore_article(title) == title}
+    assert ends == {"Paris, Texas", "Corrina, Corrina", "Kiss Me, Guido", "Bye Bye, Love", "Paris, France",
+                    "Niagara, Niagara"}  # fmt: skip
+    assert sum(restore_article(title) != title for title in raw) == 389
+    assert not films.items["title"].str.contains(r", [\w']+(?:\)| \()").any()
+    assert pd.Series(raw).duplicated().sum() == 23  # no title becomes equal to another by its article
+    assert raw[266] == "unkonwn" and raw[1411].endswith("(1995)")
+
+
+def test_movielens_texts(films):
+    texts = films.item_texts()
+    assert texts[0] == "Toy Story (1995). Animation, Children's, Comedy"
+    assert texts[11] == "The Usual Suspects (1995). Crime, Thriller"
+    assert texts[266] == "unknown"
+    assert films.item_texts(("year", "title"))[0] == "Toy Story (1995)"
+    assert films.item_texts(("genres",))[1] == "Action, Adventure, Thriller"
+    assert "" in films.item_texts(("genres",))
+    assert films.item_texts(("title", "genres"))[229 - 1].count(". ") == films.items["title"][228].count(". ") + 1
+    attacks = films.items.index[films.items["title"] == "Mars Attacks!"][0]
+    assert films.item_texts(("title", "genres"))[attacks] == "Mars Attacks! Action, Comedy, Sci-Fi, War"
+    with pytest.raises(InputError, match="field 'plot': the items of 'ml-100k' have id, title, year, genres"):
+        films.item_texts(("plot",))
+    with pytest.raises(InputError, match="field 'generes'"):  # not passed over beside a good one
+        films.item_texts(("title", "generes"))
+    with pytest.raises(InputError, match="fields \\('author',\\)"):
+        films.item_texts(("author",))
+    with pytest.raises(InputError, match="fields \\(\\)"):
+        films.item_texts(())
+
+
+def test_missing_values_leave_no_punctuation_behind():
+    items = pd.DataFrame({
+        "id": list("abcde"), "title": ["Emma", "", "Why?", "", "Emma"], "author": ["Jane Austen", "Homer", "", "", ""],
+        "year": pd.array([1997, None, None, 1999, None], dtype="Int64"), "genres": ["", "Epic", "Drama", "", "Love, War"],
+    })  # fmt: skip
+    data = dataclasses.replace(small([0], [0], n_items=5), items=items)
+    assert data.item_texts() == ["Emma by Jane Austen (1997)", "Homer. Epic", "Why? Drama", "1999", "Emma. Love, War"]
+    assert data.item_texts(("genres",)) == ["", "Epic", "Drama", "", "Love, War"]
+
+
+@pytest.mark.parametrize(
+    ("title", "restored"),
+    [
+        ("Postino, Il", "Il Postino"),
+        ("Misérables, Les", "Les Misérables"),
+        ("Enfer, L'", "L'Enfer"),
+        ("American in Paris, An", "An American in Paris"),
+        ("Blue Angel, The (Blaue Engel, Der)", "The Blue Angel (Der Blaue Engel)"),
+        ("Wooden Man's Bride, The (Wu Kui)", "The Wooden Man's Bride (Wu Kui)"),
+        ("I, Worst of All (Yo, la peor de todas)", "I, Worst of All (Yo, la peor de todas)"),
+        ("Paris, Texas", "Paris, Texas"),
+        ("Heat", "Heat"),
+    ],
+)
+def test_articles_return_to_their_place(title, restored):
+    assert restore_article(title) == restored
+
+
+def test_no_article_is_left_behind(films):
+    assert films.items["title"].str.contains(r", (?:The|A|An|La|Le|Les|Il|El|Der|Die|Das|Det)(?:$|\))").sum() == 0
+
+
+def test_book_crossing_counts(books):
+    assert books.n_interactions == 1_031_178
+    assert np.isnan(books.rating).mean() == pytest.approx(0.62775, abs=1e-5)
+    assert np.nanmin(books.rating) == 1 and np.nanmax(books.rating) == 10
+    assert books.timestamp is None
+    assert (books.n_users, books.n_items) == (92_107, 269_862)
+    assert books.n_interactions + books.n_dropped == 1_149_780
+    assert books.matrix().nnz == books.n_interactions  # no user has a book twice
+    assert books.matrix(min_rating=0).nnz == np.isfinite(books.rating).sum() == 383_853
+
+
+@pytest.mark.parametrize(("k", "counts"), [(5, (565_080, 15_233, 36_055)), (10, (366_110, 6_607, 13_231)),
+                                           (20, (195_611, 2_560, 4_276))])  # fmt: skip
+def test_book_crossing_cores(books, k, counts):
+    core = books.k_core(k)
+    assert (core.n_interactions, core.n_users, core.n_items) == counts
+    assert np.bincount(core.user).min() >= k and np.bincount(core.item).min() >= k
+
+
+@pytest.mark.parametrize(("k", "counts"), [(5, (564_730, 15_223, 36_041)), (10, (365_894, 6_605, 13_228)),
+                                           (20, (195_445, 2_559, 4_273))])  # fmt: skip
+def test_cores_of_the_raw_rows(raw_books, k, counts):
+    """As counted outside this library, with ISBNs compared letter by letter: case makes the difference to the above."""
+    core = raw_books.k_core(k)
+    assert (core.n_interactions, core.n_users, core.n_items) == counts
+
+
+@pytest.fixture(scope="module")
+def raw_books():
+    options = {"sep": ";", "encoding": "iso-8859-1", "dtype": str, "keep_default_na": False, "escapechar": "\\"}
+    books = pd.read_csv(locate("book-crossing") / "BX-Books.csv", usecols=[0], **options)
+    events = pd.read_csv(locate("book-crossing") / "BX-Book-Ratings.csv", **options)
+    events = events[events["ISBN"].isin(set(books["ISBN"]))]
+    return small(pd.factorize(events["User-ID"])[0], pd.factorize(events["ISBN"])[0])
+
+
+def test_book_crossing_texts_are_clean(books):
+    titles = books.items["title"]
+    for column in ("title", "author", "publisher"):
+        assert not books.items[column].str.contains("[ÃÂ]\\?|âÂ|[\\x80-\\x9f\ufffd]|^ | $|  ").any()
+    assert not titles.str.contains("Ã").any()
+    assert "Not Applicable (Na )" not in set(books.items["author"])
+    assert (books.items["author"] == "").sum() == 286
+    assert titles.str.count("ß").sum() == 395  # of 589 letters lost in titles; the file has no ß
+    assert not titles.str.contains(r"&(?:amp|quot|lt|gt|#\d+);").any()
+    assert titles.str.contains("ö").sum() > 500
+    assert books.items["year"].dropna().between(1376, 2005).all()
+    assert not books.items["id"].duplicated().any()
+    i = titles[titles == "Gödel, Escher, Bach: An Eternal Golden Braid"].index[0]
+    assert books.item_texts(("title", "author"))[i] == f"{titles[i]} by Douglas R. Hofstadter"
+    assert books.item_texts()[i] == f"{titles[i]} by Douglas R. Hofstadter (1999)"
+
+
+@pytest.mark.parametrize(
+    ("broken", "mended"),
+    [
+        ("KÃ?Â¶nig", "König"),
+        ("SchÃ?Â¶nschreibÃ?Â¼bungen", "Schönschreibübungen"),
+        ("Parque JurÃ¡sico", "Parque Jurásico"),
+        ("fÃ¼nf", "fünf"),
+        ("GroÃ?Â?e FÃ?Â¼Ã?Â?e", "Große Füße"),  # a capital does not stand inside a word
+        ("StraÃ?e, weiÃ?Â?, FluÃ?Â?.", "Straße, weiß, Fluß."),
+        ("toiÃ?Â? cÃ?Â?ur MamanÃ?Â?", "toi? c?ur Maman?"),  # not ß: neither its place nor its vowel
+        ("Ã?Â?ber Ã?gypten, Ã?ditions", "?ber ?gypten, ?ditions"),  # one of many capitals
+        ("FronaÂ?Â?Â?Â? Lewis", "Frona  Lewis"),
+        ("YouâÂ?Â?ll, IsnÂ?t", "You’ll, Isn?t"),
+        ("My Ã?ntonia", "My ?ntonia"),
+        ("Tom &amp; Jerry &quot;X&quot;", 'Tom & Jerry "X"'),
+        ("A &amp;#160;B", "A \xa0B"),
+        ("Café", "Café"),
+        ("plain", "plain"),
+        ("", ""),
+    ],
+)
+def test_double_encoded_text(broken, mended):
+    assert repair_text(broken) == mended
+
+
+pairs = st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)), min_size=1, max_size=40)
+
+
+@settings(deadline=None)
+@given(pairs, st.integers(1, 4), st.integers(1, 4))
+def test_k_core_against_a_naive_loop(chosen, k, k_items):
+    rows = sorted(chosen)
+    data = small([u for u, _ in rows], [i for _, i in rows])
+    left = set(rows)
+    while True:
+        users, items = [u for u, _ in left], [i for _, i in left]
+        keep = {(u, i) for u, i in left if users.count(u) >= k and items.count(i) >= k_items}
+        if keep == left:
+            break
+        left = keep
+    if not left:
+        with pytest.raises(InputError, match=f"k={k}, k_items={k_items}"):
+            data.k_core(k, k_items)
+        return
+    core = data.k_core(k, k_items)
+    found = {(core.users["id"][u], core.items["id"][i]) for u, i in zip(core.user, core.item, strict=True)}
+    assert found == {(f"u{u}", f"i{i}") for u, i in left}
+    assert core.n_users == len({u for u, _ in left}) and core.n_items == len({i for _, i in left})
+
+
+def test_implicit_interactions_are_not_ratings():
+    data = small([0, 0, 1], [0, 1, 0], [np.nan, 5, 3])
+    assert data.matrix().nnz == 3
+    assert data.matrix(min_rating=0).nnz == 2
+    assert data.matrix(rows=np.array([0])).toarray().tolist() == [[1, 0], [0, 0]]
+
+
+def test_rows_are_places_or_a_mask():
+    data = small([0, 0, 1], [0, 1, 0])
+    mask = np.array([False, True, True])
+    assert data.matrix(mask).toarray().tolist() == data.matrix(np.array([1, 2])).toarray().tolist() == [[0, 1], [1, 0]]
+    part = data.select(np.array([1]))
+    assert (part.n_users, part.n_items, part.items["id"].tolist(), part.item.tolist()) == (1, 1, ["i1"], [0])
+    nothing = data.select([])
+    assert (nothing.n_interactions, nothing.n_users, nothing.n_items, nothing.matrix().shape) == (0, 0, 0, (0, 0))
+    for k in (0, 2.5, "a"):
+        with pytest.raises(InputError, match="whole numbers of at least 1"):
+            data.k_core(k)
+
+
+def test_unknown_data_set():
+    with pytest.raises(InputError, match="'ml-1m' is unknown: choose from ml-100k, book-crossing"):
+        datasets.load("ml-1m")
+
+
+# ---------------------------------------------------------------- a reader's own files
+
+EVENTS = "user,item,rating,timestamp\nanna,007,5,100\nanna,b,,200\n李雷,007,3,300\n"
+ITEMS = "id,title,year\n007,Ein Fall für König,1999\nb,中文书,\n"
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(events=EVENTS, items=ITEMS, users=None, encoding="utf-8", **options):
+        paths = []
+        for name, text in (("events.csv", events), ("items.csv", items), ("users.csv", users)):
+            path = tmp_path / name
+            if text is not None:
+                path.write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
+            paths.append(path)
+        return datasets.from_csv(paths[0], paths[1], paths[2] if users else None, **options)
+
+    return read
+
+
+def test_own_files_are_read(read):
+    data = read()
+    assert (data.n_users, data.n_items, data.n_interactions) == (2, 2, 3)
+    assert data.items["id"].tolist() == ["007", "b"]
+    assert data.item_texts(("title", "year")) == ["Ein Fall für König (1999)", "中文书"]
+    assert set(data.users["id"]) == {"anna", "李雷"}
+    assert data.rating[0] == 5 and np.isnan(data.rating[1])
+    assert data.timestamp.tolist() == [100, 200, 300]
+
+
+def test_own_files_in_other_shapes(read):
+    semicolons = read("\ufeffkunde;isbn\n1;007\n", ITEMS.replace(",", ";"), separator=";", columns={"user": "kunde"})
+    assert semicolons.n_interactions == 1 and semicolons.timestamp is None and np.isnan(semicolons.rating).all()
+    dates = read("user,item,date\na,007,2004-03-31 17:05\nb,b,2004-04-01\n")
+    assert dates.timestamp.tolist() == [1080752700, 1080777600]
+    merged = read("user,item\na,007\na,007\na,b\n")
+    assert merged.n_interactions == 2
+    repeated = read("user,item,score,rating\na,007,9,4\n")  # the first of the usual names wins
+    assert repeated.rating.tolist() == [4]
+    owner = read("user,item\na,007\n", "user,item,title,id\nz,007,T,1\nz,b,U,2\n")  # the ids that interactions use
+    assert owner.items["id"].tolist() == ["007", "b"] and owner.items["user"].tolist() == ["z", "z"]
+    chosen = read(items="id,title,name\n007,x,Xaver\nb,y,Yves\n", columns={"title": "name"})
+    assert chosen.items["title"].tolist() == ["Xaver", "Yves"]
+    years = read(items="id,title,year\n007,x,1999.0\nb,y,\n")
+    assert years.item_texts() == ["x (1999)", "y"]
+    people = read(users="id,age\nanna,30\n李雷,40\n")
+    assert people.users["age"].tolist() == ["30", "40"]
+
+
+def test_names_are_compared_by_letters_and_digits(read):
+    data = read(
+        "User-ID;ISBN;Book Rating\n1;007;3\n", "isbn;Title\n007;x\n", separator="", columns={"rating": "book_rating"}
+    )
+    assert (data.users["id"].tolist(), data.items["title"].tolist(), data.rating.tolist()) == (["1"], ["x"], [3])
+    odd = read("???,item\na,b\n", columns={"user": "???"})  # a name without any
+    assert odd.users["id"].tolist() == ["a"]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_each_file_has_its_own_separator(read, separator):
+    events = EVENTS.replace(",", separator)
+    data = read(events, 'id,title,"a;b|c;d|e;f"\n007,x;y;z,\nb,"p|q|r",\n', separator="")
+    assert (data.n_interactions, data.items["title"].tolist()) == (3, ["x;y;z", "p|q|r"])
+    assert (
+        read("user\titem\na\tb\n", ITEMS.replace(",", "\t"), separator="\\t").n_interactions == 1
+    )  # as a shell passes it
+    with pytest.raises(InputError, match="no column for 'item'"):
+        read("user\na\n", separator="")
+
+
+@pytest.mark.parametrize(("unit", "digits"), [(1, 0), (10**3, 3), (10**6, 6), (10**9, 9)])
+def test_timestamps_in_smaller_units_are_recognized(read, unit, digits):
+    seconds = [1080752700, 1712345678]
+    rows = "".join(f"a,{item},{s * unit + unit // 2}\n" for item, s in zip(("007", "b"), seconds, strict=True))
+    assert read(f"user,item,timestamp\n{rows}").timestamp.tolist() == seconds
+
+
+REPEATED = "user,item,rating,time\na,b,1,300\na,b,2,100\na,007,3,200\na,b,4,200\na,b,4,200\n"
+
+
+@pytest.mark.parametrize(
+    ("events", "repeats", "ratings"),
+    [
+        (REPEATED, "first", [2, 3]),  # by time
+        (REPEATED, "last", [1, 3]),
+        (REPEATED.replace("time", "note"), "first", [1, 3]),  # by row
+        (REPEATED.replace("time", "note"), "last", [3, 4]),
+    ],
+)
+def test_repeated_interactions_can_be_merged(read, events, repeats, ratings):
+    data = read(events, repeats=repeats)
+    assert (data.rating.tolist(), data.n_merged, data.n_dropped) == (ratings, 3, 0)
+    assert data.matrix().max() == 1
+
+
+def test_interactions_of_unknown_items_can_be_dropped(read):
+    data = read("user,item,time\na,zz,1\na,b,2\nb,zz,3\n", strangers="drop")
+    assert (data.n_dropped, data.n_interactions, data.users["id"].tolist(), data.timestamp.tolist()) == (
+        2,
+        1,
+        ["a"],
+        [2],
+    )
+    with pytest.raises(InputError, match=r"row 2 column item: 'zz'.*1 more"):
+        read("user,item,time\na,zz,1\na,b,2\nb,zz,3\n")
+
+
+def test_missing_texts_are_empty(read):
+    data = read(items="id,title,brand,year\n007,NULL,<NA>,nan\nb,None,null,1999\n")
+    assert data.items["title"].tolist() == ["", "None"]  # a title that may be one stays
+    assert data.items["brand"].tolist() == ["", "null"]
+    assert data.item_texts() == ["", "None (1999)"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"events": ""}, "events.csv: the file is empty"),
+        ({"events": "user,item\n"}, "events.csv: a header and no rows"),
+        ({"events": "item\nb\n"}, "events.csv: no column for 'user'"),
+        ({"items": "id,name2\nb,x\n"}, "items.csv: no column for 'title'"),
+        ({"events": "user,item\na,b\na,zz\n"}, "events.csv row 3 column item: 'zz', want an id of items.csv"),
+        ({"events": "user,item\n,b\n"}, "events.csv row 2 column user: '', want an id"),
+        ({"events": "user,item,rating\na,b,good\n"}, "events.csv row 2 column rating: 'good', want a number"),
+        ({"events": "user,item,rating\na,b,inf\n"}, "column rating: 'inf'"),
+        ({"events": "user,item,timestamp\na,b,100\na,007,soon\nc,b,3\n"}, "row 3 column timestamp: 'soon', want seconds"),
+        ({"events": "user,item,timestamp\na,b,yesterdayish\n"}, "row 2 column timestamp"),
+        ({"events": "user,item,rating\na,b,1\na,b,2\n"}, "row 3 column user × item: 'a × b', want each pair once"),
+        ({"events": "user,item\na,b\na,b,c,d\n"}, "events.csv row 3: 4 fields, want 2 as in the header"),
+        ({"events": "user,item\na,b,c\n"}, "events.csv row 2: 3 fields, want 2 as in the header"),
+        ({"events": 'user,item\na,b\n"c,b\n'}, "events.csv row 3: a quote opens and never closes"),
+        ({"events": "user,item\n\n\na,zz\n"}, "events.csv row 4 column item: 'zz'"),
+        ({"events": 'user,item,note\na,b,"1\n2\n3"\na,zz,\n'}, "events.csv row 5 column item: 'zz'"),
+        ({"events": "user,item\r\na,b\r\na,zz\r\n"}, "events.csv row 3 column item: 'zz'"),
+        ({"events": "user,item\nnan,b\n"}, "events.csv row 2 column user: 'nan', want an id"),
+        ({"items": "id,title\nNULL,x\n"}, "items.csv row 2 column id: 'NULL', want an id"),
+        ({"events": "user;item\na;b\n"}, "events.csv: no column for 'user'.*pass separator=';'"),
+        ({"separator": "::"}, "separator='::': want one character"),
+        ({"events": "user,item,rating\na,b,1e39\n"}, "column rating: '1e39'"),
+        (
+            {"events": "user,item,time\na,b,1080752700\na,007,1080752700000\n"},
+            "row 3 column timestamp: '1080752700000', want seconds since 1970, or milliseconds in every row",
+        ),
+        ({"events": "user,item,time\na,b,1e300\n"}, "column timestamp: '1e300'"),
+        ({"events": "user,item,date\na,b,03/04/2004\n"}, "column timestamp: '03/04/2004', want .* such as 2004-03-31"),
+        ({"items": "id,title,year\nb,x,inf\n007,y,\n"}, "items.csv row 2 column year: 'inf'"),
+        ({"items": "id,title\nb,x\nb,y\n007,z\n"}, "items.csv row 3 column id: 'b', want each id once"),
+        ({"items": "id,title,year\nb,x,MCM\n007,z,\n"}, "items.csv row 2 column year: 'MCM', want a year or nothing"),
+        ({"users": "id\nanna\n"}, "events.csv row 4 column user: '李雷', want an id of users.csv"),
+        ({"items": "id,title\n007,x\nb,é\n".encode("iso-8859-1")}, r"items.csv row 3: byte \d+ \(0xe9\) is not utf-8"),
+        ({"separator": "\n"}, r"separator='\\n': want one character"),
+        ({"columns": {"user": 5}}, r"columns=\{'user': 5\}: want texts"),
+        ({"columns": {"user": "item"}}, "events.csv: column 'item' is taken for user and item: want one each"),
+        ({"events": "user,item,day,time\na,b,x,20040331\na,007,y,20040401\n"}, "'20040331', want days as 2004-03-31"),
+        ({"columns": {"uesr": "x"}}, r"columns=\['uesr'\]"),
+        ({"columns": {"user": "kunde"}}, "looked for kunde"),
+        ({"events": "user,item\na,zz\n", "strangers": "drop"}, r"no item id in common \('zz' here, '007' there\)"),
+        ({"repeats": "sum"}, "repeats='sum': want one of refuse, first, last"),
+        ({"strangers": "keep"}, "strangers='keep': want one of refuse, drop"),
+        ({"events": EVENTS.encode("utf-16")}, r"row 1: byte 0 \(0xff\) is not utf-8; .*encoding='utf-16'"),
+        ({"items": b"PK\x03\x04xlsx"}, "items.csv: an Excel, zip or gzip file; save or unpack it as CSV"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_own_files_is_named(read, change, message):
+    with pytest.raises(InputError, match=message) as caught:
+        read(**change)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bad_byte_far_into_a_file_is_found(read):
+    lines = b"user,item\n" + b"somebody,b\n" * 60_000  # beyond the buffer that pandas decodes at a time
+    with pytest.raises(InputError, match=rf"events.csv row 60002: byte {len(lines) + 3} \(0xe9\) is not utf-8"):
+        read(lines + "renée,b\n".encode("iso-8859-1"))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.sampled_from(["", '"two\nrows"', "plain", '"a "" quote"', '"a, comma"']), max_size=8), st.data())
+def test_rows_are_counted_as_an_editor_does(tmp_path_factory, notes, data):
+    """Whatever notes and blank lines come before, the error names the line on which the bad record starts."""
+    folder = tmp_path_factory.mktemp("rows")
+    text = "user,item,note\n"
+    for n, note in enumerate(notes):
+        text += "\n" * data.draw(st.integers(0, 2)) + f"u{n},b,{note}\n"
+    (folder / "events.csv").write_text(text + "last,nowhere,\n", encoding="utf-8", newline="")
+    (folder / "items.csv").write_text(ITEMS, encoding="utf-8")
+    row = text.count("\n") + 1
+    with pytest.raises(InputError, match=f"events.csv row {row} column item: 'nowhere'"):
+        datasets.from_csv(folder / "events.csv", folder / "items.csv")
+
+
+def test_an_unknown_encoding_is_named(read, tmp_path):
+    read()
+    with pytest.raises(InputError, match="encoding='klingon': Python knows no such encoding"):
+        datasets.from_csv(tmp_path / "events.csv", tmp_path / "items.csv", encoding="klingon")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"none\.csv: no such file$"):
+        datasets.from_csv(tmp_path / "none.csv", tmp_path / "none.csv")
+    with pytest.raises(InputError, match=r"none\.csv: no such file$"):
+        datasets.from_csv(tmp_path / "nowhere" / "none.csv", tmp_path / "none.csv")
+    (tmp_path / "events.csv").write_text(EVENTS)
+    with pytest.raises(InputError, match=r"event\.csv: no such file; did you mean events.csv\?"):
+        datasets.from_csv(tmp_path / "event.csv", tmp_path / "none.csv")
+    with pytest.raises(InputError, match="a folder, want a CSV file"):
+        datasets.from_csv(tmp_path, tmp_path / "none.csv")

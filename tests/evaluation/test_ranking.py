@@ -1,0 +1,194 @@
+"""Full ranking without what was seen, paired tests, and the gate against published numbers."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from recsys_lib import encoders, evaluation
+from recsys_lib.core.errors import InputError
+from recsys_lib.data import datasets
+from recsys_lib.evaluation import splits
+from recsys_lib.recommenders import EASE, ItemKNN, Popularity, TextProfile
+from recsys_lib.vectors import geometry
+
+
+class Fixed:
+    """Gives the scores it was made with."""
+
+    def __init__(self, scores):
+        self.values = np.asarray(scores, dtype=np.float32)
+
+    def scores(self, users):
+        return self.values[users]
+
+
+TRAIN = sp.csr_matrix(np.array([[1, 0, 0, 0], [0, 1, 0, 0], [1, 1, 1, 0]], dtype=np.float32))
+TEST = sp.csr_matrix(np.array([[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]], dtype=np.float32))
+SCORES = [[9, 1, 2, 3], [1, 9, 2, 3], [5, 5, 5, 0]]
+
+
+def test_seen_items_do_not_compete_and_users_without_test_are_left_out():
+    result = evaluation.evaluate(Fixed(SCORES), TRAIN, TEST, k=2)
+    assert result.users.tolist() == [0, 2]
+    assert result.ids.tolist() == [[3, 2], [3, -1]]
+    assert result.mean()["recall"] == 0.5
+    assert evaluation.recommend(Fixed(SCORES), TRAIN, [1], 3).tolist() == [[3, 2, 0]]
+
+
+def test_candidates_restrict_the_competition():
+    assert evaluation.recommend(Fixed(SCORES), TRAIN, [0], 3, candidates=np.array([1, 2])).tolist() == [[2, 1, -1]]
+    by_mask = evaluation.recommend(Fixed(SCORES), TRAIN, [0], 3, candidates=np.array([False, True, True, False]))
+    assert by_mask.tolist() == [[2, 1, -1]]
+
+
+def test_ties_go_to_the_smaller_id_and_batches_change_nothing(monkeypatch):
+    tied = Fixed(np.zeros((3, 4)))
+    whole = evaluation.recommend(tied, TRAIN, np.arange(3), 2)
+    assert whole.tolist() == [[1, 2], [0, 2], [3, -1]]
+    monkeypatch.setattr(evaluation, "BATCH_SCORES", 4)
+    assert np.array_equal(whole, evaluation.recommend(tied, TRAIN, np.arange(3), 2))
+
+
+def test_scores_are_not_changed_by_masking():
+    model = Fixed(SCORES)
+    evaluation.evaluate(model, TRAIN, TEST, k=2)
+    assert model.values.tolist() == SCORES
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: evaluation.evaluate(Fixed(SCORES), TRAIN, TEST[:2]), "want the same users and items"),
+    (lambda: evaluation.evaluate(Fixed(SCORES), TRAIN, 0 * TEST), "nothing to evaluate"),
+    (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 0), "k=0"),
+    (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 1.5), "k=1.5"),
+    (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 1, candidates=[4]), "4 to 4, want item ids from 0 to 3"),
+    (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 1, candidates=[-1]), "-1 to -1, want"),
+    (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 1, candidates=[]), "none, want item ids"),
+    (lambda: evaluation.recommend(Fixed(np.full((3, 4), np.nan)), TRAIN, [0], 1), "without NaN"),
+    (lambda: evaluation.recommend(Fixed(np.ones((3, 5))), TRAIN, [0], 1), r"want \(1, 4\)"),
+])  # fmt: skip
+def test_bad_input_is_refused(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
+
+
+def evaluation_of(values):
+    values = np.asarray(values, float)
+    return evaluation.Evaluation(10, np.arange(len(values)), {"ndcg": values}, np.zeros((len(values), 10)))
+
+
+def test_comparison_sees_a_difference_and_no_difference():
+    rng = np.random.default_rng(0)
+    base = rng.random(400)
+    better = evaluation.compare(evaluation_of(base + 0.05 + 0.1 * rng.standard_normal(400)), evaluation_of(base))
+    assert 0 < better.low < better.difference < better.high < 0.1
+    assert better.p_value < 1e-6
+    same = evaluation.compare(evaluation_of(base + 0.1 * rng.standard_normal(400)), evaluation_of(base))
+    assert same.low < 0 < same.high
+    assert same.p_value > 0.01
+    assert evaluation.compare(evaluation_of(base), evaluation_of(base)).p_value == 1
+
+
+def test_bootstrap_interval_against_the_normal_one():
+    d = np.random.default_rng(1).standard_normal(1000)
+    c = evaluation.compare(evaluation_of(d), evaluation_of(np.zeros(1000)))
+    assert (c.high - c.low) / 2 == pytest.approx(1.96 * d.std() / np.sqrt(1000), rel=0.1)
+
+
+def test_comparison_needs_the_same_users():
+    with pytest.raises(InputError, match="want the same users and k"):
+        evaluation.compare(evaluation_of([1, 2]), evaluation_of([1, 2, 3]))
+    with pytest.raises(InputError, match="want one of ndcg"):
+        evaluation.compare(evaluation_of([1, 2]), evaluation_of([1, 2]), "recall")
+
+
+def test_holm_is_monotone_and_never_below_the_raw_value():
+    p = np.random.default_rng(2).random(20) ** 3
+    adjusted = evaluation.holm(p)
+    assert (adjusted >= p).all() and (adjusted <= 1).all()
+    assert np.array_equal(np.argsort(p, kind="stable"), np.lexsort((p, adjusted)))
+    assert evaluation.holm([]).shape == (0,)
+
+
+# ---------------------------------------------------------------- the gate (sources: notebook 03)
+
+
+@pytest.fixture(scope="module")
+def gate():
+    films = datasets.load("ml-100k")
+    return films, [splits.random_split(films, 0.2, seed=s, per_user=False) for s in range(5)]
+
+
+def mean_recall(make, parts):
+    return np.mean([evaluation.evaluate(make().fit(s.train), s.train, s.test).mean()["recall"] for s in parts])
+
+
+def test_popularity_is_where_three_publications_have_it(gate):
+    assert mean_recall(Popularity, gate[1]) == pytest.approx(0.118, abs=0.007)
+
+
+def test_item_knn_reaches_its_published_band(gate):
+    assert mean_recall(lambda: ItemKNN(100, 30), gate[1]) >= 0.207
+
+
+def test_ease_reaches_its_published_value(gate):
+    assert mean_recall(lambda: EASE(600), gate[1]) >= 0.238
+
+
+def test_whitened_text_passes_the_best_published_content_only_result(gate):
+    films, parts = gate
+    vectors = encoders.load("minilm", precision="float32").encode(films.item_texts())
+    white = geometry.whiten(vectors).apply(vectors)
+    raw, mended = (mean_recall(lambda v=v: TextProfile(v), parts) for v in (vectors, white))
+    assert mended >= 0.05
+    assert mended > 2 * raw
+
+
+def test_a_part_of_the_users():
+    result = evaluation.evaluate(Fixed(SCORES), TRAIN, TEST, k=2)
+    part = result.of_users(np.array([False, True, True]))
+    assert part.users.tolist() == [2] and part.ids.tolist() == [[3, -1]] and part.mean()["recall"] == 1
+    with pytest.raises(InputError, match="none of the chosen users"):
+        result.of_users(np.array([False, True, False]))
+
+
+def test_slices_by_count_and_restriction():
+    masks = evaluation.by_count(np.array([0, 1, 5, 6, 20, 21, 900]))
+    assert {k: np.flatnonzero(m).tolist() for k, m in masks.items()} == {
+        "0": [0], "1–5": [1, 2], "6–20": [3, 4], "over 20": [5, 6],
+    }  # fmt: skip
+    assert list(evaluation.by_count(np.array([3]), (2, 9))) == ["2–8"]
+    with pytest.raises(InputError, match="want rising numbers"):
+        evaluation.by_count(np.array([3]), (5, 2))
+    kept = evaluation.restrict(TEST, np.array([True, False, True, True]))
+    assert kept.toarray().tolist() == [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
+
+
+def test_the_average_over_seeds_is_by_user():
+    one = evaluation.evaluate(Fixed(SCORES), TRAIN, TEST, k=2)
+    other_test = sp.csr_matrix(np.array([[0, 0, 0, 1], [0, 0, 1, 0], [0, 0, 0, 0]], dtype=np.float32))
+    two = evaluation.evaluate(Fixed(SCORES), TRAIN, other_test, k=2)
+    both = evaluation.average([one, two])
+    assert both.users.tolist() == [0, 1, 2]
+    assert both.per_user["recall"].tolist() == [(0 + 1) / 2, 1, 1]
+    with pytest.raises(InputError, match="0 evaluations"):
+        evaluation.average([])
+    with pytest.raises(InputError, match="same k"):
+        evaluation.average([one, evaluation.evaluate(Fixed(SCORES), TRAIN, TEST, k=1)])
+
+
+def test_sampled_metrics_by_hand_and_their_flattery():
+    # One unseen item beside the test item: user 0 ranks its item below it, user 1 above.
+    train = sp.csr_matrix(np.array([[1, 0, 0], [1, 0, 0]], dtype=np.float32))
+    test = sp.csr_matrix(np.array([[0, 1, 0], [0, 0, 1]], dtype=np.float32))
+    scores = Fixed([[0, 1, 2], [0, 1, 2]])
+    assert evaluation.evaluate_sampled(scores, train, test, 1, k=1) == {"hit_rate": 0.5, "ndcg": 0.5}
+    assert evaluation.evaluate_sampled(scores, train, test, 1, k=2)["ndcg"] == pytest.approx((1 + 1 / np.log2(3)) / 2)
+    with pytest.raises(InputError, match="user 0 has 1 unseen items"):
+        evaluation.evaluate_sampled(scores, train, test, 5)
+    # Random scores find an item among 1 000 in one list of a hundred, but in one of ten among 99 negatives.
+    rng = np.random.default_rng(0)
+    chance = Fixed(rng.random((300, 1000)))
+    nothing = sp.csr_matrix((300, 1000), dtype=np.float32)
+    one_each = sp.csr_matrix((np.ones(300), (np.arange(300), rng.integers(0, 1000, 300))), shape=(300, 1000))
+    full = evaluation.evaluate(chance, nothing, one_each, 10).mean()["hit_rate"]
+    assert evaluation.evaluate_sampled(chance, nothing, one_each, 99)["hit_rate"] > 4 * max(full, 0.01)

@@ -1,0 +1,304 @@
+"""Sources, contenders and splits for catalogues of any shape, the sample shop, and the looks at one's data."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from recsys_lib.core.errors import InputError
+from recsys_lib.data import datasets
+from recsys_lib.data.datasets import Dataset
+from recsys_lib.experiments import study
+from recsys_lib.experiments.own_catalogue import health, own_data, verdict
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    paths = datasets.write_sample(tmp_path_factory.mktemp("shop"), 80, 60, seed=1, sales=12)
+    return datasets.from_csv(*paths, repeats="first", strangers="drop")
+
+
+def tiny(user, item, timestamp=None, n_items=None, **columns):
+    """A data set of these pairs; titles are ``item 0``, ``item 1`` ... unless columns say otherwise."""
+    n_items = max(item) + 1 if n_items is None else n_items
+    table = pd.DataFrame({"id": [f"i{i}" for i in range(n_items)], "title": [f"item {i}" for i in range(n_items)], **columns})  # fmt: skip
+    return Dataset(
+        "tiny",
+        np.array(user, dtype=np.int32),
+        np.array(item, dtype=np.int32),
+        np.full(len(user), np.nan, dtype=np.float32),
+        None if timestamp is None else np.array(timestamp, dtype=np.int64),
+        table,
+        pd.DataFrame({"id": [f"u{u}" for u in range(max(user) + 1)]}),
+    )
+
+
+def compare(data, by_time=True, seeds=1, encoder="wordllama", labels="", trials=1):
+    """What the notebook does, in one call."""
+    sources = own_data.encode_sources(data, health.text_columns(data), labels, encoder)
+    outcomes, field = {}, {}
+    for seed, part in enumerate(own_data.warm_splits(data, by_time, seeds)):
+        field = own_data.counting_field(part.train, timed=by_time and data.timestamp is not None)
+        last = {name: study.judge(entry.contender, part, trials, seed) for name, entry in field.items()}
+        text = own_data.text_field(sources, encoder, part.train, last)
+        last |= {name: study.judge(entry.contender, part, trials, seed) for name, entry in text.items()}
+        field |= text
+        for name, outcome in last.items():
+            outcomes.setdefault(name, []).append(outcome)
+    warm, cold_outcomes, cold = own_data.gather(field, outcomes), {}, {}
+    for seed, part in own_data.cold_splits(data, seeds):
+        cold = own_data.cold_field(sources, encoder, part.train)
+        for name, entry in cold.items():
+            cold_outcomes.setdefault(name, []).append(study.judge_cold(entry.contender, part, trials, seed))
+    return warm, own_data.gather(cold, cold_outcomes)
+
+
+# ---------------------------------------------------------------- the sample
+
+
+def test_the_sample_is_the_same_every_time(tmp_path):
+    first = [p.read_bytes() for p in datasets.write_sample(tmp_path / "a", 30, 20, seed=3)]
+    assert first == [p.read_bytes() for p in datasets.write_sample(tmp_path / "b", 30, 20, seed=3)]
+    assert first != [p.read_bytes() for p in datasets.write_sample(tmp_path / "b", 30, 20, seed=4)]
+    assert not [p.name for p in tmp_path.rglob("*.part")]
+    assert first[0].splitlines()[0] == b"customer,sku,stars,date"
+
+
+def test_the_sample_has_what_real_files_have(tmp_path):
+    paths = datasets.write_sample(tmp_path)
+    with pytest.raises(InputError, match="SKU-9999"):
+        datasets.from_csv(*paths)
+    data = datasets.from_csv(*paths, repeats="first", strangers="drop")
+    assert (data.n_users, data.n_items) == (600, 300)
+    assert data.n_dropped > 30 and data.n_merged > 30
+    assert (data.items["title"] == "").sum() > 3 and data.items["title"].duplicated().any()
+    assert not data.items["title"].str.isascii().all()
+    assert set(np.unique(data.rating)) == {1, 2, 3, 4, 5}
+    assert data.timestamp.min() < data.timestamp.max()
+
+
+def test_tastes_of_the_sample_follow_departments(shop):
+    """Two purchases of one customer share a department far more often than two of anybody."""
+    department = shop.items["category"].to_numpy()[shop.item]
+    known = department != ""
+    pairs = pd.DataFrame({"user": shop.user[known], "department": department[known]})
+    shares = pairs.groupby("user")["department"].value_counts(normalize=True)
+    overall = (pairs["department"].value_counts(normalize=True) ** 2).sum()
+    assert shares.pow(2).groupby("user").sum().mean() > 2 * overall
+
+
+@pytest.mark.parametrize(("arguments"), [(0, 10), (5, 1), (5, 10, 0, 1)])
+def test_a_sample_too_small_is_refused(tmp_path, arguments):
+    with pytest.raises(InputError, match="want at least 1, 2 and 2"):
+        datasets.write_sample(tmp_path, *arguments)
+    data = datasets.from_csv(*datasets.write_sample(tmp_path, 1, 2), repeats="last", strangers="drop")
+    assert data.n_users == 1
+
+
+# ---------------------------------------------------------------- sources of text
+
+
+def test_labels_are_parted_counted_and_shared():
+    vectors = own_data.label_vectors(["A, B", "B|C", "c > A;B", "", "lonely"])
+    assert vectors.tolist() == [[1, 1], [0, 1], [1, 1], [0, 0], [0, 0]]  # A and B; C, c and lonely stand alone
+    assert own_data.label_vectors(["x", "y"]).tolist() == [[0], [0]]
+    many = own_data.label_vectors([f"{i // 2}" for i in range(5000)])
+    assert many.shape == (5000, own_data.MOST_LABELS)
+
+
+def test_sources_are_what_the_data_offers():
+    data = tiny([0, 0], [0, 1], n_items=4, category=["a", "a", "b", "b"])
+    sources = own_data.encode_sources(data, ("title", "category"), "category", "wordllama")
+    assert list(sources) == ["labels", "tf-idf", "wordllama"] and {len(v) for v in sources.values()} == {4}
+    assert list(own_data.encode_sources(data, ("title",), "", "wordllama")) == ["tf-idf", "wordllama"]
+    bare = tiny([0, 0], [0, 1], n_items=2, title=["", "…"], category=["a", "a"])
+    assert list(own_data.encode_sources(bare, ("title",), "category", "wordllama")) == ["labels"]
+    assert own_data.encode_sources(bare, ("title",), "", "wordllama") == {}
+    with pytest.raises(InputError, match="encoder='tfidf': want a language model"):
+        own_data.encode_sources(data, ("title",), "", "tfidf")
+
+
+@pytest.mark.parametrize("source", ["labels", "tf-idf", "wordllama"])
+def test_encoding_takes_time_whatever_is_cached(source):
+    assert 0 < own_data.seconds_per_1000(source, ["a b", "b c", "", "c, d", "c, d"] * 10) < 60
+
+
+# ---------------------------------------------------------------- contenders
+
+
+def test_penalties_follow_the_interactions_per_item():
+    train = sp.csr_matrix(np.ones((40, 5)))
+    space = own_data.counting_field(train)["EASE"].contender.space["regularization"]
+    assert space == [40.0, 100.0, 240.0, 600.0, 1600.0]
+    one = own_data.counting_field(sp.csr_matrix(np.eye(3)))["EASE"].contender.space["regularization"]
+    assert min(one) == 1.0
+
+
+def test_a_catalogue_too_large_for_ease_goes_without(shop, monkeypatch):
+    warm, cold = compare(shop)
+    assert {"EASE", "EASE + wordllama", "best counting + wordllama"} <= set(warm)
+    assert {"wordllama, mapped", "chance"} <= set(cold)
+    monkeypatch.setattr(own_data, "MOST_ITEMS_OF_TEXT_EASE", shop.n_items - 1)
+    warm, cold = compare(shop)
+    assert [name for name in warm if "EASE" in name] == ["EASE"]
+    monkeypatch.setattr(own_data, "MOST_ITEMS_OF_EASE", shop.n_items - 1)
+    warm, cold = compare(shop)
+    assert not [name for name in warm if "EASE" in name]
+    assert {"best counting + wordllama", "iALS"} <= set(warm)
+    assert type(cold["wordllama, mapped"].last.model).__name__ == "RidgeMap"
+
+
+def test_a_blend_with_weight_0_is_its_base(shop):
+    part = own_data.warm_splits(shop, True, 1)[0]
+    last = {name: study.judge(e.contender, part, 2) for name, e in own_data.counting_field(part.train, True).items()}
+    assert "recent popularity" in last
+    base = max(last, key=lambda name: last[name].validation)
+    sources = own_data.encode_sources(shop, ("title", "category"), "category", "wordllama")
+    blend = own_data.text_field(sources, "wordllama", part.train, last)["best counting + tf-idf"].contender
+    only = study.judge(dataclasses.replace(blend, space={"weight": [0.0]}), part, 1)
+    assert only.validation == pytest.approx(last[base].validation)
+    assert only.test.ids.tolist() == last[base].test.ids.tolist()
+    assert only.fit_s > 0
+
+
+def test_a_shared_base_is_fitted_once_for_each_matrix(shop):
+    fits = []
+
+    class Spy(own_data.recommenders.Popularity):
+        def fit(self, train):
+            fits.append(train)
+            return super().fit(train)
+
+    base, a, b = own_data._FittedOnce(Spy()), shop.matrix(), shop.matrix()
+    for train in (a, a, b, b, a):
+        base.fit(train)
+    assert [train is a for train in fits] == [True, False, True]
+    assert (base.scores(np.array([0])) == Spy().fit(a).scores(np.array([0]))).all()
+
+
+# ---------------------------------------------------------------- splits
+
+
+def test_splits_by_time_where_there_are_times(shop):
+    assert [p.name for p in own_data.warm_splits(shop, True, 3)] == ["temporal, last 20%"]
+    random = own_data.warm_splits(shop, False, 2)
+    assert len(random) == 2 and random[0].name != random[1].name
+    timeless = dataclasses.replace(shop, timestamp=None)
+    assert len(own_data.warm_splits(timeless, True, 2)) == 2
+    with pytest.raises(InputError, match="seeds=0: want at least 1"):
+        own_data.warm_splits(shop, True, 0)
+
+
+def test_what_cannot_be_tested_is_refused_in_one_line():
+    with pytest.raises(InputError, match=r"tiny: 3 users, 3 interactions; nobody has one to learn from") as caught:
+        own_data.warm_splits(tiny([0, 1, 2], [0, 1, 0]), True, 1)
+    assert "\n" not in str(caught.value)
+    user = [*range(40), 0, 1, 2]  # the last three come twice, but for nobody is there anything to tune on
+    with pytest.raises(InputError, match="set by_time to False"):
+        own_data.warm_splits(tiny(user, [u % 5 for u in user], timestamp=range(43)), True, 1)
+    with pytest.raises(InputError, match="bring more data"):
+        own_data.warm_splits(tiny(range(50), [u % 5 for u in range(50)], timestamp=range(50)), True, 1)
+
+
+def test_cold_items_where_they_can_be_tested(shop):
+    parts = own_data.cold_splits(shop, 2)
+    assert [seed for seed, _ in parts] == [0, 1] and len(parts[0][1].cold_items) == 12
+    assert own_data.cold_splits(tiny([0, 1], [0, 1]), 3) == []  # two items
+    assert own_data.cold_splits(tiny(range(9), range(9)), 3) == []  # nobody has two items
+
+
+# ---------------------------------------------------------------- from data to verdict
+
+
+def test_the_sample_shop_gets_a_verdict(shop):
+    warm, cold = compare(shop, labels="category", trials=2)
+    found = verdict.verdict(warm, cold, "wordllama")
+    assert len(found.answers) == 4 and found.new_items in ("cheap", "model", "either")
+    assert cold["labels"].test.mean()["ndcg"] > cold["chance"].test.mean()["ndcg"]
+
+
+def test_no_times_and_several_seeds(shop):
+    warm, _ = compare(dataclasses.replace(shop, timestamp=None), seeds=2)
+    assert len({len(r.test.users) for r in warm.values()}) == 1
+
+
+def test_one_user():
+    data = tiny([0] * 20, range(20))
+    warm, cold = compare(data)
+    found = verdict.verdict(warm, cold, "wordllama")
+    assert found.overall == "unclear" and {a.decision for a in found.answers} == {"too few"}
+
+
+def test_no_text_at_all(shop):
+    blank = dataclasses.replace(shop, items=shop.items.assign(title="", category="", brand=""))
+    warm, cold = compare(blank)
+    found = verdict.verdict(warm, cold, "wordllama")
+    assert cold == {} and (found.overall, found.new_items) == ("untested", "untested")
+    assert "nothing to read" in found.headline
+
+
+def test_everything_is_the_same():
+    """Everybody has the same items, which all read the same."""
+    data = tiny(np.repeat(np.arange(40), 10), np.tile(np.arange(10), 40), title=["same"] * 10)
+    warm, cold = compare(data)
+    found = verdict.verdict(warm, cold, "wordllama")
+    assert found.overall in ("none", "unclear")
+    assert health.examine(data, own_data.warm_splits(data, True, 1)[0], ("title",))
+
+
+def test_all_items_of_the_test_are_new():
+    """Items 0 to 11 are had early by all, 17 to 19 late: counting has nothing to say of the test, and ties go to smaller ids."""
+    early, late = np.repeat(np.arange(12), 40), np.repeat(np.arange(17, 20), 40)
+    data = tiny(np.tile(np.arange(40), 15), np.concatenate([early, late]), timestamp=range(600), n_items=20)
+    part = own_data.warm_splits(data, True, 1)[0]
+    checks = {c.what: c for c in health.examine(data, part, ("title",))}
+    assert checks["new items in the test"].found.startswith("100.0%")
+    warm, cold = compare(data)
+    assert verdict.verdict(warm, cold, "wordllama").answers
+    assert warm["ItemKNN"].test.mean()["ndcg"] < warm["wordllama, raw"].test.mean()["ndcg"]
+
+
+# ---------------------------------------------------------------- looks at the data
+
+
+def test_columns_are_found_by_the_end_of_their_names(shop):
+    assert health.text_columns(shop) == ("title", "category", "brand")
+    assert health.label_column(shop) == "category"
+    books = tiny([0], [0], n_items=2, **{"Book-Author": ["a", "b"], "price": ["1", "2"]})
+    assert health.text_columns(books) == ("title", "Book-Author")
+    assert health.label_column(books) == "Book-Author"
+    assert health.text_columns(books, "title, PRICE") == ("title", "price")
+    bare = tiny([0], [0])
+    assert (health.text_columns(bare), health.label_column(bare)) == (("title",), "")
+    with pytest.raises(InputError, match="text_columns='titel': did you mean 'title'"):
+        health.text_columns(books, "titel")
+    with pytest.raises(InputError, match="label_column='zzz': the items have id, title"):
+        health.label_column(bare, "zzz")
+
+
+def test_looks_by_hand():
+    data = dataclasses.replace(
+        tiny([0] * 6 + [1] * 5, [*range(6), *range(5)], title=["same thing", "same thing", "", "d", "e", "f g h i j"]),
+        n_dropped=2,
+        n_merged=1,
+    )
+    looks = {c.what: c for c in health.examine(data, own_data.warm_splits(data, True, 1)[0], ("title",))}
+    assert looks["size"].found == "2 users, 6 items, 11 interactions"
+    assert looks["size"].so == "91.67% of all pairs are known"
+    assert looks["left out when read"].found == "2 with an item that the table lacks, 1 repeats of a pair"
+    assert "check the ids" in looks["left out when read"].so
+    assert looks["rare items"].found == "100% of the items with interactions have fewer than 5; 0 have none"
+    assert looks["texts"].found == "title: 2 words in the median, 16.7% of the items have none"
+    assert looks["texts that occur twice"].found == "33.3% of the items, most often 'same thing', 2 times"
+    assert looks["times"].found == "none"
+    assert looks["test (random 80%/20%, seed 0)"].so == "too few: want at least 30"
+
+
+def test_looks_at_times_and_strangers(shop):
+    looks = {c.what: c for c in health.examine(shop, own_data.warm_splits(shop, True, 1)[0], ("title", "category"))}
+    assert looks["times"].found.startswith("2024-0") and looks["times"].so == "the latest fifth can be the test"
+    assert "of the users in it have no history" in looks["test (temporal, last 20%)"].found
+    day = dataclasses.replace(shop, timestamp=np.zeros(shop.n_interactions, dtype=np.int64))
+    assert "all on one day" in health.examine(day, own_data.warm_splits(shop, True, 1)[0], ("title",))[6].so

@@ -1,0 +1,234 @@
+"""The static site: complete, without a network, searchable; and the explorer's page in a real browser, to the last digit."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from recsys_lib import experiments
+from recsys_lib.core.errors import InputError
+from recsys_lib.cost import decision, shares, stacks
+from recsys_lib.data import assets
+from recsys_lib.experiments import notebooks
+from recsys_lib.reporting import explorer, site
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+needs_browser = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
+
+
+def rendered(address, folder, budget_ms=8000, *, width=1280, height=900):
+    """The page as a headless Chromium without a network leaves it after its scripts ran."""
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    # Nothing but files can be reached: every host name resolves to nowhere.
+    command += ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}"]
+    command += [f"--virtual-time-budget={budget_ms}", f"--window-size={width},{height}", "--dump-dom", address]
+    page = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True).stdout
+    return re.sub(r"<script.*?</script>", "", page, flags=re.S)
+
+
+class Links(HTMLParser):
+    """What a page loads and leads to, and the ids it has."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.ids = [], set()
+
+    def handle_starttag(self, tag, attributes):
+        self.found += [v for k, v in attributes if k in ("src", "href") and v and not v.startswith("data:")]
+        self.ids |= {v for k, v in attributes if k == "id"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    where = tmp_path_factory.mktemp("site")
+    said = site.build(where)
+    assert re.match(r"\d+ notebooks rendered, \d+ sections searchable: open .*index.html", said)
+    return where
+
+
+def test_the_site_needs_no_network_and_its_links_lead_somewhere(folder):
+    pages = {page.name: page.read_text(encoding="utf-8") for page in folder.glob("*.html")}
+    assert len(pages) == len(notebooks.numbered_notebooks()) + 4
+    links = {}
+    for name, text in pages.items():
+        links[name] = Links()
+        links[name].feed(text)
+        assert not re.search(r"import\([\"']|cdnjs|jsdelivr|unpkg", text), name
+        assert not re.search(r"<(script|img|link)[^>]*(src|href)=[\"']https?:", text), name
+    for name, found in links.items():
+        for target in found.found:
+            if re.match(r"[a-z]+:", target):
+                continue
+            file, _, _ = target.partition("#")
+            assert not file or (folder / file).exists(), f"{name} leads to {target}"
+
+
+def test_every_page_of_a_notebook_has_its_navigation(folder):
+    names = [p.stem for p in notebooks.numbered_notebooks()]
+    for number, name in enumerate(names):
+        text = (folder / f"{name}.html").read_text(encoding="utf-8")
+        assert 'class="site-bar"' in text and f'href="{name}.html" aria-current="page"' in text
+        assert text.count('rel="prev"') == (number > 0) and text.count('rel="next"') == (number < len(names) - 1)
+        assert '<html lang="en">' in text and "viewport" in text
+
+
+def test_search_finds_sections_by_their_anchors(folder):
+    index = (folder / "search-index.js").read_text(encoding="utf-8")
+    rows = json.loads(index.removeprefix("window.SEARCH_INDEX = ").rstrip().removesuffix(";").replace("<\\/", "</"))
+    pages = {name: (folder / name).read_text(encoding="utf-8") for name in {row[0] for row in rows}}
+    assert len(rows) > 60 and all(len(row) == 5 for row in rows)
+    for page, anchor, _, _, _ in rows:
+        assert not anchor or f'id="{anchor}"' in pages[page], f"{page}#{anchor}"
+    takeaways = [row for row in rows if row[3] == "Takeaways"]
+    assert len(takeaways) == len(notebooks.numbered_notebooks())
+    assert not any("function(" in row[4] for row in rows), "a script was taken for text"
+
+
+def test_sections_of_a_page():
+    page = """<html><head><title>A &amp; B</title><style>p {}</style></head><body><nav>menu</nav><h1 id="top">A &amp; B¶</h1>
+      <p>first</p><p>second</p><script>var x;</script><h2 id="more">More<a>¶</a></h2><pre>k = 1</pre>
+      <figure id="f"><figcaption>Seen</figcaption></figure></body></html>"""
+    assert site.sections("p.html", page) == [
+        ["p.html", "top", "A & B", "", "first second"],
+        ["p.html", "more", "A & B", "More", "k = 1"],
+        ["p.html", "f", "A & B", "Seen", ""],
+    ]
+
+
+def test_formulas_diagrams_and_links_of_a_page():
+    cells = [
+        new_markdown_cell(
+            "# A title\n$a_b$ and [next](01_cosine_similarity.ipynb), [code](../recsys_lib/site/__init__.py)\n\n```mermaid\ngraph LR\nA --> B\n```"
+        ),
+        new_code_cell("x = 1"),
+    ]
+    page = site.notebook_page(new_notebook(cells=cells), "99_page")
+    assert '"inlineMath": ' in page.replace("inlineMath:", '"inlineMath": ') and '["\\\\(", "\\\\)"]' in page
+    assert '<script src="mathjax.js">' in page and '<script src="mermaid.js">' in page
+    assert '<pre class="mermaid">' in page and "const mermaid = window.mermaid;" in page
+    assert 'href="01_cosine_similarity.html"' in page
+    assert '<span title="recsys_lib/site/__init__.py in the repository">code</span>' in page
+
+
+def test_figures_are_described_for_readers_who_do_not_see_them(folder):
+    page = (folder / "05_cold_start.html").read_text(encoding="utf-8")
+    alts = re.findall(r'<img[^>]*alt="([^"]*)"', page)
+    assert len(alts) > 3 and not any("No description" in alt or alt == "A figure" for alt in alts)
+
+
+def test_the_site_without_its_scripts_names_the_command(tmp_path, monkeypatch):
+    monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(InputError, match="asset 'mathjax' is not in the cache: run python -m recsys_lib fetch mathjax"):
+        site.build(tmp_path / "site")
+    assert not (tmp_path / "site").exists()
+
+
+def test_scripts_are_what_their_makers_published():
+    for name in site.SCRIPTS:
+        text = (assets.locate(name) / f"{name}.js").read_text(encoding="utf-8")
+        assert {"mathjax": "3.2.2", "mermaid": "11.16.0"}[name] in text
+
+
+def test_an_executed_notebook_is_preferred_and_shows_no_dead_widget(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiments, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(experiments, "NOTEBOOKS", tmp_path / "notebooks")
+    data = {"application/vnd.jupyter.widget-view+json": {"model_id": "dead"}, "text/html": "<p>the answer</p>"}
+    for where, title in (("notebooks", "As committed"), ("runs", "As executed")):
+        (tmp_path / where).mkdir()
+        cells = [
+            new_markdown_cell(f"# {title} <1>"),
+            new_code_cell("x", outputs=[new_output("display_data", data=data)]),
+        ]
+        nbformat.write(new_notebook(cells=cells), tmp_path / where / "07_x.ipynb")
+    site.build(tmp_path / "site")
+    assert "<b>As executed &lt;1&gt;</b>" in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    page = (tmp_path / "site" / "07_x.html").read_text(encoding="utf-8")
+    assert "the answer" in page and "dead" not in page
+    failed = nbformat.read(tmp_path / "runs" / "07_x.ipynb", as_version=4)
+    failed.cells.insert(
+        0, new_markdown_cell("An Exception was encountered", metadata={"tags": ["papermill-error-cell-tag"]})
+    )
+    nbformat.write(failed, tmp_path / "runs" / "07_x.ipynb")
+    site.build(tmp_path / "site")
+    assert "<b>As committed &lt;1&gt;</b>" in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+
+
+# --- In a real browser
+
+
+@needs_browser
+def test_formulas_and_diagrams_are_drawn_offline(folder, tmp_path):
+    page = rendered(f"file://{folder}/01_cosine_similarity.html", tmp_path, 20_000)
+    assert "mjx-container" in page or "MathJax_SVG" in page or 'class="MathJax' in page
+
+
+@needs_browser
+def test_search_answers_offline(folder, tmp_path):
+    page = rendered(f"file://{folder}/index.html?q=popularity%20prior", tmp_path)
+    results = re.search(r'<ul class="results"[^>]*>(.*?)</ul>', page, re.S)[1]
+    assert results.count("<li>") >= 1 and "<mark>" in results and re.search(r'href="\d\d_\w+\.html', results)
+    nothing = rendered(f"file://{folder}/figures.html?q=xylophone", tmp_path)
+    assert "Nothing has all of: xylophone" in nothing
+
+
+def rows_of(page):
+    """The explorer's table as the browser holds it: way to its numbers, as written by JavaScript."""
+    found = {}
+    for attributes in re.findall(r'<details data-way="([^>]*)>', page):
+        name = attributes.partition('"')[0]
+        found[name] = dict(re.findall(r'data-([\w-]+)="([^"]*)"', attributes))
+    return found
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("address", "name", "changes", "assumed"),
+    [
+        ("", "shop", {}, {}),
+        ("#scenario=social-feed&items=40000&text_tokens=256", "social-feed", {"items": 40000, "text_tokens": 256}, {}),
+        (
+            "#scenario=streaming&latency_limit_s=0.4&requests_per_s=7&utilization=0.3&gpu_price=0.5&cpu_price=1.7",
+            "streaming",
+            {"latency_limit_s": 0.4, "requests_per_s": 7.0},
+            {"utilization": 0.3, "gpu_price": 0.5, "cpu_price": 1.7},
+        ),
+    ],
+    ids=["shop", "feed", "streaming"],
+)
+def test_the_explorer_in_a_browser_agrees_with_python_to_the_last_digit(address, name, changes, assumed, tmp_path):
+    (tmp_path / "explorer.html").write_text(explorer.page(), encoding="utf-8")
+    page = rendered(f"file://{tmp_path}/explorer.html{address}", tmp_path)
+    case = decision.scenario(name).change(**changes)
+    choices = decision.decide(case, stacks.Assumptions(**assumed, shares=shares.recorded_shares()))
+    rows = rows_of(page)
+    assert set(rows) == {c.name for c in choices}
+    for choice in choices:
+        row = rows[choice.name]
+        assert float(row["usd-per-month"]) == choice.usd_per_month.value, choice.name
+        assert float(row["usd-per-million"]) == choice.usd_per_million.value
+        assert float(row["usd-per-refresh"]) == choice.usd_per_refresh.value
+        assert float(row["joules-per-month"]) == choice.joules_per_month.value
+        assert float(row["request-s"]) == choice.request_s and row["problem"] == choice.problem
+    best = decision.cheapest_reaching(choices, case.seen, case.new)
+    assert re.search(rf'<body[^>]*data-best="{re.escape(best.name if best else "")}"', page)
+
+
+@needs_browser
+def test_the_explorer_refuses_nonsense_in_its_address(tmp_path):
+    (tmp_path / "explorer.html").write_text(explorer.page(), encoding="utf-8")
+    plain = rows_of(rendered(f"file://{tmp_path}/explorer.html", tmp_path))
+    odd = rendered(f"file://{tmp_path}/explorer.html#scenario=bakery&items=-5&requests_per_s=fast&axis=x", tmp_path)
+    assert rows_of(odd) == plain and "NaN" not in odd
+
+
+def test_the_explorers_controls_have_names_for_everybody():
+    page = explorer.page()
+    assert "<!--NAVIGATION-->" not in page and "/*MODEL*/" not in page and "/*TABLES*/" not in page
+    assert 'lang="en"' in page and 'aria-live="polite"' in page and "width=device-width" in page
+    assert not re.search(r"(src|href)=[\"'](https?:)?//", page), "it must need nothing else"

@@ -1,0 +1,325 @@
+"""Search over codes: exact search is ``similarity.top_k`` bit for bit, approximate search is exact over the decoded vectors."""
+
+import ctypes
+from functools import lru_cache
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recsys_lib.core.errors import InputError
+from recsys_lib.hardware import measure
+from recsys_lib.kernels import compiler
+from recsys_lib.vectors import quantization, search, similarity
+from recsys_lib.vectors.search import kernel
+
+BACKENDS = ("kernel", "vectors", "portable", "torch")
+SCHEMES = {
+    "float32": {}, "float16": {}, "bfloat16": {}, "int8": {}, "int8-offset": {}, "int8-dimension": {},
+    "int4": {}, "int4 groups": {"group": 3}, "pq": {"bits": 4, "subspaces": 3}, "binary": {}, "pca": {}, "pca-int8": {},
+}  # fmt: skip
+
+
+@lru_cache
+def portable_library():
+    """The kernel as on a processor without wide vectors of 8-bit numbers."""
+    if kernel.load() is None:
+        return None
+    path = Path(kernel.load()._name).with_suffix(".portable.so")
+    compiler.compile_to(path, kernel.SOURCE, (*kernel.FLAGS, "-DPORTABLE"))
+    return ctypes.CDLL(str(path))
+
+
+def use(backend: str, patch: pytest.MonkeyPatch) -> None:
+    libraries = {"portable": portable_library, "torch": lambda: None}
+    library = libraries.get(backend, kernel.load)()
+    if backend == "vectors":  # as on a processor without matrix units
+        patch.setattr(kernel, "matrix_units", lambda: False)
+    if library is None and backend != "torch":
+        pytest.skip("no C compiler here")
+    patch.setattr(kernel, "load", lambda: library)
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request, monkeypatch):
+    use(request.param, monkeypatch)
+    return request.param
+
+
+def quantized(vectors, scheme):
+    options = dict(SCHEMES.get(scheme, {}))
+    for name in set(options) & {"group", "subspaces"}:
+        options[name] = min(options[name], vectors.shape[1])
+    # A codebook of 16 entries is learned from at least as many vectors.
+    train = np.tile(vectors, (-(-16 // len(vectors)), 1)) if scheme == "pq" else vectors
+    return quantization.calibrate(train, scheme.split()[0], **options).quantize(vectors)
+
+
+def same(found: search.Found, expected: tuple[np.ndarray, np.ndarray]) -> bool:
+    """Equal ids, and scores equal to the last bit (-0 counts as 0)."""
+    return np.array_equal(found.ids, expected[0]) and np.array_equal(found.scores, expected[1])
+
+
+# ---------------------------------------------------------------- exact search
+
+
+SHAPES = ("random", "clustered", "duplicated", "nearly equal", "with zeros", "of all lengths", "one direction")
+
+
+def vectors_of(shape: str, n: int, d: int, rng: np.random.Generator) -> np.ndarray:
+    v = rng.standard_normal((n, d))
+    if shape == "clustered":
+        v = rng.standard_normal((3, d))[rng.integers(0, 3, n)] + 1e-3 * v
+    if shape == "duplicated":
+        v = v[rng.integers(0, max(1, n // 3), n)]
+    if shape == "nearly equal":  # a unit in the last place apart
+        v = np.nextafter(np.tile(v[:1], (n, 1)).astype(np.float32), rng.choice([-9, 9], (n, d)).astype(np.float32))
+    if shape == "with zeros":
+        v[rng.random(n) < 0.4] = 0
+    if shape == "of all lengths":
+        v *= 10.0 ** rng.uniform(-12, 12, (n, 1))
+    if shape == "one direction":
+        v = 1 + 1e-4 * v
+    return np.asarray(v, dtype=np.float32)
+
+
+@st.composite
+def searches(draw):
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    n, d = draw(st.integers(1, 70)), draw(st.sampled_from([1, 2, 3, 4, 5, 8, 17, 64, 67, 130]))
+    items = vectors_of(draw(st.sampled_from(SHAPES)), n, d, rng)
+    n_queries = draw(st.sampled_from([0, 1, 2, 3, 4, 5, 16, 17, 50]))
+    queries = (
+        vectors_of(draw(st.sampled_from(SHAPES)), n_queries, d, rng) if n_queries else np.empty((0, d), np.float32)
+    )
+    if draw(st.booleans()) and n_queries:  # queries that are items
+        queries = items[rng.integers(0, n, n_queries)]
+    scale = draw(st.sampled_from([1.0, 1.0, 1.0, 1e-37, 1e-20, 1e-3, 1e5]))
+    k = draw(st.one_of(st.integers(1, n), st.just(n)))
+    share = draw(st.sampled_from([None, 0.1, 0.9, 1.0]))
+    exclude = None if share is None else [np.flatnonzero(rng.random(n) < share) for _ in range(n_queries)]
+    return items * np.float32(scale), queries, k, exclude
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(searches(), st.sampled_from(("cosine", "dot")), st.sampled_from(BACKENDS))
+def test_exact_search_is_brute_force_bit_for_bit(scheme, case, metric, backend):
+    items, queries, k, exclude = case
+    with pytest.MonkeyPatch.context() as patch:
+        use(backend, patch)
+        index = search.Index.build(quantized(items, scheme), items, metric)
+        found = index.exact_top_k(queries, k, exclude)
+    assert same(found, similarity.top_k(queries, items, k, exclude, metric))
+
+
+@pytest.mark.parametrize("scheme", ["float32", "float16", "bfloat16", "int8", "int8-dimension", "int4", "pq", "binary"])
+@pytest.mark.parametrize(
+    ("n", "d", "n_queries"), [(4099, 48, 1), (4099, 48, 3), (6007, 67, 4), (5001, 64, 53), (9001, 20, 130)]
+)
+def test_exact_search_over_several_blocks_and_threads(scheme, n, d, n_queries, backend, monkeypatch):
+    rng = np.random.default_rng(n + n_queries)
+    items = vectors_of("clustered", n, d, rng) + 0.3 * vectors_of("random", n, d, rng)
+    items[rng.integers(0, n, 200)] = items[rng.integers(0, n, 200)]
+    queries = items[rng.integers(0, n, n_queries)] + 0.1 * vectors_of("random", n_queries, d, rng)
+    exclude = sp.random(n_queries, n, 0.02, "csr", random_state=1)
+    monkeypatch.setattr(kernel, "threads", lambda: 3)
+    index = search.Index.build(quantized(items, scheme), items)
+    found = index.exact_top_k(queries, 10, exclude)
+    assert same(found, similarity.top_k(queries, items, 10, exclude))
+    alone = [index.exact_top_k(q[None], 10, e) for q, e in zip(queries[:3], exclude, strict=False)]
+    assert all(np.array_equal(a.ids[0], ids) for a, ids in zip(alone, found.ids, strict=False))
+
+
+def test_the_bounds_prune_and_say_how_much(backend):
+    rng = np.random.default_rng(0)
+    items, queries = vectors_of("random", 6000, 64, rng), vectors_of("random", 20, 64, rng)
+    found = search.Index.build(quantized(items, "int8"), items).exact_top_k(queries, 5)
+    assert not found.fell_back.any()
+    assert (found.rescored >= 5).all() and found.kept_share < 0.01
+    assert found.kept_share == pytest.approx(found.rescored.mean() / 6000)
+    finer = search.Index.build(quantized(items, "float16"), items).exact_top_k(queries, 5)
+    assert finer.kept_share < found.kept_share
+
+
+@pytest.mark.parametrize(("items", "scheme"), [
+    (np.ones((6000, 16), np.float32), "int8"),  # all of them tie
+    (vectors_of("random", 6000, 64, np.random.default_rng(0)), "binary"),  # bounds as wide as the vectors
+])  # fmt: skip
+def test_where_bounds_do_not_prune_it_falls_back_and_says_so(items, scheme, backend):
+    queries = vectors_of("random", 6, items.shape[1], np.random.default_rng(1))
+    queries[2] = 0
+    found = search.Index.build(quantized(items, scheme), items).exact_top_k(queries, 7, [[0, 3]] * 6)
+    assert same(found, similarity.top_k(queries, items, 7, [[0, 3]] * 6))
+    # A zero query scores 0 with everything: there is nothing to look for.
+    assert found.fell_back.tolist() == [True, True, False, True, True, True]
+    assert found.rescored.tolist() == [6000, 6000, 0, 6000, 6000, 6000]
+
+
+def test_one_query_that_falls_back_does_not_disturb_the_others(backend):
+    rng = np.random.default_rng(3)
+    items = vectors_of("random", 6000, 32, rng)
+    items[:3000, 0], items[:3000, 1:] = 1, 0
+    queries = vectors_of("random", 5, 32, rng)
+    queries[:, 0] = -5
+    queries[1] = items[0]
+    found = search.Index.build(quantized(items, "int8"), items).exact_top_k(queries, 5)
+    assert found.fell_back.tolist() == [False, True, False, False, False]
+    assert same(found, similarity.top_k(queries, items, 5))
+
+
+def test_rows_may_lie_on_disk_and_memory_stays_small(tmp_path, backend):
+    rng = np.random.default_rng(0)
+    n, d = 60_000, 128
+    rows = np.lib.format.open_memmap(tmp_path / "rows.npy", "w+", np.float32, (n, d))
+    for start in range(0, n, 10_000):
+        rows[start : start + 10_000] = vectors_of("random", 10_000, d, rng)
+    index = search.Index.build(quantized(rows, "int8"), rows)
+    rows.flush()
+    queries = vectors_of("random", 400, d, rng)
+    expected = similarity.top_k(queries, rows, 10)
+    del rows
+    found = []
+    used = measure.peak_memory(lambda: found.append(index.exact_top_k(queries, 10)))
+    assert same(found[0], expected)
+    # All scores would take 96 MB, all rows 31 MB; a block of scores in similarity.top_k takes 64 MB.
+    assert used.added < 64 * 2**20
+
+
+# ---------------------------------------------------------------- approximate search
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize(("d", "n_queries"), [(24, 2), (65, 40)])
+def test_search_by_codes_is_search_over_the_decoded_vectors(scheme, metric, d, n_queries, backend):
+    rng = np.random.default_rng(d)
+    items, queries = vectors_of("random", 3001, d, rng), vectors_of("random", n_queries, d, rng)
+    codes = quantized(items, scheme)
+    exclude = [rng.integers(0, 3001, 50) for _ in range(n_queries)]
+    found = search.Index.build(codes, metric=metric).top_k(queries, 9, exclude)
+    ids, scores = similarity.top_k(queries, codes.dequantize(), 9, exclude, metric)
+    assert (found.ids == ids).mean() > 0.99
+    # 16 bits of a query are one part in 65,534.
+    assert np.abs(found.scores - scores).max() < 2e-4 * np.abs(scores).max()
+    assert not np.any([np.isin(row, e).any() for row, e in zip(found.ids, exclude, strict=True)])
+    assert (found.rescored == 0).all() and found.kept_share == 0
+
+
+def test_equal_codes_are_ordered_by_id_and_results_depend_on_nothing_else(backend, monkeypatch):
+    rng = np.random.default_rng(5)
+    items = np.repeat(vectors_of("random", 700, 40, rng), 9, axis=0)[rng.permutation(6300)]
+    queries = vectors_of("random", 40, 40, rng)
+    index = search.Index.build(quantized(items, "int8"), items)
+    found = index.top_k(queries, 30)
+    for n_threads, part in [(1, slice(40)), (3, slice(1)), (2, slice(5))]:
+        monkeypatch.setattr(kernel, "threads", lambda n=n_threads: n)
+        again = index.top_k(queries[part], 30)
+        assert np.array_equal(again.ids, found.ids[part])
+    for ids, scores in zip(found.ids, found.scores, strict=True):
+        assert np.array_equal(np.lexsort((ids, -scores)), np.arange(30))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_rescoring_everything_is_exact_and_more_depth_never_hurts(scheme, backend):
+    rng = np.random.default_rng(7)
+    items, queries = vectors_of("clustered", 400, 24, rng), vectors_of("random", 12, 24, rng)
+    index = search.Index.build(quantized(items, scheme), items, "dot")
+    expected = similarity.top_k(queries, items, 5, metric="dot")
+    found = [index.top_k(queries, 5, rescore=r) for r in (1, 4, 80)]
+    assert same(found[-1], expected)
+    assert [set(f.rescored.tolist()) for f in found] == [{5}, {20}, {400}]
+    hits = [np.mean([np.isin(a, b).mean() for a, b in zip(f.ids, expected[0], strict=True)]) for f in found]
+    assert hits[0] <= hits[1] <= hits[2] == 1
+
+
+@pytest.mark.parametrize(("d", "n_queries"), [(64, 1), (13, 20), (100, 3)])
+def test_one_bit_queries_count_equal_signs(d, n_queries, backend):
+    rng = np.random.default_rng(d)
+    items, queries = vectors_of("random", 5003, d, rng) + 0.2, vectors_of("random", n_queries, d, rng) + 0.2
+    codes = quantized(items, "binary")
+    found = search.Index.build(codes).top_k(queries, 20, query_bits=1)
+    index = faiss.IndexBinaryFlat(8 * codes.codes.shape[1])
+    index.add(codes.codes)
+    distances, _ = index.search(np.packbits(queries > items.mean(axis=0), axis=1), 20)
+    assert np.allclose(found.scores, 1 - 2 * distances / d, atol=1e-6)
+    signs = [np.where(v > items.mean(axis=0), 1, -1) for v in (queries, items)]
+    assert np.allclose(found.scores, np.take_along_axis(signs[0] @ signs[1].T / d, found.ids, 1), atol=1e-6)
+    assert all(np.array_equal(np.lexsort((i, -s)), np.arange(20)) for i, s in zip(found.ids, found.scores, strict=True))
+
+
+def test_fewer_items_than_asked_for():
+    items = vectors_of("random", 5, 4, np.random.default_rng(0))
+    index = search.Index.build(quantized(items, "int8"), items)
+    for found in (index.top_k(items[:1], 5, [[0, 2]]), index.exact_top_k(items[:1], 5, [[0, 2]])):
+        assert set(found.ids[0, :3]) == {1, 3, 4} and found.ids[0, 3:].tolist() == [-1, -1]
+        assert np.isneginf(found.scores[0, 3:]).all()
+    assert index.top_k(items[:0], 3).ids.shape == (0, 3)
+    assert index.exact_top_k(items[:0], 3).kept_share == 0
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+ITEMS = vectors_of("random", 8, 4, np.random.default_rng(0))
+CODES = quantization.quantize(ITEMS, "int8")
+INDEX = search.Index.build(CODES, ITEMS)
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: search.Index.build(CODES, ITEMS, "euclidean"), "metric='euclidean': want one of cosine, dot"),
+    (lambda: search.Index.build(CODES, ITEMS[:7]), r"rows are float32 \(7, 4\)"),
+    (lambda: search.Index.build(CODES, ITEMS.astype(np.float64)), r"rows are float64"),
+    (lambda: search.Index.build(CODES, ITEMS[::-1]), "row 0 lies .* rows and codes do not match"),
+    (lambda: search.Index.build(CODES, np.where(np.arange(8)[:, None] == 3, np.nan, ITEMS)), "row 3 .* NaN or infinity"),
+    (lambda: INDEX.top_k(ITEMS, 0), "k=0: want between 1 and the number of items, 8"),
+    (lambda: INDEX.exact_top_k(ITEMS, 9), "k=9: want between 1 and the number of items, 8"),
+    (lambda: INDEX.exact_top_k(ITEMS[:, :3], 2), "queries have 3 columns: the codes have 4"),
+    (lambda: INDEX.exact_top_k(ITEMS * np.nan, 2), "queries row 0 holds NaN"),
+    (lambda: INDEX.exact_top_k(ITEMS[:1], 2, [[8]]), "exclude holds id 8: want 0 to 7"),
+    (lambda: INDEX.exact_top_k(ITEMS[:1], 2, []), "exclude has 0 lists: want one per query, 1"),
+    (lambda: INDEX.top_k(ITEMS, 2, rescore=-1), "rescore=-1"),
+    (lambda: INDEX.top_k(ITEMS, 2, query_bits=1), "query_bits=1 with int8 codes: want 16, or 1 for binary"),
+    (lambda: search.Index.build(CODES).top_k(ITEMS, 2, rescore=2), "rescore=2 needs the float32 rows"),
+    (lambda: search.Index.build(CODES).exact_top_k(ITEMS, 2), "exact search needs the float32 rows"),
+    (lambda: search.Index.build(CODES, ITEMS, "dot").top_k(ITEMS * np.float32(1e30), 2), "can overflow a sum"),
+])  # fmt: skip
+def test_a_mistake_is_told_in_one_line(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
+
+
+# ---------------------------------------------------------------- the kernel
+
+
+def test_without_a_compiler_there_is_no_kernel(monkeypatch, tmp_path):
+    monkeypatch.setenv("RECSYS_CACHE", str(tmp_path))
+    monkeypatch.setattr(compiler, "COMPILER", "no-such-compiler")
+    kernel.load.cache_clear()
+    try:
+        assert kernel.load() is None
+        assert search.Index.build(CODES, ITEMS).form is None
+    finally:
+        kernel.load.cache_clear()
+
+
+def test_a_compilation_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(Exception, match="exit status"):
+        compiler.compile_to(tmp_path / "scan.so", kernel.SOURCE, (*kernel.FLAGS, "-no-such-flag"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_arrays_of_python_and_c_agree():
+    """One field too many or in another order would read another array."""
+    source = kernel.SOURCE.read_text(encoding="utf-8")
+    for name in ("Scan", "Found", "Rescore"):
+        body = source[: source.index(f"}} {name};")].rpartition("typedef struct {")[2]
+        lines = [line.partition("/*")[0].strip() for line in body.splitlines()]
+        declared = [
+            part.split()[-1].lstrip("*") for line in lines for part in line.rstrip(";").split(",") if part.strip()
+        ]
+        assert declared == [field for field, _ in getattr(kernel, name)._fields_]

@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from recsys_lib import encoders, evaluation
 from recsys_lib.core.errors import InputError
 from recsys_lib.data import datasets
-from recsys_lib.evaluation import splits
+from recsys_lib.evaluation import ranking, splits
 from recsys_lib.recommenders import EASE, ItemKNN, Popularity, TextProfile
 from recsys_lib.vectors import geometry
 
@@ -45,7 +45,7 @@ def test_ties_go_to_the_smaller_id_and_batches_change_nothing(monkeypatch):
     tied = Fixed(np.zeros((3, 4)))
     whole = evaluation.recommend(tied, TRAIN, np.arange(3), 2)
     assert whole.tolist() == [[1, 2], [0, 2], [3, -1]]
-    monkeypatch.setattr(evaluation, "BATCH_SCORES", 4)
+    monkeypatch.setattr(ranking, "BATCH_SCORES", 4)
     assert np.array_equal(whole, evaluation.recommend(tied, TRAIN, np.arange(3), 2))
 
 

@@ -15,6 +15,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from recsys_lib import experiments
 from recsys_lib.__main__ import main
+from recsys_lib.core import paths
 from recsys_lib.core.errors import InputError
 from recsys_lib.core.files import write_atomically
 from recsys_lib.experiments import parameters, sweeps
@@ -270,7 +271,7 @@ def test_a_killed_sweep_loses_no_finished_run(notebook, tmp_path, how):
 
 
 def test_a_failing_notebook_is_named_and_the_status_is_1(notebook, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(experiments, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     assert main(["run", str(notebook), "-p", "k", "3"]) == 1
     out = capsys.readouterr().out
     assert "98_square: FAILED at cell [3]: AssertionError: three is refused" in out
@@ -279,7 +280,7 @@ def test_a_failing_notebook_is_named_and_the_status_is_1(notebook, tmp_path, cap
 
 
 def test_a_kernel_that_dies_is_named_with_its_cell(notebook, tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr(experiments, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     content = nbformat.read(notebook, as_version=4)
     content.cells[1].source = "import os, time\ntime.sleep(1)  # for the kernel to say that it began\nos._exit(3)"
     nbformat.write(content, notebook)
@@ -290,7 +291,7 @@ def test_a_kernel_that_dies_is_named_with_its_cell(notebook, tmp_path, capfd, mo
 
 
 def test_a_mistake_of_the_user_is_one_line_in_the_notebook_too(notebook, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(experiments, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     content = nbformat.read(notebook, as_version=4)
     content.cells[1].source = "from recsys_lib.errors import InputError\nraise InputError('x.csv: no such file')"
     nbformat.write(content, notebook)
@@ -329,7 +330,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_in_place_keeps_outputs_and_nothing_volatile(notebook, monkeypatch, tmp_path):
-    monkeypatch.setattr(experiments, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     (tmp_path / "runs" / "in-place").mkdir(parents=True)
     execute_in_place(notebook)
     content = nbformat.read(notebook, as_version=4)
@@ -352,7 +353,7 @@ def test_a_failed_execution_in_place_changes_nothing(notebook):
 def test_records_of_a_sweep_are_gathered_and_read_back(notebook, tmp_path, monkeypatch):
     points = grid_of(notebook, ["k=1,2"])
     runs = sweeps.sweep(notebook, points, tmp_path / "sweep", progress=False)
-    monkeypatch.setattr(experiments, "MEASUREMENTS", tmp_path)
+    monkeypatch.setattr(paths, "MEASUREMENTS", tmp_path)
     sweeps.gather(tmp_path / "sweep", runs, tmp_path / "kept.json")
     records = experiments.measurements("kept")
     assert [r["metrics"]["square"] for r in records] == [1, 4]

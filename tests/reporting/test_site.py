@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from recsys_lib import experiments
+from recsys_lib.core import paths
 from recsys_lib.core.errors import InputError
 from recsys_lib.cost import decision, shares, stacks
 from recsys_lib.data import assets
@@ -136,8 +136,8 @@ def test_scripts_are_what_their_makers_published():
 
 
 def test_an_executed_notebook_is_preferred_and_shows_no_dead_widget(tmp_path, monkeypatch):
-    monkeypatch.setattr(experiments, "RUNS", tmp_path / "runs")
-    monkeypatch.setattr(experiments, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
     data = {"application/vnd.jupyter.widget-view+json": {"model_id": "dead"}, "text/html": "<p>the answer</p>"}
     for where, title in (("notebooks", "As committed"), ("runs", "As executed")):
         (tmp_path / where).mkdir()

@@ -30,7 +30,7 @@ def portable_library():
     if kernel.load() is None:
         return None
     path = Path(kernel.load()._name).with_suffix(".portable.so")
-    compiler.compile_to(path, kernel.SOURCE, (*kernel.FLAGS, "-DPORTABLE"))
+    compiler.compile_to(path, compiler.SEARCH_SOURCE, (*kernel.FLAGS, "-DPORTABLE"))
     return ctypes.CDLL(str(path))
 
 
@@ -309,13 +309,13 @@ def test_without_a_compiler_there_is_no_kernel(monkeypatch, tmp_path):
 
 def test_a_compilation_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(Exception, match="exit status"):
-        compiler.compile_to(tmp_path / "scan.so", kernel.SOURCE, (*kernel.FLAGS, "-no-such-flag"))
+        compiler.compile_to(tmp_path / "scan.so", compiler.SEARCH_SOURCE, (*kernel.FLAGS, "-no-such-flag"))
     assert not list(tmp_path.iterdir())
 
 
 def test_the_arrays_of_python_and_c_agree():
     """One field too many or in another order would read another array."""
-    source = kernel.SOURCE.read_text(encoding="utf-8")
+    source = compiler.SEARCH_SOURCE.read_text(encoding="utf-8")
     for name in ("Scan", "Found", "Rescore"):
         body = source[: source.index(f"}} {name};")].rpartition("typedef struct {")[2]
         lines = [line.partition("/*")[0].strip() for line in body.splitlines()]

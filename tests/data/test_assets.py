@@ -230,7 +230,7 @@ def test_what_pip_says_becomes_one_line(toy, tmp_path, monkeypatch, said, messag
 def fetch_in_a_process(table):
     """A process that fetches the toy asset, started; its standard error is a pipe."""
     program = (
-        "import sys, json; from recsys_lib import assets; from recsys_lib.data.assets import download, Member\n"
+        "import sys, json; from recsys_lib.data import assets; from recsys_lib.data.assets import download, Member\n"
         "row = json.loads(sys.argv[1]); members = tuple(Member(**m) for m in row.pop('members'))\n"
         "t = {'toy': assets.Asset(members=members, **row)}\n"
         "assets.table = lambda: t; download.table = assets.table; assets.fetch(['toy'])"

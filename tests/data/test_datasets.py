@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toys import small
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.data import datasets
 from recsys_lib.data.assets import locate
-from recsys_lib.data.datasets import Dataset
 from recsys_lib.data.datasets.book_crossing import repair_text
 from recsys_lib.data.datasets.movielens import restore_article
 
@@ -25,15 +25,6 @@ def films():
 @pytest.fixture(scope="module")
 def books():
     return datasets.load("book-crossing")
-
-
-def small(user, item, rating=None, n_items=None):
-    user, item = np.asarray(user, np.int32), np.asarray(item, np.int32)
-    n_items = n_items or (item.max() + 1 if len(item) else 1)
-    rating = np.full(len(user), np.nan, np.float32) if rating is None else np.asarray(rating, np.float32)
-    items = pd.DataFrame({"id": [f"i{i}" for i in range(n_items)], "title": [f"Title {i}" for i in range(n_items)]})
-    users = pd.DataFrame({"id": [f"u{u}" for u in range(user.max() + 1 if len(user) else 1)]})
-    return Dataset("small", user, item, rating, None, items, users)
 
 
 def test_movielens_counts_and_repairs(films):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_datasets import small
+from toys import small
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.data import datasets

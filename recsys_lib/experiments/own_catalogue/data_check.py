@@ -65,7 +65,7 @@ def _column(data: Dataset, name: str, argument: str) -> str:
     return names[name.lower()]
 
 
-def examine(data: Dataset, split: Split, columns: Sequence[str]) -> list[Check]:
+def check_data(data: Dataset, split: Split, columns: Sequence[str]) -> list[Check]:
     """Everything worth a look before a comparison, in words. ``columns``: those that make the texts; ``split``: how it is judged."""
     return [*_interactions(data), *_texts(data, columns), _times(data), *_test(split)]
 

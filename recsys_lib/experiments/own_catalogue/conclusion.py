@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from recsys_lib import evaluation
 from recsys_lib.core.errors import InputError
 from recsys_lib.evaluation import Comparison
-from recsys_lib.experiments.own_catalogue.health import LEAST_USERS
-from recsys_lib.experiments.own_catalogue.own_data import CHANCE, CHEAP, COUNTING, LANGUAGE, Result
+from recsys_lib.experiments.own_catalogue.compare_methods import CHANCE, CHEAP, COUNTING, LANGUAGE, Result
+from recsys_lib.experiments.own_catalogue.data_check import LEAST_USERS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +97,7 @@ def decide(found: float, rival: float, c: Comparison, p: float, users: int, matt
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Conclusion:
     """The answer: a headline, what to do, and the tests behind it.
 
     overall and new_items: "model" (a language model pays), "cheap" (text pays, and cheap text does as well), "either" (text pays, and
@@ -117,13 +117,13 @@ def best(results: Mapping[str, Result], *kinds: str) -> str | None:
     return max(of_kind, key=lambda name: results[name].validation) if of_kind else None
 
 
-def verdict(
+def conclude(
     warm: Mapping[str, Result],
     cold: Mapping[str, Result],
     encoder: str,
     matters: float = 0.05,
     new_share: float | None = None,
-) -> Verdict:
+) -> Conclusion:
     """Is ``encoder`` worth it? From the results on all items and on strictly cold ones, either of which may be empty.
 
     Two questions each, asked of whichever contender did best on the validation part: does text find more than counting (of cold
@@ -147,7 +147,7 @@ def verdict(
     n_warm = len(_questions(warm, COUNTING))
     overall, new_items = _state(warm, answers[:n_warm]), _state(cold, answers[n_warm:])
     headline = _headline(warm, cold, encoder, overall, new_items)
-    return Verdict(headline, _advice(warm, cold, overall, new_items, new_share), answers, overall, new_items)
+    return Conclusion(headline, _advice(warm, cold, overall, new_items, new_share), answers, overall, new_items)
 
 
 def crossing(slices: pd.DataFrame, text: str, counting: str) -> str:

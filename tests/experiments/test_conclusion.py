@@ -7,8 +7,8 @@ import pytest
 from recsys_lib import evaluation
 from recsys_lib.core.errors import InputError
 from recsys_lib.evaluation import Comparison, Evaluation
-from recsys_lib.experiments.own_catalogue import verdict
-from recsys_lib.experiments.own_catalogue.own_data import CHANCE, CHEAP, COUNTING, LANGUAGE, Result
+from recsys_lib.experiments.own_catalogue import conclusion
+from recsys_lib.experiments.own_catalogue.compare_methods import CHANCE, CHEAP, COUNTING, LANGUAGE, Result
 from recsys_lib.experiments.study import Outcome
 
 rng = np.random.default_rng(0)
@@ -64,26 +64,26 @@ def cold(chance, cheap, language, **options):
 )
 def test_decisions(difference, low, high, p, decision):
     c = Comparison("ndcg", difference, low, high, p)
-    assert verdict.decide(0.2 + difference, 0.2, c, p, 100, 0.05) == decision
-    assert verdict.decide(0.2 + difference, 0.2, c, p, 29, 0.05) == "too few"
+    assert conclusion.decide(0.2 + difference, 0.2, c, p, 100, 0.05) == decision
+    assert conclusion.decide(0.2 + difference, 0.2, c, p, 29, 0.05) == "too few"
 
 
 def test_decisions_without_a_hit():
     flat = Comparison("ndcg", 0.0, 0.0, 0.0, 1.0)
-    assert verdict.decide(0.0, 0.0, flat, 1.0, 100, 0.05) == "nothing"
-    assert verdict.decide(0.2, 0.2, flat, 1.0, 100, 0.05) == "no"  # everything identical
+    assert conclusion.decide(0.0, 0.0, flat, 1.0, 100, 0.05) == "nothing"
+    assert conclusion.decide(0.2, 0.2, flat, 1.0, 100, 0.05) == "no"  # everything identical
     gain = Comparison("ndcg", 0.1, 0.05, 0.15, 0.001)
-    assert verdict.decide(0.1, 0.0, gain, 0.001, 100, 0.05) == "yes"  # against a rival that found nothing
+    assert conclusion.decide(0.1, 0.0, gain, 0.001, 100, 0.05) == "yes"  # against a rival that found nothing
 
 
 def test_a_share_of_almost_nothing_is_not_a_gain_that_matters():
-    assert verdict.threshold(0.2, 0.05) == pytest.approx(0.01)
-    assert verdict.threshold(0.0, 0.05) == verdict.threshold(0.01, 0.05) == 0.001
+    assert conclusion.threshold(0.2, 0.05) == pytest.approx(0.01)
+    assert conclusion.threshold(0.0, 0.05) == conclusion.threshold(0.01, 0.05) == 0.001
 
 
 def answer(decision="unclear", low=-0.02, high=0.04, rival=0.2, users=100, difference=0.01):
     c = Comparison("ndcg", difference, low, high, 0.3)
-    return verdict.Answer(decision, "A", "B", rival + difference, rival, c, 0.3, users, 0.05, 10)
+    return conclusion.Answer(decision, "A", "B", rival + difference, rival, c, 0.3, users, 0.05, 10)
 
 
 def test_how_many_users_would_tell():
@@ -133,7 +133,7 @@ def test_answers_in_words():
     ],
 )
 def test_verdicts(warm, new, overall, new_items):
-    found = verdict.verdict(warm, new, "minilm")
+    found = conclusion.conclude(warm, new, "minilm")
     assert (found.overall, found.new_items) == (overall, new_items)
     assert len(found.advice) == 2
     assert len(found.answers) == sum(max(0, len(results) - 1) for results in (warm, new))
@@ -143,7 +143,7 @@ def test_verdicts(warm, new, overall, new_items):
 
 def test_the_words_say_what_was_found():
     def words(warm, new):
-        found = verdict.verdict(warm, new, "minilm")
+        found = conclusion.conclude(warm, new, "minilm")
         return found.headline, *found.advice
 
     assert words(field(0.2, 0.2, 0.2), cold(0.1, 0.3, 0.3)) == (
@@ -163,16 +163,16 @@ def test_the_words_say_what_was_found():
 def test_what_decides_is_the_validation_part_not_the_test():
     warm = field(0.2, 0.2, 0.2)
     warm["minilm, raw"] = result(LANGUAGE, around(0.5), validation=0.1)  # lucky on the test
-    found = verdict.verdict(warm, {}, "minilm")
+    found = conclusion.conclude(warm, {}, "minilm")
     assert found.overall == "none"
     assert "minilm, raw" not in {name for a in found.answers for name in (a.left, a.right)}
     warm["minilm, raw"] = result(LANGUAGE, around(0.5), validation=0.9)
-    assert verdict.verdict(warm, {}, "minilm").overall == "model"
+    assert conclusion.conclude(warm, {}, "minilm").overall == "model"
 
 
 def test_p_values_are_corrected_together():
     warm, new = field(0.2, 0.2, 0.25), cold(0.1, 0.2, 0.3)
-    found = verdict.verdict(warm, new, "minilm")
+    found = conclusion.conclude(warm, new, "minilm")
     pairs = [(warm, "EASE + minilm", "EASE"), (warm, "EASE + minilm", "EASE + tf-idf"),
              (new, "minilm", "chance"), (new, "minilm", "tf-idf")]  # fmt: skip
     raw = [evaluation.compare(of[a].test, of[b].test).p_value for of, a, b in pairs]
@@ -181,7 +181,7 @@ def test_p_values_are_corrected_together():
 
 @pytest.mark.parametrize(("share", "words"), [(0.005, "rare case"), (0.05, "a part"), (0.4, "large part")])
 def test_the_share_of_new_items_is_told(share, words):
-    found = verdict.verdict(field(0.2, 0.2, 0.2), cold(0.1, 0.3, 0.3), "minilm", new_share=share)
+    found = conclusion.conclude(field(0.2, 0.2, 0.2), cold(0.1, 0.3, 0.3), "minilm", new_share=share)
     assert words in found.advice[-1] and f"{share:.1%}" in found.advice[-1]
 
 
@@ -202,16 +202,16 @@ def test_the_share_of_new_items_is_told(share, words):
 )
 def test_where_text_beats_counting(text, users, words):
     slices = pd.DataFrame({"test users": users, "EASE": [0.2, 0.2]}, index=["0", "1–5"])
-    assert verdict.crossing(slices if text is None else slices.assign(minilm=text), "minilm", "EASE") == words
+    assert conclusion.crossing(slices if text is None else slices.assign(minilm=text), "minilm", "EASE") == words
 
 
 @pytest.mark.parametrize("matters", [0.0, 1.0, -0.1, 5, float("nan")])
 def test_what_matters_is_a_share(matters):
     with pytest.raises(InputError, match="want a share between 0 and 1"):
-        verdict.verdict({}, {}, "minilm", matters)
+        conclusion.conclude({}, {}, "minilm", matters)
 
 
 def test_a_larger_threshold_turns_a_gain_into_a_small_one():
     warm = field(0.2, None, 0.22)
-    assert verdict.verdict(warm, {}, "minilm", 0.05).overall == "model"
-    assert verdict.verdict(warm, {}, "minilm", 0.3).overall == "none"
+    assert conclusion.conclude(warm, {}, "minilm", 0.05).overall == "model"
+    assert conclusion.conclude(warm, {}, "minilm", 0.3).overall == "none"

@@ -11,7 +11,7 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.data import datasets
 from recsys_lib.data.datasets import Dataset
 from recsys_lib.experiments import study
-from recsys_lib.experiments.own_catalogue import health, own_data, verdict
+from recsys_lib.experiments.own_catalogue import compare_methods, conclusion, data_check
 
 
 @pytest.fixture(scope="module")
@@ -37,22 +37,22 @@ def tiny(user, item, timestamp=None, n_items=None, **columns):
 
 def compare(data, by_time=True, seeds=1, encoder="wordllama", labels="", trials=1):
     """What the notebook does, in one call."""
-    sources = own_data.encode_sources(data, health.text_columns(data), labels, encoder)
+    sources = compare_methods.encode_sources(data, data_check.text_columns(data), labels, encoder)
     outcomes, field = {}, {}
-    for seed, part in enumerate(own_data.warm_splits(data, by_time, seeds)):
-        field = own_data.counting_field(part.train, timed=by_time and data.timestamp is not None)
+    for seed, part in enumerate(compare_methods.warm_splits(data, by_time, seeds)):
+        field = compare_methods.counting_field(part.train, timed=by_time and data.timestamp is not None)
         last = {name: study.judge(entry.contender, part, trials, seed) for name, entry in field.items()}
-        text = own_data.text_field(sources, encoder, part.train, last)
+        text = compare_methods.text_field(sources, encoder, part.train, last)
         last |= {name: study.judge(entry.contender, part, trials, seed) for name, entry in text.items()}
         field |= text
         for name, outcome in last.items():
             outcomes.setdefault(name, []).append(outcome)
-    warm, cold_outcomes, cold = own_data.gather(field, outcomes), {}, {}
-    for seed, part in own_data.cold_splits(data, seeds):
-        cold = own_data.cold_field(sources, encoder, part.train)
+    warm, cold_outcomes, cold = compare_methods.gather(field, outcomes), {}, {}
+    for seed, part in compare_methods.cold_splits(data, seeds):
+        cold = compare_methods.cold_field(sources, encoder, part.train)
         for name, entry in cold.items():
             cold_outcomes.setdefault(name, []).append(study.judge_cold(entry.contender, part, trials, seed))
-    return warm, own_data.gather(cold, cold_outcomes)
+    return warm, compare_methods.gather(cold, cold_outcomes)
 
 
 # ---------------------------------------------------------------- the sample
@@ -101,28 +101,28 @@ def test_a_sample_too_small_is_refused(tmp_path, arguments):
 
 
 def test_labels_are_parted_counted_and_shared():
-    vectors = own_data.label_vectors(["A, B", "B|C", "c > A;B", "", "lonely"])
+    vectors = compare_methods.label_vectors(["A, B", "B|C", "c > A;B", "", "lonely"])
     assert vectors.tolist() == [[1, 1], [0, 1], [1, 1], [0, 0], [0, 0]]  # A and B; C, c and lonely stand alone
-    assert own_data.label_vectors(["x", "y"]).tolist() == [[0], [0]]
-    many = own_data.label_vectors([f"{i // 2}" for i in range(5000)])
-    assert many.shape == (5000, own_data.MOST_LABELS)
+    assert compare_methods.label_vectors(["x", "y"]).tolist() == [[0], [0]]
+    many = compare_methods.label_vectors([f"{i // 2}" for i in range(5000)])
+    assert many.shape == (5000, compare_methods.MOST_LABELS)
 
 
 def test_sources_are_what_the_data_offers():
     data = tiny([0, 0], [0, 1], n_items=4, category=["a", "a", "b", "b"])
-    sources = own_data.encode_sources(data, ("title", "category"), "category", "wordllama")
+    sources = compare_methods.encode_sources(data, ("title", "category"), "category", "wordllama")
     assert list(sources) == ["labels", "tf-idf", "wordllama"] and {len(v) for v in sources.values()} == {4}
-    assert list(own_data.encode_sources(data, ("title",), "", "wordllama")) == ["tf-idf", "wordllama"]
+    assert list(compare_methods.encode_sources(data, ("title",), "", "wordllama")) == ["tf-idf", "wordllama"]
     bare = tiny([0, 0], [0, 1], n_items=2, title=["", "…"], category=["a", "a"])
-    assert list(own_data.encode_sources(bare, ("title",), "category", "wordllama")) == ["labels"]
-    assert own_data.encode_sources(bare, ("title",), "", "wordllama") == {}
+    assert list(compare_methods.encode_sources(bare, ("title",), "category", "wordllama")) == ["labels"]
+    assert compare_methods.encode_sources(bare, ("title",), "", "wordllama") == {}
     with pytest.raises(InputError, match="encoder='tfidf': want a language model"):
-        own_data.encode_sources(data, ("title",), "", "tfidf")
+        compare_methods.encode_sources(data, ("title",), "", "tfidf")
 
 
 @pytest.mark.parametrize("source", ["labels", "tf-idf", "wordllama"])
 def test_encoding_takes_time_whatever_is_cached(source):
-    assert 0 < own_data.seconds_per_1000(source, ["a b", "b c", "", "c, d", "c, d"] * 10) < 60
+    assert 0 < compare_methods.seconds_per_1000(source, ["a b", "b c", "", "c, d", "c, d"] * 10) < 60
 
 
 # ---------------------------------------------------------------- contenders
@@ -130,9 +130,9 @@ def test_encoding_takes_time_whatever_is_cached(source):
 
 def test_penalties_follow_the_interactions_per_item():
     train = sp.csr_matrix(np.ones((40, 5)))
-    space = own_data.counting_field(train)["EASE"].contender.space["regularization"]
+    space = compare_methods.counting_field(train)["EASE"].contender.space["regularization"]
     assert space == [40.0, 100.0, 240.0, 600.0, 1600.0]
-    one = own_data.counting_field(sp.csr_matrix(np.eye(3)))["EASE"].contender.space["regularization"]
+    one = compare_methods.counting_field(sp.csr_matrix(np.eye(3)))["EASE"].contender.space["regularization"]
     assert min(one) == 1.0
 
 
@@ -140,10 +140,10 @@ def test_a_catalogue_too_large_for_ease_goes_without(shop, monkeypatch):
     warm, cold = compare(shop)
     assert {"EASE", "EASE + wordllama", "best counting + wordllama"} <= set(warm)
     assert {"wordllama, mapped", "chance"} <= set(cold)
-    monkeypatch.setattr(own_data, "MOST_ITEMS_OF_TEXT_EASE", shop.n_items - 1)
+    monkeypatch.setattr(compare_methods, "MOST_ITEMS_OF_TEXT_EASE", shop.n_items - 1)
     warm, cold = compare(shop)
     assert [name for name in warm if "EASE" in name] == ["EASE"]
-    monkeypatch.setattr(own_data, "MOST_ITEMS_OF_EASE", shop.n_items - 1)
+    monkeypatch.setattr(compare_methods, "MOST_ITEMS_OF_EASE", shop.n_items - 1)
     warm, cold = compare(shop)
     assert not [name for name in warm if "EASE" in name]
     assert {"best counting + wordllama", "iALS"} <= set(warm)
@@ -151,12 +151,14 @@ def test_a_catalogue_too_large_for_ease_goes_without(shop, monkeypatch):
 
 
 def test_a_blend_with_weight_0_is_its_base(shop):
-    part = own_data.warm_splits(shop, True, 1)[0]
-    last = {name: study.judge(e.contender, part, 2) for name, e in own_data.counting_field(part.train, True).items()}
+    part = compare_methods.warm_splits(shop, True, 1)[0]
+    last = {
+        name: study.judge(e.contender, part, 2) for name, e in compare_methods.counting_field(part.train, True).items()
+    }
     assert "recent popularity" in last
     base = max(last, key=lambda name: last[name].validation)
-    sources = own_data.encode_sources(shop, ("title", "category"), "category", "wordllama")
-    blend = own_data.text_field(sources, "wordllama", part.train, last)["best counting + tf-idf"].contender
+    sources = compare_methods.encode_sources(shop, ("title", "category"), "category", "wordllama")
+    blend = compare_methods.text_field(sources, "wordllama", part.train, last)["best counting + tf-idf"].contender
     only = study.judge(dataclasses.replace(blend, space={"weight": [0.0]}), part, 1)
     assert only.validation == pytest.approx(last[base].validation)
     assert only.test.ids.tolist() == last[base].test.ids.tolist()
@@ -166,12 +168,12 @@ def test_a_blend_with_weight_0_is_its_base(shop):
 def test_a_shared_base_is_fitted_once_for_each_matrix(shop):
     fits = []
 
-    class Spy(own_data.recommenders.Popularity):
+    class Spy(compare_methods.recommenders.Popularity):
         def fit(self, train):
             fits.append(train)
             return super().fit(train)
 
-    base, a, b = own_data._FittedOnce(Spy()), shop.matrix(), shop.matrix()
+    base, a, b = compare_methods._FittedOnce(Spy()), shop.matrix(), shop.matrix()
     for train in (a, a, b, b, a):
         base.fit(train)
     assert [train is a for train in fits] == [True, False, True]
@@ -182,31 +184,31 @@ def test_a_shared_base_is_fitted_once_for_each_matrix(shop):
 
 
 def test_splits_by_time_where_there_are_times(shop):
-    assert [p.name for p in own_data.warm_splits(shop, True, 3)] == ["temporal, last 20%"]
-    random = own_data.warm_splits(shop, False, 2)
+    assert [p.name for p in compare_methods.warm_splits(shop, True, 3)] == ["temporal, last 20%"]
+    random = compare_methods.warm_splits(shop, False, 2)
     assert len(random) == 2 and random[0].name != random[1].name
     timeless = dataclasses.replace(shop, timestamp=None)
-    assert len(own_data.warm_splits(timeless, True, 2)) == 2
+    assert len(compare_methods.warm_splits(timeless, True, 2)) == 2
     with pytest.raises(InputError, match="seeds=0: want at least 1"):
-        own_data.warm_splits(shop, True, 0)
+        compare_methods.warm_splits(shop, True, 0)
 
 
 def test_what_cannot_be_tested_is_refused_in_one_line():
     with pytest.raises(InputError, match=r"tiny: 3 users, 3 interactions; nobody has one to learn from") as caught:
-        own_data.warm_splits(tiny([0, 1, 2], [0, 1, 0]), True, 1)
+        compare_methods.warm_splits(tiny([0, 1, 2], [0, 1, 0]), True, 1)
     assert "\n" not in str(caught.value)
     user = [*range(40), 0, 1, 2]  # the last three come twice, but for nobody is there anything to tune on
     with pytest.raises(InputError, match="set by_time to False"):
-        own_data.warm_splits(tiny(user, [u % 5 for u in user], timestamp=range(43)), True, 1)
+        compare_methods.warm_splits(tiny(user, [u % 5 for u in user], timestamp=range(43)), True, 1)
     with pytest.raises(InputError, match="bring more data"):
-        own_data.warm_splits(tiny(range(50), [u % 5 for u in range(50)], timestamp=range(50)), True, 1)
+        compare_methods.warm_splits(tiny(range(50), [u % 5 for u in range(50)], timestamp=range(50)), True, 1)
 
 
 def test_cold_items_where_they_can_be_tested(shop):
-    parts = own_data.cold_splits(shop, 2)
+    parts = compare_methods.cold_splits(shop, 2)
     assert [seed for seed, _ in parts] == [0, 1] and len(parts[0][1].cold_items) == 12
-    assert own_data.cold_splits(tiny([0, 1], [0, 1]), 3) == []  # two items
-    assert own_data.cold_splits(tiny(range(9), range(9)), 3) == []  # nobody has two items
+    assert compare_methods.cold_splits(tiny([0, 1], [0, 1]), 3) == []  # two items
+    assert compare_methods.cold_splits(tiny(range(9), range(9)), 3) == []  # nobody has two items
 
 
 # ---------------------------------------------------------------- from data to verdict
@@ -214,7 +216,7 @@ def test_cold_items_where_they_can_be_tested(shop):
 
 def test_the_sample_shop_gets_a_verdict(shop):
     warm, cold = compare(shop, labels="category", trials=2)
-    found = verdict.verdict(warm, cold, "wordllama")
+    found = conclusion.conclude(warm, cold, "wordllama")
     assert len(found.answers) == 4 and found.new_items in ("cheap", "model", "either")
     assert cold["labels"].test.mean()["ndcg"] > cold["chance"].test.mean()["ndcg"]
 
@@ -227,14 +229,14 @@ def test_no_times_and_several_seeds(shop):
 def test_one_user():
     data = tiny([0] * 20, range(20))
     warm, cold = compare(data)
-    found = verdict.verdict(warm, cold, "wordllama")
+    found = conclusion.conclude(warm, cold, "wordllama")
     assert found.overall == "unclear" and {a.decision for a in found.answers} == {"too few"}
 
 
 def test_no_text_at_all(shop):
     blank = dataclasses.replace(shop, items=shop.items.assign(title="", category="", brand=""))
     warm, cold = compare(blank)
-    found = verdict.verdict(warm, cold, "wordllama")
+    found = conclusion.conclude(warm, cold, "wordllama")
     assert cold == {} and (found.overall, found.new_items) == ("untested", "untested")
     assert "nothing to read" in found.headline
 
@@ -243,20 +245,20 @@ def test_everything_is_the_same():
     """Everybody has the same items, which all read the same."""
     data = tiny(np.repeat(np.arange(40), 10), np.tile(np.arange(10), 40), title=["same"] * 10)
     warm, cold = compare(data)
-    found = verdict.verdict(warm, cold, "wordllama")
+    found = conclusion.conclude(warm, cold, "wordllama")
     assert found.overall in ("none", "unclear")
-    assert health.examine(data, own_data.warm_splits(data, True, 1)[0], ("title",))
+    assert data_check.check_data(data, compare_methods.warm_splits(data, True, 1)[0], ("title",))
 
 
 def test_all_items_of_the_test_are_new():
     """Items 0 to 11 are had early by all, 17 to 19 late: counting has nothing to say of the test, and ties go to smaller ids."""
     early, late = np.repeat(np.arange(12), 40), np.repeat(np.arange(17, 20), 40)
     data = tiny(np.tile(np.arange(40), 15), np.concatenate([early, late]), timestamp=range(600), n_items=20)
-    part = own_data.warm_splits(data, True, 1)[0]
-    checks = {c.what: c for c in health.examine(data, part, ("title",))}
+    part = compare_methods.warm_splits(data, True, 1)[0]
+    checks = {c.what: c for c in data_check.check_data(data, part, ("title",))}
     assert checks["new items in the test"].found.startswith("100.0%")
     warm, cold = compare(data)
-    assert verdict.verdict(warm, cold, "wordllama").answers
+    assert conclusion.conclude(warm, cold, "wordllama").answers
     assert warm["ItemKNN"].test.mean()["ndcg"] < warm["wordllama, raw"].test.mean()["ndcg"]
 
 
@@ -264,18 +266,18 @@ def test_all_items_of_the_test_are_new():
 
 
 def test_columns_are_found_by_the_end_of_their_names(shop):
-    assert health.text_columns(shop) == ("title", "category", "brand")
-    assert health.label_column(shop) == "category"
+    assert data_check.text_columns(shop) == ("title", "category", "brand")
+    assert data_check.label_column(shop) == "category"
     books = tiny([0], [0], n_items=2, **{"Book-Author": ["a", "b"], "price": ["1", "2"]})
-    assert health.text_columns(books) == ("title", "Book-Author")
-    assert health.label_column(books) == "Book-Author"
-    assert health.text_columns(books, "title, PRICE") == ("title", "price")
+    assert data_check.text_columns(books) == ("title", "Book-Author")
+    assert data_check.label_column(books) == "Book-Author"
+    assert data_check.text_columns(books, "title, PRICE") == ("title", "price")
     bare = tiny([0], [0])
-    assert (health.text_columns(bare), health.label_column(bare)) == (("title",), "")
+    assert (data_check.text_columns(bare), data_check.label_column(bare)) == (("title",), "")
     with pytest.raises(InputError, match="text_columns='titel': did you mean 'title'"):
-        health.text_columns(books, "titel")
+        data_check.text_columns(books, "titel")
     with pytest.raises(InputError, match="label_column='zzz': the items have id, title"):
-        health.label_column(bare, "zzz")
+        data_check.label_column(bare, "zzz")
 
 
 def test_looks_by_hand():
@@ -284,7 +286,7 @@ def test_looks_by_hand():
         n_dropped=2,
         n_merged=1,
     )
-    looks = {c.what: c for c in health.examine(data, own_data.warm_splits(data, True, 1)[0], ("title",))}
+    looks = {c.what: c for c in data_check.check_data(data, compare_methods.warm_splits(data, True, 1)[0], ("title",))}
     assert looks["size"].found == "2 users, 6 items, 11 interactions"
     assert looks["size"].so == "91.67% of all pairs are known"
     assert looks["left out when read"].found == "2 with an item that the table lacks, 1 repeats of a pair"
@@ -297,8 +299,13 @@ def test_looks_by_hand():
 
 
 def test_looks_at_times_and_strangers(shop):
-    looks = {c.what: c for c in health.examine(shop, own_data.warm_splits(shop, True, 1)[0], ("title", "category"))}
+    looks = {
+        c.what: c
+        for c in data_check.check_data(shop, compare_methods.warm_splits(shop, True, 1)[0], ("title", "category"))
+    }
     assert looks["times"].found.startswith("2024-0") and looks["times"].so == "the latest fifth can be the test"
     assert "of the users in it have no history" in looks["test (temporal, last 20%)"].found
     day = dataclasses.replace(shop, timestamp=np.zeros(shop.n_interactions, dtype=np.int64))
-    assert "all on one day" in health.examine(day, own_data.warm_splits(shop, True, 1)[0], ("title",))[6].so
+    assert (
+        "all on one day" in data_check.check_data(day, compare_methods.warm_splits(shop, True, 1)[0], ("title",))[6].so
+    )

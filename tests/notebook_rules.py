@@ -6,8 +6,31 @@ from pathlib import Path
 
 import nbformat
 
+from recsys_lib.experiments.notebooks import EXECUTED, source_hash
+
 TAGS = {"parameters", "nbval-ignore-output", "nbval-skip", "nbval-raises-exception"}
 LONGEST_CELL, LEAST_PROSE, LARGEST_BYTES = 15, 0.35, 1_000_000
+LONGEST_LINE = 110
+# Longer lines that notebooks still hold, at most: a number here may only become smaller.
+LONG_LINES = {
+    "00_the_article": 9,
+    "01_cosine_similarity": 17,
+    "02_llm_embeddings": 16,
+    "03_ranking": 16,
+    "04_beyond_cosine": 63,
+    "05_cold_start": 34,
+    "06_embedding_quantization": 52,
+    "07_model_quantization": 58,
+    "08_hardware_timing": 36,
+    "09_cost_benefit": 51,
+    "90_your_own_data": 14,
+}
+# A name, attribute or column that holds a time or a speed: what a busy machine changes.
+TIMING = re.compile(
+    r"throughput|per_s$|per_second|seconds|latency|elapsed|speedup|^p50$|^p9\d$|(^|_)ms$|(^| )ms( |$)"
+    r"|(^| )(fit|per) s$|perf_counter|process_time|monotonic|^time( |$)",
+    re.IGNORECASE,
+)
 # A path of somebody's machine, in a source or an output.
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:root|home|Users|tmp|work|var|opt)/[\w.-]+/")
 
@@ -18,6 +41,7 @@ def problems(path: Path) -> list[str]:
     code = [c for c in notebook.cells if c.cell_type == "code"]
     found = [] if path.stat().st_size < LARGEST_BYTES else [f"larger than {LARGEST_BYTES:,} bytes"]
     found += _execution(code) + _tags(notebook.cells) + _shape(notebook.cells, code) + _parameters(code)
+    found += _lines(path.stem, code) + _asserted_times(code) + _stale(code)
     text = "\n".join(str(c) for c in notebook.cells)
     found += [f"holds a machine's path: {m}" for m in sorted(set(MACHINE_PATH.findall(text)))]
     found += [f"volatile metadata: {k}" for k in notebook.metadata if k not in ("kernelspec", "language_info")]
@@ -70,6 +94,49 @@ def _shape(cells: list, code: list) -> list[str]:
     if "## Takeaways" not in "\n".join(c.source for c in cells if c.cell_type == "markdown"):
         found.append("it has no Takeaways")
     return found
+
+
+def _lines(name: str, code: list) -> list[str]:
+    long = [line for c in code for line in c.source.splitlines() if len(line) > LONGEST_LINE]
+    allowed = LONG_LINES.get(name, 0)
+    if len(long) <= allowed:
+        return []
+    return [f"{len(long)} code lines over {LONGEST_LINE} characters, expected at most {allowed}: {long[0][:60]} …"]
+
+
+def asserted_times(source: str) -> list[str]:
+    """Assert statements that read a time, a speed or a clock: they fail on a busy machine.
+
+    >>> asserted_times("assert timed.throughput > 20")
+    ['assert timed.throughput > 20']
+    >>> asserted_times("assert recall > 0.2")
+    []
+    """
+    found = []
+    for statement in ast.walk(ast.parse(source)):
+        if isinstance(statement, ast.Assert):
+            parts = [
+                getattr(n, "id", None) or getattr(n, "attr", None) or getattr(n, "value", None)
+                for n in ast.walk(statement.test)
+            ]
+            if any(isinstance(part, str) and TIMING.search(part) for part in parts):
+                found.append(ast.unparse(statement))
+    return found
+
+
+def _asserted_times(code: list) -> list[str]:
+    return [f"asserts a time or a speed: {text}" for c in code for text in asserted_times(c.source)]
+
+
+def _stale(code: list) -> list[str]:
+    """Cells edited after their execution: ``run --in-place`` leaves a hash of the source in every cell it executed."""
+    marks = [c.metadata.get(EXECUTED) for c in code]
+    if not any(marks):
+        return []
+    stale = [n for n, (c, mark) in enumerate(zip(code, marks, strict=True), 1) if mark != source_hash(c.source)]
+    return [f"code cells {stale} were edited after they were executed: python -m recsys_lib run --in-place"] * bool(
+        stale
+    )
 
 
 def _parameters(code: list) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from conftest import same_text
+from recsys_lib.experiments.notebooks import mark_executed, source_hash
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -94,6 +95,25 @@ def spoil_function(nb):
     nb.cells[3].source += "\ndef f(): pass"
 
 
+def spoil_long_line(nb):
+    nb.cells[3].source += "\nx = " + " + ".join(["1"] * 40)
+
+
+def spoil_asserted_time(nb):
+    nb.cells[3].source += "\nassert timed['ours'].throughput > 20 * timed['theirs'].throughput"
+
+
+def spoil_asserted_column(nb):
+    nb.cells[3].source += "\nassert (costs['fit s'] < 300).all()"
+
+
+def spoil_edited(nb):
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.metadata["executed"] = source_hash(cell.source)
+    nb.cells[3].source += "  # edited"
+
+
 def spoil_expression(nb):
     nb.cells[1].source = "k = 5 + len('x')  # cut"
 
@@ -127,6 +147,20 @@ SPOILERS = [value for name, value in list(globals().items()) if name.startswith(
 
 def test_the_good_sample_is_good(tmp_path):
     assert notebook_rules.problems(write(good_notebook(), tmp_path)) == []
+
+
+def test_an_executed_notebook_is_good_until_a_cell_is_edited(tmp_path):
+    assert notebook_rules.problems(write(mark_executed(good_notebook()), tmp_path)) == []
+
+
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda p: p.stem)
+def test_no_test_asserts_what_a_clock_says(path):
+    clocks = re.compile(r"perf_counter|process_time|monotonic|time\.time\(")
+    asserted = [text for text in notebook_rules.asserted_times(path.read_text(encoding="utf-8")) if clocks.search(text)]
+    assert asserted == []
 
 
 @pytest.mark.parametrize("spoil", SPOILERS, ids=lambda f: f.__name__[6:])

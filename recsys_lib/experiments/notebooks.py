@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from pathlib import Path
 
 from recsys_lib.core import paths
 from recsys_lib.core.errors import InputError
+
+# Metadata of a code cell that was executed in place: the hash of the source its outputs belong to.
+EXECUTED = "executed"
 
 
 def find_notebook(name: str | Path) -> Path:
@@ -58,6 +62,23 @@ def strip_volatile(notebook):
         tags = cell.metadata.get("tags")
         cell.metadata = {"tags": tags} if tags else {}
     return without_widgets(notebook)
+
+
+def source_hash(source: str) -> str:
+    """A short hash of a cell's source.
+
+    >>> source_hash("1 + 1")
+    '72fce59447a01f48'
+    """
+    return hashlib.sha256(source.encode("utf-8")).hexdigest()[:16]
+
+
+def mark_executed(notebook):
+    """Note in every code cell which source its outputs belong to, so that a later edit shows."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.metadata[EXECUTED] = source_hash(cell.source)
+    return notebook
 
 
 def without_widgets(notebook):

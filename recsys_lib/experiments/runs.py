@@ -17,7 +17,7 @@ from typing import Any
 from recsys_lib.core import paths
 from recsys_lib.core.errors import InputError
 from recsys_lib.core.files import write_atomically
-from recsys_lib.experiments.notebooks import read_notebook, strip_volatile
+from recsys_lib.experiments.notebooks import mark_executed, read_notebook, strip_volatile
 from recsys_lib.experiments.parameters import FOLDER_VARIABLE
 from recsys_lib.experiments.records import RECORD_VARIABLE
 
@@ -126,5 +126,5 @@ def execute_in_place(path: Path, progress: bool = False) -> float:
         raise InputError(f"{path.name} cell [{cell}]: {failure.ename}: {_first_line(failure.evalue)}") from failure
     except (nbclient.exceptions.DeadKernelError, nbclient.exceptions.CellTimeoutError) as failure:
         raise InputError(f"{path.name}: {type(failure).__name__}: {_first_line(str(failure))}") from failure
-    write_atomically(path, nbformat.writes(strip_volatile(notebook)) + "\n")
+    write_atomically(path, nbformat.writes(mark_executed(strip_volatile(notebook))) + "\n")
     return time.perf_counter() - started

@@ -175,7 +175,7 @@ def book_vectors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """``n`` centred vectors of Book-Crossing's books (by default of all) and the profiles of ``n_queries`` readers, float32 rows of length 1.
 
-    MiniLM, in bfloat16 where that is faster, on title and author. As many books as the 5-core has come from it, more from all, drawn at random; ``fill_up`` makes what
+    MiniLM in float32, the same on every processor, on title and author. As many books as the 5-core has come from it, more from all, drawn at random; ``fill_up`` makes what
     is wanted beyond. Readers have at least 5 of the books of their catalogue (before the draw).
     """
     from recsys_lib import encoders
@@ -184,7 +184,7 @@ def book_vectors(
     books = datasets.load("book-crossing")
     core = books.k_core(5) if n is not None else books
     books = core if n is not None and n <= core.n_items else books
-    raw = encoders.load("minilm").encode(books.item_texts(("title", "author")), progress=progress)
+    raw = encoders.load("minilm", precision="float32").encode(books.item_texts(("title", "author")), progress=progress)
     unit = similarity.normalize(geometry.centre(raw).apply(raw))
     rng, seen = np.random.default_rng(seed), books.matrix()
     readers = np.flatnonzero(np.diff(seen.indptr) >= 5)

@@ -122,7 +122,7 @@ def test_sources_are_what_the_data_offers():
 
 @pytest.mark.parametrize("source", ["labels", "tf-idf", "wordllama"])
 def test_encoding_takes_time_whatever_is_cached(source):
-    assert 0 < compare_methods.seconds_per_1000(source, ["a b", "b c", "", "c, d", "c, d"] * 10) < 60
+    assert compare_methods.seconds_per_1000(source, ["a b", "b c", "", "c, d", "c, d"] * 10) > 0
 
 
 # ---------------------------------------------------------------- contenders

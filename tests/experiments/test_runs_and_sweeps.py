@@ -19,6 +19,7 @@ from recsys_lib.core import paths
 from recsys_lib.core.errors import InputError
 from recsys_lib.core.files import write_atomically
 from recsys_lib.experiments import parameters, sweeps
+from recsys_lib.experiments.notebooks import source_hash
 from recsys_lib.experiments.parameters import grid_of, parameters_of, parse_parameter
 from recsys_lib.experiments.runs import execute_in_place
 
@@ -293,7 +294,7 @@ def test_a_kernel_that_dies_is_named_with_its_cell(notebook, tmp_path, capfd, mo
 def test_a_mistake_of_the_user_is_one_line_in_the_notebook_too(notebook, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     content = nbformat.read(notebook, as_version=4)
-    content.cells[1].source = "from recsys_lib.errors import InputError\nraise InputError('x.csv: no such file')"
+    content.cells[1].source = "from recsys_lib.core.errors import InputError\nraise InputError('x.csv: no such file')"
     nbformat.write(content, notebook)
     assert main(["run", str(notebook)]) == 1
     printed = capsys.readouterr()
@@ -337,7 +338,8 @@ def test_in_place_keeps_outputs_and_nothing_volatile(notebook, monkeypatch, tmp_
     assert set(content.metadata) == {"kernelspec", "language_info"}
     assert "version" not in content.metadata.language_info
     assert [c.execution_count for c in content.cells] == [1, 2, 3]
-    assert all(set(c.metadata) <= {"tags"} for c in content.cells)
+    assert all(set(c.metadata) <= {"tags", "executed"} for c in content.cells)
+    assert [c.metadata["executed"] for c in content.cells] == [source_hash(c.source) for c in content.cells]
 
 
 def test_a_failed_execution_in_place_changes_nothing(notebook):

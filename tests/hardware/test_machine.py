@@ -25,7 +25,7 @@ def test_a_missing_package_is_said_not_raised():
 def test_matmul_counts_two_operations_per_multiply_add(precision):
     m = machine.matmul_peak(precision, n=128, seconds=0.01)
     assert m.work == 2 * 128**3
-    assert 1e6 < m.throughput < 1e15
+    assert m.throughput > 0
 
 
 def test_int8_product_is_the_integer_product():

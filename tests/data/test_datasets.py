@@ -323,7 +323,7 @@ REPEATED = "user,item,rating,time\na,b,1,300\na,b,2,100\na,007,3,200\na,b,4,200\
 
 
 @pytest.mark.parametrize(
-    ("events", "repeats", "ratings"),
+    ("events", "duplicates", "ratings"),
     [
         (REPEATED, "first", [2, 3]),  # by time
         (REPEATED, "last", [1, 3]),
@@ -331,14 +331,14 @@ REPEATED = "user,item,rating,time\na,b,1,300\na,b,2,100\na,007,3,200\na,b,4,200\
         (REPEATED.replace("time", "note"), "last", [3, 4]),
     ],
 )
-def test_repeated_interactions_can_be_merged(read, events, repeats, ratings):
-    data = read(events, repeats=repeats)
+def test_repeated_interactions_can_be_merged(read, events, duplicates, ratings):
+    data = read(events, duplicates=duplicates)
     assert (data.rating.tolist(), data.n_merged, data.n_dropped) == (ratings, 3, 0)
     assert data.matrix().max() == 1
 
 
 def test_interactions_of_unknown_items_can_be_dropped(read):
-    data = read("user,item,time\na,zz,1\na,b,2\nb,zz,3\n", strangers="drop")
+    data = read("user,item,time\na,zz,1\na,b,2\nb,zz,3\n", unknown_items="drop")
     assert (data.n_dropped, data.n_interactions, data.users["id"].tolist(), data.timestamp.tolist()) == (
         2,
         1,
@@ -363,44 +363,44 @@ def test_missing_texts_are_empty(read):
         ({"events": "user,item\n"}, "events.csv: a header and no rows"),
         ({"events": "item\nb\n"}, "events.csv: no column for 'user'"),
         ({"items": "id,name2\nb,x\n"}, "items.csv: no column for 'title'"),
-        ({"events": "user,item\na,b\na,zz\n"}, "events.csv row 3 column item: 'zz', want an id of items.csv"),
-        ({"events": "user,item\n,b\n"}, "events.csv row 2 column user: '', want an id"),
-        ({"events": "user,item,rating\na,b,good\n"}, "events.csv row 2 column rating: 'good', want a number"),
+        ({"events": "user,item\na,b\na,zz\n"}, "events.csv row 3 column item: 'zz', expected an id of items.csv"),
+        ({"events": "user,item\n,b\n"}, "events.csv row 2 column user: '', expected an id"),
+        ({"events": "user,item,rating\na,b,good\n"}, "events.csv row 2 column rating: 'good', expected a number"),
         ({"events": "user,item,rating\na,b,inf\n"}, "column rating: 'inf'"),
-        ({"events": "user,item,timestamp\na,b,100\na,007,soon\nc,b,3\n"}, "row 3 column timestamp: 'soon', want seconds"),
+        ({"events": "user,item,timestamp\na,b,100\na,007,soon\nc,b,3\n"}, "row 3 column timestamp: 'soon', expected seconds"),
         ({"events": "user,item,timestamp\na,b,yesterdayish\n"}, "row 2 column timestamp"),
-        ({"events": "user,item,rating\na,b,1\na,b,2\n"}, "row 3 column user × item: 'a × b', want each pair once"),
-        ({"events": "user,item\na,b\na,b,c,d\n"}, "events.csv row 3: 4 fields, want 2 as in the header"),
-        ({"events": "user,item\na,b,c\n"}, "events.csv row 2: 3 fields, want 2 as in the header"),
+        ({"events": "user,item,rating\na,b,1\na,b,2\n"}, "row 3 column user × item: 'a × b', expected each pair once"),
+        ({"events": "user,item\na,b\na,b,c,d\n"}, "events.csv row 3: 4 fields, expected 2 as in the header"),
+        ({"events": "user,item\na,b,c\n"}, "events.csv row 2: 3 fields, expected 2 as in the header"),
         ({"events": 'user,item\na,b\n"c,b\n'}, "events.csv row 3: a quote opens and never closes"),
         ({"events": "user,item\n\n\na,zz\n"}, "events.csv row 4 column item: 'zz'"),
         ({"events": 'user,item,note\na,b,"1\n2\n3"\na,zz,\n'}, "events.csv row 5 column item: 'zz'"),
         ({"events": "user,item\r\na,b\r\na,zz\r\n"}, "events.csv row 3 column item: 'zz'"),
-        ({"events": "user,item\nnan,b\n"}, "events.csv row 2 column user: 'nan', want an id"),
-        ({"items": "id,title\nNULL,x\n"}, "items.csv row 2 column id: 'NULL', want an id"),
+        ({"events": "user,item\nnan,b\n"}, "events.csv row 2 column user: 'nan', expected an id"),
+        ({"items": "id,title\nNULL,x\n"}, "items.csv row 2 column id: 'NULL', expected an id"),
         ({"events": "user;item\na;b\n"}, "events.csv: no column for 'user'.*pass separator=';'"),
-        ({"separator": "::"}, "separator='::': want one character"),
+        ({"separator": "::"}, "separator='::': expected one character"),
         ({"events": "user,item,rating\na,b,1e39\n"}, "column rating: '1e39'"),
         (
             {"events": "user,item,time\na,b,1080752700\na,007,1080752700000\n"},
-            "row 3 column timestamp: '1080752700000', want seconds since 1970, or milliseconds in every row",
+            "row 3 column timestamp: '1080752700000', expected seconds since 1970, or milliseconds in every row",
         ),
         ({"events": "user,item,time\na,b,1e300\n"}, "column timestamp: '1e300'"),
-        ({"events": "user,item,date\na,b,03/04/2004\n"}, "column timestamp: '03/04/2004', want .* such as 2004-03-31"),
+        ({"events": "user,item,date\na,b,03/04/2004\n"}, "column timestamp: '03/04/2004', expected .* such as 2004-03-31"),
         ({"items": "id,title,year\nb,x,inf\n007,y,\n"}, "items.csv row 2 column year: 'inf'"),
-        ({"items": "id,title\nb,x\nb,y\n007,z\n"}, "items.csv row 3 column id: 'b', want each id once"),
-        ({"items": "id,title,year\nb,x,MCM\n007,z,\n"}, "items.csv row 2 column year: 'MCM', want a year or nothing"),
-        ({"users": "id\nanna\n"}, "events.csv row 4 column user: '李雷', want an id of users.csv"),
+        ({"items": "id,title\nb,x\nb,y\n007,z\n"}, "items.csv row 3 column id: 'b', expected each id once"),
+        ({"items": "id,title,year\nb,x,MCM\n007,z,\n"}, "items.csv row 2 column year: 'MCM', expected a year or nothing"),
+        ({"users": "id\nanna\n"}, "events.csv row 4 column user: '李雷', expected an id of users.csv"),
         ({"items": "id,title\n007,x\nb,é\n".encode("iso-8859-1")}, r"items.csv row 3: byte \d+ \(0xe9\) is not utf-8"),
-        ({"separator": "\n"}, r"separator='\\n': want one character"),
-        ({"columns": {"user": 5}}, r"columns=\{'user': 5\}: want texts"),
-        ({"columns": {"user": "item"}}, "events.csv: column 'item' is taken for user and item: want one each"),
-        ({"events": "user,item,day,time\na,b,x,20040331\na,007,y,20040401\n"}, "'20040331', want days as 2004-03-31"),
+        ({"separator": "\n"}, r"separator='\\n': expected one character"),
+        ({"columns": {"user": 5}}, r"columns=\{'user': 5\}: expected texts"),
+        ({"columns": {"user": "item"}}, "events.csv: column 'item' is taken for user and item: expected one each"),
+        ({"events": "user,item,day,time\na,b,x,20040331\na,007,y,20040401\n"}, "'20040331', expected days as 2004-03-31"),
         ({"columns": {"uesr": "x"}}, r"columns=\['uesr'\]"),
         ({"columns": {"user": "kunde"}}, "looked for kunde"),
-        ({"events": "user,item\na,zz\n", "strangers": "drop"}, r"no item id in common \('zz' here, '007' there\)"),
-        ({"repeats": "sum"}, "repeats='sum': want one of refuse, first, last"),
-        ({"strangers": "keep"}, "strangers='keep': want one of refuse, drop"),
+        ({"events": "user,item\na,zz\n", "unknown_items": "drop"}, r"no item id in common \('zz' here, '007' there\)"),
+        ({"duplicates": "sum"}, "duplicates='sum': expected one of refuse, first, last"),
+        ({"unknown_items": "keep"}, "unknown_items='keep': expected one of refuse, drop"),
         ({"events": EVENTS.encode("utf-16")}, r"row 1: byte 0 \(0xff\) is not utf-8; .*encoding='utf-16'"),
         ({"items": b"PK\x03\x04xlsx"}, "items.csv: an Excel, zip or gzip file; save or unpack it as CSV"),
     ],
@@ -446,5 +446,5 @@ def test_a_missing_file_is_named(tmp_path):
     (tmp_path / "events.csv").write_text(EVENTS)
     with pytest.raises(InputError, match=r"event\.csv: no such file; did you mean events.csv\?"):
         datasets.from_csv(tmp_path / "event.csv", tmp_path / "none.csv")
-    with pytest.raises(InputError, match="a folder, want a CSV file"):
+    with pytest.raises(InputError, match="a folder, expected a CSV file"):
         datasets.from_csv(tmp_path, tmp_path / "none.csv")

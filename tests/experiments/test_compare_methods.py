@@ -17,7 +17,7 @@ from recsys_lib.experiments.own_catalogue import compare_methods, conclusion, da
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
     paths = datasets.write_sample(tmp_path_factory.mktemp("shop"), 80, 60, seed=1, sales=12)
-    return datasets.from_csv(*paths, repeats="first", strangers="drop")
+    return datasets.from_csv(*paths, duplicates="first", unknown_items="drop")
 
 
 def tiny(user, item, timestamp=None, n_items=None, **columns):
@@ -70,7 +70,7 @@ def test_the_sample_has_what_real_files_have(tmp_path):
     paths = datasets.write_sample(tmp_path)
     with pytest.raises(InputError, match="SKU-9999"):
         datasets.from_csv(*paths)
-    data = datasets.from_csv(*paths, repeats="first", strangers="drop")
+    data = datasets.from_csv(*paths, duplicates="first", unknown_items="drop")
     assert (data.n_users, data.n_items) == (600, 300)
     assert data.n_dropped > 30 and data.n_merged > 30
     assert (data.items["title"] == "").sum() > 3 and data.items["title"].duplicated().any()
@@ -91,9 +91,9 @@ def test_tastes_of_the_sample_follow_departments(shop):
 
 @pytest.mark.parametrize(("arguments"), [(0, 10), (5, 1), (5, 10, 0, 1)])
 def test_a_sample_too_small_is_refused(tmp_path, arguments):
-    with pytest.raises(InputError, match="want at least 1, 2 and 2"):
+    with pytest.raises(InputError, match="expected at least 1, 2 and 2"):
         datasets.write_sample(tmp_path, *arguments)
-    data = datasets.from_csv(*datasets.write_sample(tmp_path, 1, 2), repeats="last", strangers="drop")
+    data = datasets.from_csv(*datasets.write_sample(tmp_path, 1, 2), duplicates="last", unknown_items="drop")
     assert data.n_users == 1
 
 
@@ -116,7 +116,7 @@ def test_sources_are_what_the_data_offers():
     bare = tiny([0, 0], [0, 1], n_items=2, title=["", "…"], category=["a", "a"])
     assert list(compare_methods.encode_sources(bare, ("title",), "category", "wordllama")) == ["labels"]
     assert compare_methods.encode_sources(bare, ("title",), "", "wordllama") == {}
-    with pytest.raises(InputError, match="encoder='tfidf': want a language model"):
+    with pytest.raises(InputError, match="encoder='tfidf': expected a language model"):
         compare_methods.encode_sources(data, ("title",), "", "tfidf")
 
 
@@ -189,7 +189,7 @@ def test_splits_by_time_where_there_are_times(shop):
     assert len(random) == 2 and random[0].name != random[1].name
     timeless = dataclasses.replace(shop, timestamp=None)
     assert len(compare_methods.warm_splits(timeless, True, 2)) == 2
-    with pytest.raises(InputError, match="seeds=0: want at least 1"):
+    with pytest.raises(InputError, match="seeds=0: expected at least 1"):
         compare_methods.warm_splits(shop, True, 0)
 
 
@@ -295,7 +295,7 @@ def test_looks_by_hand():
     assert looks["texts"].found == "title: 2 words in the median, 16.7% of the items have none"
     assert looks["texts that occur twice"].found == "33.3% of the items, most often 'same thing', 2 times"
     assert looks["times"].found == "none"
-    assert looks["test (random 80%/20%, seed 0)"].so == "too few: want at least 30"
+    assert looks["test (random 80%/20%, seed 0)"].so == "too few: expected at least 30"
 
 
 def test_looks_at_times_and_strangers(shop):

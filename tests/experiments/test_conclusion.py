@@ -106,7 +106,7 @@ def test_answers_in_words():
     assert str(answer("no")).startswith("A does not find 5% more than B: NDCG@10 0.210 against 0.200, +5.0%")
     assert str(answer("yes")).startswith("A finds more than B: ")
     assert str(answer("small")).startswith("A finds more than B, but less than the 5% that would matter: ")
-    assert str(answer("too few", users=7)) == "7 users are too few to tell A and B apart: want at least 30."
+    assert str(answer("too few", users=7)) == "7 users are too few to tell A and B apart: expected at least 30."
     assert str(answer("nothing")) == "Neither A nor B found anything that 100 users went on to choose."
     assert "+0.010 (95% interval -0.020 to +0.040, p = 0.300)" in str(answer(rival=0.0))  # no share of nothing
 
@@ -207,7 +207,7 @@ def test_where_text_beats_counting(text, users, words):
 
 @pytest.mark.parametrize("matters", [0.0, 1.0, -0.1, 5, float("nan")])
 def test_what_matters_is_a_share(matters):
-    with pytest.raises(InputError, match="want a share between 0 and 1"):
+    with pytest.raises(InputError, match="expected a share between 0 and 1"):
         conclusion.conclude({}, {}, "minilm", matters)
 
 

@@ -26,7 +26,8 @@ class Dataset:
     user and item occurs twice. items: columns ``id``, ``title`` and what else is known (``genres`` joined by ", ", ``year``,
     ``author``, ``publisher``); missing text is the empty string, a missing year is ``<NA>``. users: column ``id`` and others.
     n_dropped: interactions that were left out when the data set was read, because nothing is known of their item; n_merged:
-    those left out because the same user and item had one already.
+    those left out because the same user and item had one already. notes: sentences that a report on the data should open with,
+    such as ids that were normalized when read.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Dataset:
     users: pd.DataFrame
     n_dropped: int = 0
     n_merged: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def n_users(self) -> int:

@@ -47,7 +47,7 @@ def write_sample(
         InputError: fewer than one user, two items or two sales.
     """
     if n_users < 1 or n_items < 2 or sales < 2:
-        raise InputError(f"n_users={n_users!r}, n_items={n_items!r}, sales={sales!r}: want at least 1, 2 and 2")
+        raise InputError(f"n_users={n_users!r}, n_items={n_items!r}, sales={sales!r}: expected at least 1, 2 and 2")
     rng = np.random.default_rng(seed)
     department, items = _items(n_items, rng)
     launched = np.where(rng.random(n_items) < 0.35, rng.uniform(0, _DAYS, n_items), 0.0)

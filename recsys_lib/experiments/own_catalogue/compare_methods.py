@@ -61,7 +61,13 @@ def read(
     if interactions is None or items is None:
         interactions, items = datasets.write_sample(sample_folder)
     data = datasets.from_csv(
-        interactions, items, columns=columns, separator=separator, encoding=encoding, repeats="first", strangers="drop"
+        interactions,
+        items,
+        columns=columns,
+        separator=separator,
+        encoding=encoding,
+        duplicates="first",
+        unknown_items="drop",
     )
     if min_rating > 0:
         liked = data.rating >= min_rating
@@ -96,7 +102,7 @@ def encode_sources(data: Dataset, columns: Sequence[str], labels: str, encoder: 
         InputError: ``encoder`` is one of those that only count.
     """
     if encoder in ("tfidf", "genres", "labels", "year"):
-        raise InputError(f"encoder={encoder!r}: want a language model; what only counts takes part anyway")
+        raise InputError(f"encoder={encoder!r}: expected a language model; what only counts takes part anyway")
     texts, sources = data.item_texts(tuple(columns)), {}
     if labels:
         vectors = label_vectors(data.items[labels].astype("string").fillna("").tolist())
@@ -239,7 +245,7 @@ def warm_splits(data: Dataset, by_time: bool, seeds: int) -> list[Split]:
         InputError: fewer than one seed; nobody is left to tune on or to judge.
     """
     if seeds < 1:
-        raise InputError(f"seeds={seeds!r}: want at least 1")
+        raise InputError(f"seeds={seeds!r}: expected at least 1")
     timed = by_time and data.timestamp is not None
     if timed:
         parts = [splits.temporal_split(data, 0.2, 0.1)]

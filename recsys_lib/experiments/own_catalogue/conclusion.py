@@ -58,7 +58,7 @@ class Answer:
     def __str__(self) -> str:
         pair = f"{self.left} and {self.right}"
         if self.decision == "too few":
-            return f"{self.users} users are too few to tell {pair} apart: want at least {LEAST_USERS}."
+            return f"{self.users} users are too few to tell {pair} apart: expected at least {LEAST_USERS}."
         if self.decision == "nothing":
             return f"Neither {self.left} nor {self.right} found anything that {self.users} users went on to choose."
         opening = {
@@ -134,7 +134,7 @@ def conclude(
         InputError: ``matters`` is not a share between 0 and 1.
     """
     if not 0 < matters < 1:
-        raise InputError(f"matters={matters!r}: want a share between 0 and 1, such as 0.05")
+        raise InputError(f"matters={matters!r}: expected a share between 0 and 1, such as 0.05")
     asked = _questions(warm, COUNTING) + _questions(cold, CHANCE)
     tests = [evaluation.compare(results[left].test, results[right].test) for results, left, right in asked]
     corrected = evaluation.holm([t.p_value for t in tests])

@@ -155,7 +155,7 @@ def _test(split: Split) -> list[Check]:
         Check(
             f"test ({split.name})",
             f"{known.sum():,} users to judge; {strangers:.1%} of the users in it have no history and are left out",
-            f"too few: want at least {LEAST_USERS}" if known.sum() < LEAST_USERS
+            f"too few: expected at least {LEAST_USERS}" if known.sum() < LEAST_USERS
             else "most people here are new: no list of theirs can be personal" if strangers > 0.5 else "enough to begin with",
         ),
         Check(

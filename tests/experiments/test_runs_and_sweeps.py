@@ -114,57 +114,6 @@ def test_the_command_line_says_it_in_one_line_with_status_2(notebook, capsys):
     assert "not a readable notebook" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "the following arguments are required: COMMAND; see python -m recsys_lib --help"),
-        (["walk"], "argument COMMAND: invalid choice: 'walk'"),
-        (["run", "03", "-p", "k"], "recsys_lib run: argument -p: expected 2 arguments; see python -m recsys_lib run"),
-        (["sweep", "03", "-g", "k=1", "-j", "x"], "argument -j/--jobs: invalid int value: 'x'"),
-    ],
-)
-def test_a_mistake_in_the_command_line_itself_is_one_line(arguments, message, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    error = capsys.readouterr().err
-    assert caught.value.code == 2
-    assert error.count("\n") == 1 and message in error
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["run", "{folder}/03_ranking.ipynb"], "03_ranking.ipynb': no such file"),
-        (["run", "{folder}/text"], "text': not a .ipynb file"),
-        (["run", "*"], "notebook '*': 0 notebooks match"),
-        (["sweep", "{notebook}", "-g", "k=2", "-j", "-1"], "jobs=-1: want"),
-        (["sweep", "{notebook}", "-g", "k=2", "--folder", "{folder}/text"], "text/table.csv: cannot be written"),
-        (["sweep", "{notebook}", "-g", "k=2", "--record", "{folder}/text/r.json"], "r.json: cannot be written"),
-        (["sweep", "{notebook}", "-g", "k=2", "--record", "{folder}"], "is a folder, want a file"),
-        (["probe", "--json", "{folder}/text/p.json"], "p.json: cannot be written"),
-        (["bench", "similarity", "--json", "{folder}/text/b.json"], "b.json: cannot be written"),
-        (["report", "--folder", "{folder}/text"], "index.html: cannot be written"),
-    ],
-)
-def test_what_cannot_be_read_or_written_is_said_before_the_work(
-    arguments, message, notebook, tmp_path, capsys, monkeypatch
-):
-    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: pytest.fail("began to work"))
-    (tmp_path / "text").write_text("a file")
-    assert main([a.format(folder=tmp_path, notebook=notebook) for a in arguments]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1 and message in error
-
-
-def test_a_full_disk_is_one_line(monkeypatch, capsys):
-    def full(arguments):
-        raise OSError(28, "No space left on device", "runs/x.json")
-
-    monkeypatch.setattr("recsys_lib.__main__._probe", full)
-    assert main(["probe"]) == 2
-    assert capsys.readouterr().err == "recsys_lib probe: runs/x.json: No space left on device\n"
-
-
 def test_an_axis_may_be_of_lists(notebook):
     content = nbformat.read(notebook, as_version=4)
     content.cells[0].source += "\nlayers = [1]\nname = 'a'"

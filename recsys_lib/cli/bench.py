@@ -1,0 +1,34 @@
+"""``bench``: this library beside its baselines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recsys_lib.cli.options import check_output_file, choose
+from recsys_lib.core.errors import InputError
+
+
+def bench(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="similarity, encode, recommend or search.")],
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the rows and the environment.")] = None,
+    parts: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="search only: some of its parts, which replace theirs in FILE."),
+    ] = None,
+) -> int:
+    """Time this library against baselines, interleaved, in one run.
+
+    Example: python -m recsys_lib bench search --json search.json
+    """
+    from recsys_lib.benchmarks import baselines
+
+    choose(name, baselines.BENCHES, "bench")
+    chosen = parts.split(",") if parts is not None else []
+    if chosen and name != "search":
+        raise InputError(f"--parts {parts!r}: bench {name!r} has no parts, only search has; leave it out")
+    check_output_file(json)
+    print(baselines.run(name, json, chosen))
+    return 0

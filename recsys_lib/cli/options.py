@@ -1,0 +1,116 @@
+"""Types and checks of arguments that several commands share."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand
+
+from recsys_lib.core.errors import InputError
+
+DEVICES = ("cpu", "cuda")
+
+
+class Pair(NamedTuple):
+    """The two values of ``-p NAME VALUE``."""
+
+    name: str
+    value: str
+
+
+class PairsCommand(TyperCommand):
+    """A command whose option ``-p`` takes two values and may be repeated, which Typer's annotations cannot say."""
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        for parameter in self.params:
+            if "-p" in parameter.opts:
+                parameter.nargs = 2
+
+
+def pair_option(about: str) -> Any:
+    """The option ``-p NAME VALUE``."""
+    return typer.Option("-p", metavar="NAME VALUE", parser=lambda texts: Pair(*texts), help=about)
+
+
+def whole_number(minimum: int) -> Callable[[str], int]:
+    """A parser of whole numbers of at least ``minimum``; its error names the text."""
+
+    def parse(text: str | int) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = minimum - 1
+        if number < minimum:
+            raise ValueError(f"{text!r}: expected a whole number of at least {minimum}")
+        return number
+
+    return parse
+
+
+def choose(value: str, known: Iterable[str], what: str) -> str:
+    """``value`` if it is one of ``known``.
+
+    Raises:
+        InputError: it is not; a near name is suggested.
+    """
+    names = list(known)
+    if value in names:
+        return value
+    near = difflib.get_close_matches(value, names, 1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise InputError(f"{what} {value!r} is unknown: {hint}expected one of {', '.join(names)}")
+
+
+def check_device(device: str) -> None:
+    """Refuse an unknown device before torch is imported, and then one that this machine lacks."""
+    from recsys_lib.hardware import machine
+
+    if device != "cpu":
+        machine.check_device(choose(device, DEVICES, "device"))
+
+
+def fixed_parameters(pairs: Sequence[Pair]) -> dict[str, str]:
+    """``-p`` options as a dict of texts.
+
+    Raises:
+        InputError: a parameter that is given twice, or a value that is no finite number.
+    """
+    texts: dict[str, str] = {}
+    for name, text in pairs:
+        if name in texts:
+            raise InputError(f"-p {name} {text!r}: parameter {name!r} is given twice; expected once")
+        check_finite(f"-p {name}", text)
+        texts[name] = text
+    return texts
+
+
+def check_finite(what: str, text: str) -> None:
+    """Refuse NaN and infinity: no parameter of a notebook has a use for them.
+
+    Raises:
+        InputError: ``text``, or a number in the list that it is, is not finite.
+    """
+    for part in text.strip("[] ").split(","):
+        word = part.strip()
+        try:
+            finite = math.isfinite(float(word))
+        except ValueError:
+            continue  # no number
+        if not finite:
+            raise InputError(f"{what}={word!r}: expected a finite number")
+
+
+def check_output_file(path: Path | None) -> None:
+    """Refuse a result file that could not be written, before the work is done."""
+    from recsys_lib.core.files import check_writable
+
+    if path is not None:
+        if not path.name:
+            raise InputError(f"{str(path)!r}: is a folder, expected a file")
+        check_writable(path)

@@ -1,0 +1,73 @@
+"""``run``: notebooks, executed with papermill."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from recsys_lib.cli.options import Pair, fixed_parameters, pair_option
+from recsys_lib.core.errors import InputError
+
+
+def run(
+    notebook: Annotated[
+        list[str] | None, typer.Argument(metavar="NOTEBOOK", help="Path, name or number (default: all).")
+    ] = None,
+    pairs: Annotated[list[Pair] | None, pair_option("Set a parameter of the notebooks; repeatable.")] = None,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Execute the committed notebooks and keep their outputs.")
+    ] = False,
+) -> int:
+    """Execute notebooks with papermill into runs/.
+
+    A failing notebook is named with its cell, the others still run, and the exit status is 1.
+
+    Example: python -m recsys_lib run 03 -p k 20
+    """
+    from recsys_lib.core import paths
+    from recsys_lib.core.files import check_writable
+    from recsys_lib.experiments import notebooks
+
+    texts = fixed_parameters(pairs or ())
+    if in_place and texts:
+        raise InputError(f"--in-place with -p {next(iter(texts))}: expected the committed parameters, leave out -p")
+    chosen = [notebooks.find_notebook(n) for n in notebook or ()] or notebooks.numbered_notebooks()
+    if in_place:
+        return _in_place(chosen)
+    jobs = [(path, _parameters(path, texts)) for path in chosen]
+    check_writable(paths.RUNS / "run")
+    return _into_runs(jobs)
+
+
+def _parameters(path: Path, texts: dict[str, str]) -> dict[str, Any]:
+    from recsys_lib.experiments.parameters import parameters_of, parse_parameter
+
+    defaults = parameters_of(path)
+    return {name: parse_parameter(path.stem, defaults, name, text) for name, text in texts.items()}
+
+
+def _into_runs(jobs: list[tuple[Path, dict[str, Any]]]) -> int:
+    from recsys_lib.core import paths
+    from recsys_lib.experiments.runs import execute
+    from recsys_lib.reporting import tables
+
+    runs = []
+    for path, parameters in jobs:
+        runs.append(execute(path, parameters, paths.RUNS / path.name, progress=sys.stderr.isatty()))
+        print(tables.run_line(runs[-1]), flush=True)
+    print(tables.run_table(runs))
+    return 1 if any(run.status == "failed" for run in runs) else 0
+
+
+def _in_place(chosen: list[Path]) -> int:
+    from recsys_lib.experiments.runs import execute_in_place
+    from recsys_lib.reporting import plots, readme
+
+    for path in chosen:
+        print(f"{path.stem:28} {execute_in_place(path):7.1f} s", flush=True)
+    plots.write_index()
+    readme.write()
+    return 0

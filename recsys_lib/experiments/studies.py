@@ -1,0 +1,91 @@
+"""The recorded studies as data: which sweeps make ``data/measurements/<name>-study.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One sweep, in the words of the command line: ``axes`` as ``NAME=V1,V2``, ``fixed`` parameters as texts."""
+
+    notebook: str
+    axes: tuple[str, ...]
+    fixed: Mapping[str, str]
+
+
+def _sweep(notebook: str, axes: tuple[str, ...], **fixed: Any) -> Sweep:
+    return Sweep(notebook, axes, {name: json.dumps(value) for name, value in fixed.items()})
+
+
+BOOK_ENCODERS = ["labels", "tfidf", "wordllama", "minilm", "e5", "smollm2"]
+FILM_ENCODERS = [*BOOK_ENCODERS, "smollm2 echo"]
+MODELS = ["wordllama", "minilm", "e5", "smollm2"]
+ROUNDED: dict[str, Any] = {"bits": [8, 7, 6, 5, 4, 3, 2], "methods": ["nearest", "nearest, per channel", "GPTQ"]}
+PATHS = [
+    "torch float32",
+    "torch bfloat16",
+    "torch int8",
+    "native float32",
+    "native bfloat16",
+    "native int8",
+    "compile float32",
+    "openvino float32",
+    "openvino bfloat16",
+    "openvino int8",
+    "torchao int8-weight",
+    "torchao int4-weight",
+    "onnxruntime float32",
+    "onnxruntime int8",
+]
+
+
+def _films(split: str, trials: int, seeds: int) -> Sweep:
+    axes = (f"protocol=ml-100k {split}",)
+    return _sweep("04", axes, trials=trials, seeds=seeds, compared=FILM_ENCODERS, left_out=[])
+
+
+STUDIES: dict[str, tuple[Sweep, ...]] = {
+    "ranking": (
+        _films("random", trials=12, seeds=5),
+        _films("temporal", trials=6, seeds=5),
+        _films("leave-one-out", trials=6, seeds=1),
+        _sweep(
+            "04",
+            ("protocol=book-crossing random",),
+            trials=5,
+            seeds=5,
+            compared=BOOK_ENCODERS,
+            left_out=["SLIM"],
+        ),
+    ),
+    "cold": (
+        _sweep("05", ("protocol=ml-100k random",), trials=6, seeds=5, models=MODELS),
+        _sweep("05", ("protocol=book-crossing random",), trials=3, seeds=5, kept=[0, 1, 2, 4, 8, 16], at_least=26),
+    ),
+    "search": (_sweep("06", ("sizes=[1682,36055,269862],[1000000]",), largest_graph=1_000_000),),
+    "model-quantization": (
+        _sweep(
+            "07",
+            ("encoder=minilm", "paths=[]"),
+            **ROUNDED,
+            decoder_bits=[8, 6, 5, 4, 3, 2],
+            decoder_methods=["nearest", "GPTQ"],
+            ladders=["minilm", "smollm2"],
+            dimensions=[],
+        ),
+        _sweep("07", ("encoder=e5", "paths=[]"), **ROUNDED, decoder_bits=[], ladders=["e5"], dimensions=[]),
+        _sweep(
+            "07",
+            ("encoder=minilm", f"paths={json.dumps(PATHS)}"),
+            bits=[8],
+            methods=["nearest"],
+            decoder_bits=[],
+            shapes={"tokens": [8, 32, 128], "texts": [1, 8, 64]},
+            weighed=PATHS,
+        ),
+    ),
+}

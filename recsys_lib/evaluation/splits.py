@@ -133,6 +133,25 @@ def temporal_split(dataset: Dataset, test_fraction: float = 0.2, validation_frac
     return _split(f"temporal, last {test_fraction:.0%}", dataset, role)
 
 
+def last_of_each_user(dataset: Dataset, test_fraction: float = 0.2, validation_fraction: float = 0.0) -> Split:
+    """The latest ``test_fraction`` of every user's interactions is the test, the ``validation_fraction`` before it for tuning.
+
+    Counts are rounded and a user keeps at least one for training; equal times go by the order of rows. Unlike in
+    ``temporal_split``, some training interactions of other users are later than a user's test.
+    """
+    _fraction("test_fraction", test_fraction)
+    _fraction("validation_fraction", validation_fraction, zero=True)
+    _fraction("test_fraction + validation_fraction", test_fraction + validation_fraction)
+    place = _last_ranks(dataset.user, np.argsort(_times(dataset), kind="stable"))
+    counts = np.bincount(dataset.user, minlength=dataset.n_users)
+    n_test, n_held = (
+        np.minimum(np.rint(counts * share), np.maximum(counts - 1, 0))[dataset.user]
+        for share in (test_fraction, test_fraction + validation_fraction)
+    )
+    role = np.where(place < n_test, 2, np.where(place < n_held, 1, 0))
+    return _split(f"last {test_fraction:.0%} of each user", dataset, role)
+
+
 def leave_one_out(dataset: Dataset, validation: bool = False) -> Split:
     """Each user's last interaction for testing, the one before for validation if asked; ties go by the order of rows.
 

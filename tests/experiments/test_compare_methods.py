@@ -309,3 +309,53 @@ def test_looks_at_times_and_strangers(shop):
     assert (
         "all on one day" in data_check.check_data(day, compare_methods.warm_splits(shop, True, 1)[0], ("title",))[6].so
     )
+
+
+# ---------------------------------------------------------------- what a report opens with
+
+
+def test_a_split_that_leaves_too_few_users_is_replaced():
+    """Thirty users in turn: only the last few are there in the latest fifth, and each of them is new."""
+    data = tiny(np.repeat(np.arange(30), 20), np.tile(np.arange(20), 30), timestamp=range(600))
+    part = compare_methods.warm_splits(data, True, 1)[0]
+    assert part.name == "last 20% of each user" and compare_methods.count_test_users(part) == 30
+    for user in range(30):
+        train, test = (data.timestamp[rows[data.user[rows] == user]] for rows in (part.train_rows, part.test_rows))
+        assert len(test) == 4 and train.max() < test.min()
+    (line,) = compare_methods.reservations(data, part, ("title",))
+    assert "would leave 0 users to test" in line and "which leaves 30" in line
+
+
+def test_items_without_text_get_no_text_score(shop):
+    blank = np.arange(shop.n_items) % 5 == 0
+    items = shop.items.assign(**{c: shop.items[c].where(~blank, "") for c in ("title", "category", "brand")})
+    data = dataclasses.replace(shop, items=items)
+    columns = ("title", "category", "brand")
+    sources = compare_methods.encode_sources(data, columns, "category", "wordllama")
+    part = compare_methods.warm_splits(data, True, 1)[0]
+    for source, raw in sources.items():
+        assert not raw[blank].any(), source
+    vectors = compare_methods.whitened(sources["wordllama"], part.train)
+    assert not vectors[blank].any() and vectors[~blank].any(axis=1).all()
+    known = ~blank & (np.asarray(part.train.sum(axis=0)).ravel() > 0)
+    assert np.abs(vectors[known].mean(axis=0)).max() < 1e-3  # centred on written texts alone
+    lines = compare_methods.reservations(data, part, columns)
+    assert lines[-1].startswith("12 of 60 items (20%) have no text")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"k": 0}, "k=0"), ({"trials": 0}, "trials=0"), ({"seeds": True}, "seeds=True"), ({"matters": float("nan")}, "matters=nan"),
+     ({"matters": 1.0}, "matters=1.0"), ({"min_rating": float("nan")}, "min_rating=nan"), ({"min_interactions": 0}, "min_inter")],
+)  # fmt: skip
+def test_parameters_are_refused_before_any_work(change, message):
+    good = {"k": 10, "trials": 6, "seeds": 2, "matters": 0.05, "min_rating": 0.0, "min_interactions": 1}
+    compare_methods.check_parameters(**good)
+    with pytest.raises(InputError, match=message):
+        compare_methods.check_parameters(**good | change)
+
+
+def test_lists_longer_than_the_catalogue_are_refused(shop):
+    compare_methods.check_list_length(60, shop)
+    with pytest.raises(InputError, match="k=100000: expected at most 60 of the catalogue's 60 items"):
+        compare_methods.check_list_length(100_000, shop)

@@ -21,6 +21,7 @@ from recsys_lib.evaluation.splits import Split
 from recsys_lib.experiments import study
 from recsys_lib.experiments.study import Contender, Outcome
 from recsys_lib.recommenders import Recommender, checks
+from recsys_lib.vectors import geometry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,9 @@ CHANCE, COUNTING, CHEAP, LANGUAGE = "chance", "counting", "cheap text", "languag
 # under a map from text, it takes several times as long and is left out sooner.
 MOST_ITEMS_OF_EASE, MOST_ITEMS_OF_TEXT_EASE = 15_000, 5_000
 MOST_LABELS = 2048
+# A split at one moment that leaves fewer users than this to test is replaced, if another leaves twice as many.
+MIN_TEST_USERS = 100
+MAX_LIST = 1000
 
 
 # ---------------------------------------------------------------- what is compared
@@ -86,6 +90,33 @@ def read(
     return data if min_interactions == 1 else data.k_core(min_interactions)
 
 
+def check_parameters(k: int, trials: int, seeds: int, matters: float, min_rating: float, min_interactions: int) -> None:
+    """Refuse parameters out of range before anything is read or computed.
+
+    Raises:
+        InputError: the first parameter out of range.
+    """
+    for name, value, least in (("k", k, 1), ("trials", trials, 1), ("seeds", seeds, 1),
+                               ("min_interactions", min_interactions, 1)):  # fmt: skip
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise InputError(f"{name}={value!r}: expected a whole number of at least {least}")
+    if not 0 < matters < 1:
+        raise InputError(f"matters={matters!r}: expected a share between 0 and 1, such as 0.05")
+    if not 0 <= min_rating < np.inf:
+        raise InputError(f"min_rating={min_rating!r}: expected a number of at least 0")
+
+
+def check_list_length(k: int, data: Dataset) -> None:
+    """Refuse lists longer than the catalogue or than ``MAX_LIST``; up to 10 always pass.
+
+    Raises:
+        InputError: ``k`` is too large.
+    """
+    limit = min(MAX_LIST, max(10, data.n_items))
+    if k > limit:
+        raise InputError(f"k={k!r}: expected at most {limit:,} of the catalogue's {data.n_items:,} items")
+
+
 @dataclass(frozen=True)
 class Entry:
     """A contender, what it reads (one of chance, counting, cheap text, language model) and, of text, from which source."""
@@ -110,9 +141,22 @@ def encode_sources(data: Dataset, columns: Sequence[str], labels: str, encoder: 
             sources["labels"] = vectors
     if not any(any(c.isalnum() for c in t) for t in texts):
         return sources
-    sources["tf-idf"] = study.encode(data, "tfidf", texts)
-    sources[encoder] = study.encode(data, encoder, texts)
+    # An encoder gives a vector to the empty text too, near which whitening would place every item without text.
+    written = np.array([any(c.isalnum() for c in t) for t in texts])
+    for source, name in (("tf-idf", "tfidf"), (encoder, encoder)):
+        sources[source] = np.where(written[:, None], study.encode(data, name, texts), np.float32(0))
     return sources
+
+
+def whitened(raw: np.ndarray, train: sp.csr_matrix) -> np.ndarray:
+    """Whitened vectors ``[n_items, d]``, fitted on items with text and training interactions; items without text stay 0."""
+    written = np.asarray(raw.any(axis=1))
+    if written.all():
+        return study.whitened(raw, train)
+    known = written & (np.asarray(train.sum(axis=0)).ravel() > 0)
+    if not known.any():
+        return raw
+    return np.where(written[:, None], geometry.whiten(raw[known]).apply(raw), np.float32(0))
 
 
 def label_vectors(labels: Sequence[str]) -> np.ndarray:
@@ -201,7 +245,7 @@ def text_field(
     for source, raw in sources.items():
         kind, vectors, alone = CHEAP, raw, source
         if source == encoder:
-            kind, vectors, alone = LANGUAGE, study.whitened(raw, train), f"{encoder}, whitened"
+            kind, vectors, alone = LANGUAGE, whitened(raw, train), f"{encoder}, whitened"
             field[f"{encoder}, raw"] = Entry(Contender(lambda v=raw: r.TextProfile(v)), kind, source)
         field[alone] = Entry(Contender(lambda v=vectors: r.TextProfile(v)), kind, source)
         field[f"best counting + {source}"] = Entry(_blend(_FittedOnce(start.make(**point)), vectors), kind, source)
@@ -220,7 +264,7 @@ def cold_field(sources: Mapping[str, np.ndarray], encoder: str, train: sp.csr_ma
     noise = np.random.default_rng(0).standard_normal((train.shape[1], 64)).astype(np.float32)
     field = {"chance": Entry(Contender(lambda: r.TextProfile(noise)), CHANCE)} if sources else {}
     for source, raw in sources.items():
-        kind, vectors = (LANGUAGE, study.whitened(raw, train)) if source == encoder else (CHEAP, raw)
+        kind, vectors = (LANGUAGE, whitened(raw, train)) if source == encoder else (CHEAP, raw)
         field[source] = Entry(Contender(lambda v=vectors: r.TextProfile(v)), kind, source)
         space: dict[str, Sequence[Any]] = {"regularization": [0.3, 1.0, 3.0, 10.0]}
         if small:
@@ -248,7 +292,7 @@ def warm_splits(data: Dataset, by_time: bool, seeds: int) -> list[Split]:
         raise InputError(f"seeds={seeds!r}: expected at least 1")
     timed = by_time and data.timestamp is not None
     if timed:
-        parts = [splits.temporal_split(data, 0.2, 0.1)]
+        parts = [_timed_split(data)]
     else:
         parts = [splits.random_split(data, 0.2, 0.1, seed, per_user=False) for seed in range(seeds)]
     for part in parts:
@@ -260,6 +304,39 @@ def warm_splits(data: Dataset, by_time: bool, seeds: int) -> list[Split]:
             )  # fmt: skip
             raise InputError(f"{data.name}: {data.n_users} users, {data.n_interactions} interactions; {mend}")
     return parts
+
+
+def _timed_split(data: Dataset) -> Split:
+    """The latest fifth of all, unless it leaves fewer than ``MIN_TEST_USERS`` and each user's latest fifth twice as many."""
+    part = splits.temporal_split(data, 0.2, 0.1)
+    n_users = count_test_users(part)
+    if n_users >= MIN_TEST_USERS:
+        return part
+    other = splits.last_of_each_user(data, 0.2, 0.1)
+    return other if count_test_users(other) >= max(1, 2 * n_users) else part
+
+
+def count_test_users(split: Split) -> int:
+    """How many users have a test interaction and a past."""
+    held = study.known_users(split.test, split.with_validation().train)
+    return int((np.diff(held.indptr) > 0).sum())
+
+
+def reservations(data: Dataset, split: Split, columns: Sequence[str], by_time: bool = True) -> list[str]:
+    """What a report should open with, one sentence each: how ids were read, a replaced split, items without text."""
+    lines = list(data.notes)
+    if by_time and data.timestamp is not None and not split.name.startswith("temporal"):
+        lines.append(
+            f"The latest fifth of all interactions would leave {count_test_users(splits.temporal_split(data, 0.2, 0.1)):,} users "
+            f"to test: the test is the last fifth of each user's history, which leaves {count_test_users(split):,}."
+        )
+    empty = sum(not any(c.isalnum() for c in text) for text in data.item_texts(tuple(columns)))
+    if empty:
+        lines.append(
+            f"{empty:,} of {data.n_items:,} items ({empty / data.n_items:.0%}) have no text: "
+            "text says nothing of them, so they get no score from it."
+        )
+    return lines
 
 
 def cold_splits(data: Dataset, seeds: int) -> list[tuple[int, Split]]:

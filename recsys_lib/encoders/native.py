@@ -1,19 +1,19 @@
-"""BERT encoders through ``native.c``: ragged batches, three precisions, one C file compiled once per machine.
+"""BERT encoders through ``encoder.c``: ragged batches, three precisions, one C file compiled once per machine.
 
-What is fused and why stands in ``native.c``. Here weights are rounded and laid out, and texts are cut into chunks for threads. Without a C
+What is fused and why stands in ``encoder.c``. Here weights are rounded and laid out, and texts are cut into chunks for threads. Without a C
 compiler there is no native path, and ``why_not`` says so.
 """
 
 from __future__ import annotations
 
 import ctypes
-import platform
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recsys_lib.core.errors import InputError
 from recsys_lib.kernels import compiler
 from recsys_lib.kernels.compiler import ENCODER_SOURCE, structure
 
@@ -24,20 +24,21 @@ FLAGS = (
     "-O3", "-std=c11", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
     "-shared", "-fPIC", "-pthread",
 )  # fmt: skip
-# As in native.c.
+# As in encoder.c: precisions, instruction sets, and what encode() returns.
 PRECISIONS = ("float32", "bfloat16", "int8")
 INSTRUCTIONS = ("plain C", "AVX2", "AVX-512 VNNI", "AMX")
+UNKNOWN_ID, TOO_LONG = 2, 3
 # Tokens a thread takes at once: enough to read the weights from far away rarely, few enough to share work evenly.
 MOST_CHUNK, LEAST_CHUNK = 1024, 64
 
 _INT, _POINTER, _DOUBLE = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
-# Field by field as in native.c.
+# Field by field as in encoder.c.
 Linear = structure("Linear", n=_INT, k=_INT, packed=_POINTER, scale=_POINTER, shift=_POINTER, bias=_POINTER)
 Layer = structure(
     "Layer", qkv=Linear, out=Linear, up=Linear, down=Linear, gain1=_POINTER, bias1=_POINTER, gain2=_POINTER, bias2=_POINTER,
 )  # fmt: skip
 Model = structure(
-    "Model", precision=_INT, hidden=_INT, heads=_INT, mixed=_INT, feed=_INT, n_layers=_INT, epsilon=_DOUBLE, layers=_POINTER, words=_POINTER,
+    "Model", precision=_INT, hidden=_INT, heads=_INT, mixed=_INT, feed=_INT, n_layers=_INT, n_words=_INT, n_positions=_INT, epsilon=_DOUBLE, layers=_POINTER, words=_POINTER,
     word_scale=_POINTER, word_rows=_POINTER, positions=_POINTER, gain=_POINTER, bias=_POINTER,
 )  # fmt: skip
 Batch = structure(
@@ -49,8 +50,8 @@ Batch = structure(
 @lru_cache
 def load() -> ctypes.CDLL | None:
     """The compiled kernel, from the cache if this source was compiled for this processor before; None without a compiler."""
-    wide = ("-mprefer-vector-width=512",) if platform.machine() == "x86_64" else ()
-    return compiled((compiler.NATIVE, *wide))
+    wide = ("-mprefer-vector-width=512",) if compiler.instruction_set() == "native" and not compiler.ARM else ()
+    return compiled((*compiler.isa_flags(), *wide))
 
 
 def compiled(flags: tuple[str, ...]) -> ctypes.CDLL | None:
@@ -75,7 +76,7 @@ def why_not(config: Any, precision: str, pooling_is_causal: bool = False) -> str
         return "the native path knows absolute positions and GELU only"
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     if head % 16 or config.hidden_size % 32 or config.intermediate_size % 32:
-        return f"the native path wants heads of a multiple of 16 dimensions and layers of 32, not {head} and {config.hidden_size}"
+        return f"the native path expects heads of a multiple of 16 dimensions and layers of 32, not {head} and {config.hidden_size}"
     if precision not in PRECISIONS:
         return f"the native path has {', '.join(PRECISIONS)}, not {precision}"
     return "" if load() is not None else "the native path needs a C compiler (cc, or the CC environment variable)"
@@ -102,7 +103,7 @@ def _lines(weight: np.ndarray, per_line: int) -> np.ndarray:
 
 
 class NativeBert:
-    """A ``transformers`` BERT laid out for ``native.c``.
+    """A ``transformers`` BERT laid out for ``encoder.c``.
 
     int8: weights per output channel, word vectors per row, activations per token, sums in 32 bits, the rest in float32. bfloat16: products of bfloat16
     numbers, everything between them in float32.
@@ -128,7 +129,7 @@ class NativeBert:
         codes, scale = quantize_rows(words) if precision == "int8" else (None, None)
         self._model = Model(
             PRECISIONS.index(precision), self.hidden, config.num_attention_heads, mixed, config.intermediate_size, config.num_hidden_layers,
-            config.layer_norm_eps, ctypes.cast(self._layers, _POINTER), self._keep(codes), self._keep(scale),
+            len(words), len(positions), config.layer_norm_eps, ctypes.cast(self._layers, _POINTER), self._keep(codes), self._keep(scale),
             self._keep(None if precision == "int8" else words), self._keep(positions.numpy()),
             self._keep(weights["embeddings.LayerNorm.weight"].numpy()), self._keep(weights["embeddings.LayerNorm.bias"].numpy()),
         )  # fmt: skip
@@ -185,9 +186,34 @@ class NativeBert:
         vectors, turn = np.empty((len(sizes), self.hidden), dtype=np.float32), np.zeros(1, dtype=np.int64)
         arrays = (start, chunk, flat, weight, vectors, turn)
         batch = Batch(len(sizes), len(chunk) - 1, *(a.ctypes.data for a in arrays))
-        if self.library.encode(ctypes.byref(self._model), ctypes.byref(batch), _INT(n_threads), _INT(self.amx)):
-            raise MemoryError("no memory for the activations")
+        check(
+            self.library.encode(ctypes.byref(self._model), ctypes.byref(batch), _INT(n_threads), _INT(self.amx)),
+            self._model,
+            flat,
+            sizes,
+        )
         return vectors
+
+
+def check(code: int, model: Any, ids: np.ndarray, sizes: np.ndarray) -> None:
+    """What ``encode`` of encoder.c returned, as an error.
+
+    Raises:
+        InputError: a token id without a row in the model's table, or a text with more tokens than the model has positions.
+        MemoryError: no memory for the activations.
+    """
+    if code == UNKNOWN_ID:
+        known = model.n_words
+        wrong = int(ids[(ids < 0) | (ids >= known)][0])
+        raise InputError(
+            f"token id {wrong}: expected 0 to {known - 1}, the rows of the model's table; does the tokenizer belong to the model?"
+        )
+    if code == TOO_LONG:
+        raise InputError(
+            f"a text of {sizes.max()} tokens: expected at most {model.n_positions}, the positions of the model"
+        )
+    if code:
+        raise MemoryError("no memory for the activations")
 
 
 def token_weights(pooling: str, start: np.ndarray, begin: np.ndarray) -> np.ndarray:
@@ -209,7 +235,7 @@ def token_weights(pooling: str, start: np.ndarray, begin: np.ndarray) -> np.ndar
     elif pooling in ("first", "last"):
         weight, pooled = (place == (0 if pooling == "first" else pooled - 1)).astype(float), np.ones(len(place))
     else:
-        raise ValueError(f"pooling={pooling!r}: want mean, echo, weighted, first or last")
+        raise ValueError(f"pooling={pooling!r}: expected mean, echo, weighted, first or last")
     return np.where(place >= 0, weight / np.maximum(pooled, 1), 0).astype(np.float32)
 
 

@@ -13,11 +13,13 @@
 // (1 float32, 2 bfloat16, 4 int8). It is the layout that AMX tiles, VNNI and plain vectors all read.
 #define _GNU_SOURCE
 #include <math.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "threads.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -27,6 +29,8 @@
 #include <unistd.h>
 #endif
 
+// What encode() returns besides 0.
+enum { NO_MEMORY = 1, UNKNOWN_ID = 2, TOO_LONG = 3 };
 enum { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2 };
 // Numbers a register holds, and rows a block of sums has: as many as there are registers for. A vector wider than a register is kept in
 // memory by gcc, at a fiftieth of the speed.
@@ -40,7 +44,7 @@ enum { WIDE = 4, ROWS = 3 };
 enum { WIDE = 4, ROWS = 1 };
 #endif
 // Rows of a layer's halves, rows that may be read beyond the last.
-enum { MOST_THREADS = 64, TEXT_ROWS = 144, FEED_ROWS = 112, SPARE = 32, GROUP = 8, PART = 192 };
+enum { TEXT_ROWS = 144, FEED_ROWS = 112, SPARE = 32, GROUP = 8, PART = 192 };
 
 typedef struct {
   int64_t n, k;                       // output and inner dimension; n is a multiple of 32
@@ -54,7 +58,7 @@ typedef struct {
 } Layer;
 
 typedef struct {
-  int64_t precision, hidden, heads, mixed, feed, n_layers;  // mixed: numbers of all heads, hidden where none was taken away
+  int64_t precision, hidden, heads, mixed, feed, n_layers, n_words, n_positions;  // mixed: numbers of all heads, hidden where none was taken away
   double epsilon;
   const Layer *layers;
   const int8_t *words;      // int8: codes [vocabulary, hidden] ...
@@ -504,31 +508,32 @@ static int64_t lay_out(const Model *m, int64_t rows, int64_t longest, char *base
 typedef struct {
   const Model *model;
   const Batch *batch;
-  int64_t rows, longest;
-  int amx, failed;
-} Task;
+  int64_t rows, longest;  // tokens of the largest chunk and of the longest text
+  int amx;
+} Job;
 
-static void *run(void *argument) {
-  Task *task = argument;
+// Encodes chunks until none is left. Returns NO_MEMORY where there is none for the activations.
+static int encode_chunks(const void *argument, void *nothing) {
+  const Job *job = argument;
+  (void)nothing;
   Space space;
-  int64_t bytes = lay_out(task->model, task->rows, task->longest, NULL, &space);
+  int64_t bytes = lay_out(job->model, job->rows, job->longest, NULL, &space);
   char *memory = aligned_alloc(64, bytes);
-  task->failed = !memory;
-  if (!memory) return NULL;
-  lay_out(task->model, task->rows, task->longest, memory, &space);
+  if (!memory) return NO_MEMORY;
+  lay_out(job->model, job->rows, job->longest, memory, &space);
   // Products read up to SPARE rows past the last and drop what these give. As found, they may hold denormal numbers, whose
   // arithmetic takes twenty times as long.
   memset(space.codes, 0, memory + bytes - (char *)space.codes);
 #ifdef HAVE_AMX
-  if (task->amx) amx_begin();
+  if (job->amx) amx_begin();
 #endif
-  for (int64_t i; (i = atomic_fetch_add(task->batch->next, 1)) < task->batch->n_chunks;)
-    run_chunk(task->model, task->amx, task->batch, task->batch->chunk[i], task->batch->chunk[i + 1], &space);
+  for (int64_t i; (i = atomic_fetch_add(job->batch->next, 1)) < job->batch->n_chunks;)
+    run_chunk(job->model, job->amx, job->batch, job->batch->chunk[i], job->batch->chunk[i + 1], &space);
 #ifdef HAVE_AMX
-  if (task->amx) _tile_release();
+  if (job->amx) _tile_release();
 #endif
   free(memory);
-  return NULL;
+  return 0;
 }
 
 // What products are made with: 3 AMX, 2 AVX-512 (VNNI, BF16), 1 AVX2, 0 plain.
@@ -543,9 +548,21 @@ int64_t instructions(void) {
 #endif
 }
 
-// Fills batch->vectors; without `amx` the AMX units rest. Returns 0, or 1 if there was no memory.
+// Whether every token has a row in the table of words, and every text fits the table of positions.
+static int check_ids(const Model *m, const Batch *b) {
+  for (int64_t t = 0; t < b->start[b->n_texts]; t++)
+    if (b->ids[t] < 0 || b->ids[t] >= m->n_words) return UNKNOWN_ID;
+  for (int64_t i = 0; i < b->n_texts; i++)
+    if (b->start[i + 1] - b->start[i] > m->n_positions) return TOO_LONG;
+  return 0;
+}
+
+// Fills batch->vectors; without `amx` the AMX units rest. Returns 0, NO_MEMORY, UNKNOWN_ID or TOO_LONG.
 int encode(const Model *model, const Batch *batch, int64_t n_threads, int64_t amx) {
-  int64_t rows = 0, longest = 1, n = n_threads < 1 ? 1 : n_threads > MOST_THREADS ? MOST_THREADS : n_threads;
+  int64_t rows = 0, longest = 1, n = n_threads < 1 ? 1 : n_threads;
+  if (batch->n_chunks < 1) return 0;
+  int failed = check_ids(model, batch);
+  if (failed) return failed;
   for (int64_t i = 0; i < batch->n_chunks; i++) {
     int64_t size = batch->start[batch->chunk[i + 1]] - batch->start[batch->chunk[i]];
     rows = size > rows ? size : rows;
@@ -554,17 +571,6 @@ int encode(const Model *model, const Batch *batch, int64_t n_threads, int64_t am
     int64_t size = batch->start[i + 1] - batch->start[i];
     longest = size > longest ? size : longest;
   }
-  if (n > batch->n_chunks) n = batch->n_chunks;
-  pthread_t threads[MOST_THREADS];
-  int started[MOST_THREADS] = {0}, failed = 0;
-  Task tasks[MOST_THREADS];
-  for (int64_t i = 0; i < n; i++) tasks[i] = (Task){model, batch, rows, longest, amx && amx_allowed(), 0};
-  for (int64_t i = 1; i < n; i++) started[i] = !pthread_create(&threads[i], NULL, run, &tasks[i]);
-  if (n > 0) run(&tasks[0]), failed |= tasks[0].failed;
-  for (int64_t i = 1; i < n; i++)
-    if (started[i]) {
-      pthread_join(threads[i], NULL);
-      failed |= tasks[i].failed;
-    }
-  return failed;
+  Job job = {model, batch, rows, longest, amx && amx_allowed()};
+  return in_parallel(&job, NULL, 0, n < batch->n_chunks ? n : batch->n_chunks, encode_chunks);
 }

@@ -11,12 +11,12 @@
 
 #define _GNU_SOURCE
 #include <math.h>
-#include <pthread.h>
-#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "threads.h"
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__) && !defined(PORTABLE)
 #include <immintrin.h>
@@ -40,7 +40,6 @@
 #define MOST_PARTS 256
 #define AT_ONCE 4 /* queries whose sums over parts fit the vector registers */
 #define BLOCK_BYTES (96 * 1024) /* of codes, unpacked: they stay in the cache while all queries pass */
-#define MOST_THREADS 64
 #define SAMPLE 32 /* one block of so many comes first */
 #define AHEAD 8192 /* bytes: how far ahead of its use a code is fetched; processors stop on their own at the end of a 4 KB page */
 
@@ -470,6 +469,9 @@ static inline void judge_items(const Scan *p, Found *f, __m512 score, int64_t it
   }
 }
 
+/* 16 sums of 16 bits: quarter i, a literal number, of the lower and of the upper halves. */
+#define QUARTER(a, b, i) _mm256_set_m128i(_mm512_extracti32x4_epi32(b, i), _mm512_extracti32x4_epi32(a, i))
+
 /* A group of items with `width` queries: one instruction looks a part of all its items up. Entries have 7 bits, so that two of them
    add up in 8 and all of them in 16: once over pairs of bytes, once over their higher halves, whose share is then taken off. */
 static inline __attribute__((always_inline)) void group_parts(const Scan *p, Found *f, int64_t from, int64_t n, int64_t q, const int width) {
@@ -492,12 +494,12 @@ static inline __attribute__((always_inline)) void group_parts(const Scan *p, Fou
     __m512i even = _mm512_sub_epi16(sum[w], _mm512_slli_epi16(odd[w], 8));
     /* Each quarter of these two has 8 items one after another. */
     __m512i a = _mm512_unpacklo_epi16(even, odd[w]), b = _mm512_unpackhi_epi16(even, odd[w]);
+    const __m256i quarters[4] = {QUARTER(a, b, 0), QUARTER(a, b, 1), QUARTER(a, b, 2), QUARTER(a, b, 3)};
     const __m512 scale = _mm512_set1_ps(p->coarse_scale[q + w]), least = _mm512_set1_ps(p->coarse_least[q + w]);
     UNROLL for (int i = 0; i < 4; i++) {
       const int64_t left = n - 16 * i;
       if (left <= 0) break;
-      __m256i sums = _mm256_set_m128i(_mm512_extracti32x4_epi32(b, i), _mm512_extracti32x4_epi32(a, i));
-      __m512 total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(sums)), scale, least);
+      __m512 total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(quarters[i])), scale, least);
       judge_items(p, f, total, from + 16 * i, left < 16 ? (1u << left) - 1 : 0xffff, q + w);
     }
   }
@@ -681,59 +683,7 @@ int matrix_units(void) {
 #endif
 }
 
-/* ---------------------------------------------------------------- threads */
-
-/* The part of a thread. Who comes to it first, the thread or the caller who has done everything else, claims it: nobody waits for a
-   thread that the system has not let run. */
-typedef struct {
-  const void *problem;
-  void *result;
-  int (*work)(const void *, void *);
-  int failed;
-  atomic_int claimed, owners;
-  sem_t done;
-} Task;
-
-static void leave(Task *t) {
-  if (atomic_fetch_sub(&t->owners, 1) > 1) return;
-  sem_destroy(&t->done);
-  free(t);
-}
-
-static void *run(void *task) {
-  Task *t = task;
-  if (!atomic_exchange(&t->claimed, 1)) t->failed = t->work(t->problem, t->result), sem_post(&t->done);
-  leave(t);
-  return NULL;
-}
-
-static Task *start(const void *problem, void *result, int (*work)(const void *, void *)) {
-  Task *t = malloc(sizeof(Task));
-  if (!t) return NULL;
-  *t = (Task){.problem = problem, .result = result, .work = work, .owners = 2};
-  sem_init(&t->done, 0, 0);
-  pthread_t thread;
-  if (!pthread_create(&thread, NULL, run, t)) pthread_detach(thread);
-  else t->owners = 1;
-  return t;
-}
-
-/* The same work by several threads, each with a result of its own, until none of it is left; returns whether any failed. */
-static int in_parallel(const void *problem, void *results, int64_t size, int64_t n, int (*work)(const void *, void *)) {
-  Task *tasks[MOST_THREADS];
-  if (n > MOST_THREADS) n = MOST_THREADS;
-  for (int64_t i = 1; i < n; i++) tasks[i] = start(problem, results ? (char *)results + i * size : NULL, work);
-  int failed = work(problem, results);
-  for (int64_t i = 1; i < n; i++) {
-    if (!tasks[i]) continue;
-    if (atomic_exchange(&tasks[i]->claimed, 1)) {
-      while (sem_wait(&tasks[i]->done)) continue; /* a signal interrupts it */
-      failed |= tasks[i]->failed;
-    }
-    leave(tasks[i]);
-  }
-  return failed;
-}
+/* ---------------------------------------------------------------- entry points */
 
 static int scan_task(const void *p, void *f) { return scan_blocks(p, f); }
 

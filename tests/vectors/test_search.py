@@ -30,7 +30,7 @@ def portable_library():
     if kernel.load() is None:
         return None
     path = Path(kernel.load()._name).with_suffix(".portable.so")
-    compiler.compile_to(path, compiler.SEARCH_SOURCE, (*kernel.FLAGS, "-DPORTABLE"))
+    compiler.compile_to(path, compiler.SEARCH_SOURCE, (*kernel.FLAGS, compiler.NATIVE, "-DPORTABLE"))
     return ctypes.CDLL(str(path))
 
 
@@ -298,7 +298,7 @@ def test_a_mistake_is_told_in_one_line(call, message):
 
 def test_without_a_compiler_there_is_no_kernel(monkeypatch, tmp_path):
     monkeypatch.setenv("RECSYS_CACHE", str(tmp_path))
-    monkeypatch.setattr(compiler, "COMPILER", "no-such-compiler")
+    monkeypatch.setenv("CC", "no-such-compiler")
     kernel.load.cache_clear()
     try:
         assert kernel.load() is None

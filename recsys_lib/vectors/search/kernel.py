@@ -1,4 +1,4 @@
-"""Compiles ``kernel.c`` once per machine and calls it, one scan per thread.
+"""Compiles ``search.c`` once per machine and calls it, one scan per thread.
 
 Without a C compiler there is no kernel and searches use torch, with the same results. The kernel starts threads of its own, as many
 as torch uses.
@@ -14,22 +14,22 @@ from functools import lru_cache
 import numpy as np
 import scipy.sparse as sp
 
-from recsys_lib.kernels.compiler import NATIVE, SEARCH_SOURCE, compiled, structure
+from recsys_lib.kernels.compiler import SEARCH_SOURCE, compiled, isa_flags, structure
 from recsys_lib.vectors.quantization.floats import to_bfloat16
 from recsys_lib.vectors.quantization.vectors import LINE, aligned
 from recsys_lib.vectors.search import forms
 from recsys_lib.vectors.search.forms import Form
 
-FLAGS = ("-O3", NATIVE, "-std=c11", "-shared", "-fPIC", "-pthread")
-# As in kernel.c: queries of a panel, and threads at once.
-LANES, MOST_THREADS = 16, 64
+FLAGS = ("-O3", "-std=c11", "-shared", "-fPIC", "-pthread")
+# As in search.c: queries of a panel, and threads at once.
+LANES, MAX_THREADS = 16, 64
 # Up to so many queries, fine products alone are faster than panels (without matrix units); tables are the quickest to read in panels.
 FEW, FEW_TABLES = 4, 1
 NO_ID = 2**31 - 1
 
 
 _INT, _POINTER = ctypes.c_int64, ctypes.c_void_p
-# Field by field as in kernel.c.
+# Field by field as in search.c.
 Scan = structure(
     "Scan", n_items=_INT, d=_INT, kind=_INT, row_bytes=_INT, entries=_INT, n_queries=_INT, k=_INT, capacity=_INT, n_terms=_INT, tiles=_INT,
     codes=_POINTER, factor=_POINTER, margin=_POINTER, term=_POINTER, fine=_POINTER, coarse=_POINTER, fine_scale=_POINTER,
@@ -49,7 +49,7 @@ Rescore = structure(
 @lru_cache
 def load() -> ctypes.CDLL | None:
     """The compiled kernel, from the cache if this source was compiled for this processor before; None without a compiler."""
-    return compiled(SEARCH_SOURCE, FLAGS)
+    return compiled(SEARCH_SOURCE, (*FLAGS, *isa_flags()))
 
 
 def matrix_units() -> bool:
@@ -66,7 +66,7 @@ def threads() -> int:
 
 def threads_for(n_items: int) -> int:
     """How many of them are worth starting for so many items."""
-    return max(1, min(threads(), n_items // 2048, MOST_THREADS))
+    return max(1, min(threads(), n_items // 2048, MAX_THREADS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +214,7 @@ class Candidates:
 class Bounds:
     """How far true scores may lie from those of the codes: ``margin[item] * spread[query]``, and per query what rounding adds.
 
-    margin: ``[n_items]`` or None for 0. spread: ``[n]``. slack, coarse_slack: ``[n]``, as in kernel.c.
+    margin: ``[n_items]`` or None for 0. spread: ``[n]``. slack, coarse_slack: ``[n]``, as in search.c.
     """
 
     margin: np.ndarray | None

@@ -179,7 +179,7 @@ def whiten(train_v: np.ndarray, kind: str = "zca", dimensions: int | None = None
         )
     mean = v.mean(axis=0)
     eigenvalues, vectors = np.linalg.eigh(np.cov(v.T, bias=True).reshape(d, d))
-    eigenvalues, vectors = np.maximum(eigenvalues[::-1], 0), vectors[:, ::-1]
+    eigenvalues, vectors = np.maximum(eigenvalues[::-1], 0), _signed(vectors[:, ::-1])
     shrunk = (1 - shrinkage) * eigenvalues + shrinkage * eigenvalues.mean()
     if shrunk[0] < 1e-30:  # a single point, or as good as one: its inverse would not fit float32
         return Geometry(kind, mean.astype(np.float32), None if kept == d else np.eye(d, kept, dtype=np.float32))
@@ -189,6 +189,12 @@ def whiten(train_v: np.ndarray, kind: str = "zca", dimensions: int | None = None
     if kind == "zca":
         matrix = matrix @ vectors[:, :kept].T
     return Geometry(kind, mean.astype(np.float32), matrix.astype(np.float32))
+
+
+def _signed(vectors: np.ndarray) -> np.ndarray:
+    """Columns turned so that the largest component of each is positive: an eigenvector's sign depends on the processor."""
+    largest = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None], axis=0)
+    return vectors * np.where(largest < 0, -1.0, 1.0)
 
 
 def fit_geometry(name: str, train_v: np.ndarray, **options) -> Geometry:

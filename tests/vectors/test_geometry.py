@@ -140,3 +140,13 @@ def test_shape_of_an_offset_cloud():
     s = geometry.shape(CLOUD + 10)
     assert s.mean_cosine > 0.9 > 0.1 > s.cosine_spread
     assert 0 < s.first_direction < 1 < s.effective_rank < 16
+
+
+def test_signs_of_principal_directions_follow_a_rule(monkeypatch):
+    """LAPACK's signs differ between processors: both signs of every eigenvector give the same map."""
+    v = np.random.default_rng(0).standard_normal((60, 5)) * [5, 4, 3, 2, 1]
+    expected = geometry.whiten(v, kind="pca").matrix
+    eigh = np.linalg.eigh
+    monkeypatch.setattr(np.linalg, "eigh", lambda a: (eigh(a)[0], -eigh(a)[1]))
+    assert np.array_equal(geometry.whiten(v, kind="pca").matrix, expected)
+    assert (np.take_along_axis(expected, np.abs(expected).argmax(axis=0)[None], axis=0) > 0).all()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import csv
 import itertools
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,10 +56,7 @@ def parse_parameter(notebook: str, defaults: Mapping[str, Any], name: str, text:
     default = defaults[name]
     if isinstance(default, str):
         return text
-    try:
-        value = json.loads(text.lower() if isinstance(default, bool) else text)
-    except ValueError:
-        value = text
+    value = _literal(text, default)
     if isinstance(default, dict) and value == text and all("=" in pair for pair in text.split(",")):
         value = {key.strip(): v.strip() for key, _, v in (pair.partition("=") for pair in text.split(","))}
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
@@ -68,6 +67,20 @@ def parse_parameter(notebook: str, defaults: Mapping[str, Any], name: str, text:
             f"{notebook}: parameter {name}={text!r} is no {type(default).__name__}{form} (the default is {default!r})"
         )
     return value
+
+
+def _literal(text: str, default: Any) -> Any:
+    """``text`` as JSON, else as people also write it: ``.05``, ``{'user': 'Kunde'}``; else the text itself."""
+    try:
+        return json.loads(text.lower() if isinstance(default, bool) else text)
+    except ValueError:
+        pass
+    try:
+        if isinstance(default, float) and re.fullmatch(r"[-+]?(\d+\.?|\d*\.\d+)(e[-+]?\d+)?", text, re.ASCII | re.I):
+            return float(text)
+        return ast.literal_eval(text) if isinstance(default, list | dict) else text
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
 
 
 def grid_of(path: Path, axes: Iterable[str], fixed: Mapping[str, str] = {}) -> list[dict[str, Any]]:
@@ -93,10 +106,14 @@ def grid_of(path: Path, axes: Iterable[str], fixed: Mapping[str, str] = {}) -> l
 
 
 def _axis_values(texts: str) -> list[str]:
-    """The values of ``V1,V2``, or of ``[1,2],[3]`` and ``{...}``, each as the text of one."""
+    """The values of ``V1,V2`` (``"a, b",c`` where a value has a comma), or of ``[1,2],[3]`` and ``{...}``, each as the text of one."""
     if texts.startswith(("[", "{")):
         try:
             return [json.dumps(value) for value in json.loads(f"[{texts}]")]
         except ValueError:
             pass  # a text that begins so
-    return [text.strip() for text in texts.split(",")]
+    try:
+        values = next(csv.reader([texts], skipinitialspace=True))
+    except csv.Error:  # a line break, or a field of a megabyte
+        values = texts.split(",")
+    return [text.strip() for text in values] or [""]

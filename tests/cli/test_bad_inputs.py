@@ -30,7 +30,7 @@ WRONG = {
 UNKNOWN_NAMES = ["kk", "K", "Rate", "ключ", "层", "a\nb", "\x1b[31mk", "k ", ""]
 GRIDS = [
     ("k", "k"), ("k=", "k="), ("k=1,,2", "k=1,,2"), ("=1", ""), ("kk=1", "kk"), ("k=1,x", "x"), ("k=1,2.5", "2.5"),
-    ("flag=2", "2"), ("rate=0.1,nan", "nan"), ("layers=1,2", "1"), ("rate=inf", "inf"), ("层=1", "层"), ("k=[1],[2]", "[1]"),
+    ("flag=2", "2"), ("rate=0.1,nan", "nan"), ("layers=1,2", "1"), ("rate=inf", "inf"), ("层=1", "层"), ("k=1,2\n3", "k"), ("k=[1],[2]", "[1]"),
 ]  # fmt: skip
 FILE_OPTIONS = [
     ["probe", "--json"],

@@ -9,6 +9,7 @@ import pytest
 from recsys_lib.cli.app import COMMANDS, main
 from recsys_lib.cli.sweep import grid
 from recsys_lib.experiments.notebooks import find_notebook
+from recsys_lib.experiments.parameters import _axis_values, parse_parameter
 from recsys_lib.experiments.studies import STUDIES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -63,3 +64,23 @@ notebooks.open_lab = lambda: print("x" * 1_000_000)"""
 def test_the_studies_name_parameters_that_their_notebooks_have(name):
     for one in STUDIES[name]:
         assert grid(find_notebook(one.notebook), list(one.axes), dict(one.fixed))
+
+
+@pytest.mark.parametrize(
+    ("default", "text", "value"),
+    [
+        (0.5, ".05", 0.05),
+        (0.5, "1.", 1.0),
+        (0.5, "+.5e-3", 0.0005),
+        ({}, "{'user': 'Kunde'}", {"user": "Kunde"}),
+        ([1], "['a', 'b']", ["a", "b"]),
+    ],
+)
+def test_a_value_may_be_written_as_people_write_it(default, text, value):
+    assert parse_parameter("n", {"p": default}, "p", text) == value
+
+
+def test_a_value_of_a_grid_may_hold_a_comma():
+    assert _axis_values('"a, b",c') == ["a, b", "c"]
+    assert _axis_values("a, b") == ["a", "b"]
+    assert _axis_values("") == [""]

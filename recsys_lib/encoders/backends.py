@@ -63,7 +63,11 @@ def why_not(encoder: Transformer, backend: str) -> str:
         return (
             f"backend {backend!r} runs encoders on a CPU, not {'a decoder' if encoder.is_decoder else encoder.device}"
         )
-    return native.why_not(encoder.config, encoder.precision) if backend == "native" else ""
+    if backend != "native":
+        return ""
+    if encoder.pooling not in native.POOLINGS:
+        return f"the native path has no pooling {encoder.pooling!r}, only {', '.join(native.POOLINGS)}"
+    return native.why_not(encoder.config, encoder.precision)
 
 
 def build(encoder: Transformer) -> Run:
@@ -183,7 +187,7 @@ def _quantize_with_torchao(model: Any, precision: str) -> None:
 
 
 class _Hidden:
-    """Makes a module of a transformer that takes ids and mask and gives the last layer, as converters want it."""
+    """Makes a module of a transformer that takes ids and mask and gives the last layer, as converters expect it."""
 
     def __new__(cls, model: Any) -> Any:
         import torch

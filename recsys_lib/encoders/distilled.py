@@ -35,12 +35,12 @@ class Distilled(StaticVectors):
         self, encoder: Transformer, dimensions: int = 256, weighting: str = "zipf", corpus: Sequence[str] = ()
     ):
         if weighting not in WEIGHTINGS:
-            raise InputError(f"weighting={weighting!r}: want one of {', '.join(WEIGHTINGS)}")
+            raise InputError(f"weighting={weighting!r}: expected one of {', '.join(WEIGHTINGS)}")
         if weighting == "sif" and not corpus:
             raise InputError("weighting='sif' counts tokens of texts: pass corpus=...")
         if not 1 <= dimensions <= encoder.dimension:
             raise InputError(
-                f"dimensions={dimensions}: want 1 to {encoder.dimension}, the dimension of {encoder.name!r}"
+                f"dimensions={dimensions}: expected 1 to {encoder.dimension}, the dimension of {encoder.name!r}"
             )
         self.name = f"{encoder.name}-static"
         self._tokenizer = encoder.plain_tokenizer()

@@ -31,6 +31,9 @@ UNKNOWN_ID, TOO_LONG = 2, 3
 # Tokens a thread takes at once: enough to read the weights from far away rarely, few enough to share work evenly.
 MOST_CHUNK, LEAST_CHUNK = 1024, 64
 
+# Poolings that are a weighted sum of tokens; the others need torch.
+POOLINGS = ("mean", "echo", "weighted", "cls", "last", "mean_sqrt_len")
+
 _INT, _POINTER, _DOUBLE = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
 # Field by field as in encoder.c.
 Linear = structure("Linear", n=_INT, k=_INT, packed=_POINTER, scale=_POINTER, shift=_POINTER, bias=_POINTER)
@@ -229,13 +232,15 @@ def token_weights(pooling: str, start: np.ndarray, begin: np.ndarray) -> np.ndar
     pooled = np.repeat(sizes - begin, sizes)
     if pooling in ("mean", "echo"):
         weight = np.ones(len(place))
+    elif pooling == "mean_sqrt_len":
+        weight, pooled = np.ones(len(place)), np.sqrt(pooled)
     elif pooling == "weighted":
         weight = place + 1.0
         pooled = pooled * (pooled + 1) / 2
-    elif pooling in ("first", "last"):
-        weight, pooled = (place == (0 if pooling == "first" else pooled - 1)).astype(float), np.ones(len(place))
+    elif pooling in ("cls", "last"):
+        weight, pooled = (place == (0 if pooling == "cls" else pooled - 1)).astype(float), np.ones(len(place))
     else:
-        raise ValueError(f"pooling={pooling!r}: expected mean, echo, weighted, first or last")
+        raise ValueError(f"pooling={pooling!r}: expected one of {', '.join(POOLINGS)}")
     return np.where(place >= 0, weight / np.maximum(pooled, 1), 0).astype(np.float32)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -33,7 +35,7 @@ def texts_of(source: str, columns: tuple[str, ...] = ("title",)) -> Iterator[str
         return
     path = Path(source)
     if not path.is_file():
-        raise InputError(f"{source}: want a file, or a data set ({', '.join(datasets.NAMES)})")
+        raise InputError(f"{source}: expected a file, or a data set ({', '.join(datasets.NAMES)})")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             if path.suffix.lower() != ".csv":
@@ -46,6 +48,8 @@ def texts_of(source: str, columns: tuple[str, ...] = ("title",)) -> Iterator[str
             yield from (", ".join(row[c] for c in columns if row[c]) for row in rows)
     except UnicodeDecodeError as error:
         raise InputError(f"{source}: not UTF-8 at byte {error.start}") from error
+    except csv.Error as error:
+        raise InputError(f"{source}: not readable as CSV after line {rows.line_num} ({error})") from error
 
 
 def encode_to_disk(
@@ -57,7 +61,7 @@ def encode_to_disk(
     same file as one that was not. Nothing of the size of the catalogue is held in memory.
 
     Raises:
-        InputError: a folder begun with other arguments, or a source without texts.
+        InputError: a folder begun with other arguments, a source without texts, or a disk without room for the vectors.
     """
     from tqdm import tqdm
 
@@ -81,7 +85,7 @@ def encode_to_disk(
         return whole
     if not done or not part.is_file():
         done = 0
-        np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=(n, encoder.dimension)).flush()
+        _reserve(part, n, encoder.dimension)
     texts = islice(texts_of(source, columns), done, None)
     with tqdm(total=n, initial=done, unit="text", desc=encoder.name, disable=None if progress else True) as bar:
         while block := list(islice(texts, BLOCK)):
@@ -94,6 +98,31 @@ def encode_to_disk(
             bar.update(len(block))
     os.replace(part, whole)
     return whole
+
+
+def _reserve(part: Path, n: int, dimension: int) -> None:
+    """A file of zeros whose blocks the disk has really set aside: writing to a memory map on a full disk kills the process.
+
+    Raises:
+        InputError: the disk has too little free space.
+    """
+    needed = n * dimension * 4 + 128
+    try:
+        np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=(n, dimension)).flush()
+        if hasattr(os, "posix_fallocate"):
+            with part.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
+        elif shutil.disk_usage(part.parent).free < needed:  # macOS has no call for it
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        free = shutil.disk_usage(part.parent).free
+        raise InputError(
+            f"{part.parent}: {n} vectors of {dimension} numbers need {needed:,} bytes, {free:,} are free; "
+            "choose a folder on a larger disk"
+        ) from error
 
 
 def _fingerprint(source: str, columns: tuple[str, ...]) -> tuple[int, str]:

@@ -35,9 +35,9 @@ def bits_per_weight(bits: int, group: int, offset: bool = True) -> float:
 
 def check(bits: int, group: int, width: int) -> None:
     if not 2 <= bits <= 8:
-        raise InputError(f"bits={bits!r}: want 2 to 8")
+        raise InputError(f"bits={bits!r}: expected 2 to 8")
     if group < 1 or width % group:
-        raise InputError(f"group={group!r}: want a divisor of the {width} inputs of the layer")
+        raise InputError(f"group={group!r}: expected a divisor of the {width} inputs of the layer")
 
 
 def _grid(groups: Tensor, bits: int, offset: bool) -> tuple[Tensor, Tensor, int, int]:

@@ -11,7 +11,7 @@ from recsys_lib import encoders
 from recsys_lib.core.errors import InputError
 from recsys_lib.data import assets
 from recsys_lib.encoders import backends, native
-from recsys_lib.encoders.pooling import POOLINGS, pool
+from recsys_lib.encoders.pooling import pool
 from recsys_lib.hardware import machine, measure
 from recsys_lib.vectors import similarity
 
@@ -104,7 +104,7 @@ def test_int8_on_book_titles_keeps_what_the_bench_promises():
 
 
 @needs_kernel
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("pooling", native.POOLINGS)
 def test_native_pools_as_torch_does(tiny, pooling):
     tokens = [(ids, len(ids) // 3 if pooling == "echo" else 0) for ids, _ in tiny_tokens()]
     ours = native.NativeBert(tiny, "float32").encode(tokens, pooling, 2)
@@ -207,8 +207,8 @@ def test_a_missing_peer_is_one_line(monkeypatch):
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"backend": "tensorrt"}, "backend='tensorrt': want auto, torch, compile"),
-    ({"precision": "int3"}, "precision='int3': want one of auto, float32"),
+    ({"backend": "tensorrt"}, "backend='tensorrt': expected auto, torch, compile"),
+    ({"precision": "int3"}, "precision='int3': expected one of auto, float32"),
 ])  # fmt: skip
 def test_bad_options_are_named(options, message):
     with pytest.raises(InputError, match=message):

@@ -1,5 +1,6 @@
 """A catalogue encoded to disk, killed and resumed, is the one that was never killed."""
 
+import errno
 import itertools
 import json
 import os
@@ -87,7 +88,7 @@ def test_csv_columns_and_their_mistakes(tmp_path, capsys):
     assert main(["encode", str(path), str(tmp_path / "out"), "--encoder", "wordllama", "--column", "name"]) == 2
     assert "no column 'name'; it has id, title, author" in capsys.readouterr().err
     assert main(["encode", "nowhere.csv", str(tmp_path / "out"), "--encoder", "wordllama"]) == 2
-    assert "nowhere.csv: want a file, or a data set" in capsys.readouterr().err
+    assert "nowhere.csv: expected a file, or a data set" in capsys.readouterr().err
     path.write_bytes(b"title\n\xff\xfe\n")
     with pytest.raises(InputError, match="not UTF-8 at byte"):
         list(stream.texts_of(str(path)))
@@ -101,3 +102,20 @@ def test_the_command_says_where_the_vectors_are(catalogue, tmp_path, capsys):
     assert capsys.readouterr().out.strip() == str(tmp_path / "out" / "vectors.npy")
     known = json.loads((tmp_path / "out" / "progress.json").read_text())
     assert known["done"] == known["texts"] == 1030
+
+
+def test_a_full_disk_is_one_line_before_anything_is_encoded(catalogue, tmp_path, monkeypatch, capsys):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    assert main(["encode", str(catalogue), str(tmp_path / "out"), "--encoder", "wordllama"]) == 2
+    assert "1030 vectors of 256 numbers need 1,054,848 bytes" in capsys.readouterr().err
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_field_too_long_for_csv_is_one_line(tmp_path):
+    path = tmp_path / "items.csv"
+    path.write_text("title\nDune\n" + "a" * 200_000 + "\n")
+    with pytest.raises(InputError, match=r"not readable as CSV after line 2 .*field larger"):
+        list(stream.texts_of(str(path)))

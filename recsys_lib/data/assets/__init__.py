@@ -102,7 +102,7 @@ def resolve_model(name: str) -> str:
     models = [a.name for a in table().values() if a.kind == "model"]
     if name in models:
         return str(locate(name))
-    if (Path(name) / "config.json").is_file():
+    if any((Path(name) / file).is_file() for file in ("config.json", "modules.json")):
         return name
     if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).exists():
         return name

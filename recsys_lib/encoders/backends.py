@@ -11,13 +11,15 @@ import importlib.util
 import json
 import os
 import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.core.paths import cache_dir
@@ -25,11 +27,40 @@ from recsys_lib.core.quiet import quiet
 from recsys_lib.encoders import native
 from recsys_lib.encoders.pooling import pool
 
-if TYPE_CHECKING:
-    from recsys_lib.encoders.transformer import Transformer
-
 Tokens = Sequence[tuple[Sequence[int], int]]
 Run = Callable[[Tokens], np.ndarray]
+
+
+class Source(Protocol):
+    """What a backend asks of the encoder that it runs."""
+
+    name: str
+    backend: str
+    precision: str
+    pooling: str
+    device: str
+    options: dict[str, Any]
+
+    @property
+    def config(self) -> Any: ...
+
+    @property
+    def model(self) -> Any: ...
+
+    @property
+    def tokenizer(self) -> Any: ...
+
+    @property
+    def is_decoder(self) -> bool: ...
+
+    def fresh_model(self) -> Any: ...
+
+    def tokenize(self, texts: list[str]) -> list[tuple[list[int], int]]: ...
+
+    def run_tokens(self, tokenized: list[tuple[list[int], int]]) -> np.ndarray: ...
+
+    def with_backend(self, backend: str) -> Source: ...
+
 
 # Backend → the precisions it has here, and the packages it needs beside requirements.txt.
 PRECISIONS: dict[str, tuple[str, ...]] = {
@@ -50,7 +81,7 @@ CANDIDATES = ("native", "openvino", "onnxruntime", "torch")
 CALIBRATION_TEXTS = 256
 
 
-def why_not(encoder: Transformer, backend: str) -> str:
+def why_not(encoder: Source, backend: str) -> str:
     """Why ``backend`` cannot run this encoder here, in one line; empty if it can."""
     if encoder.precision not in PRECISIONS[backend]:
         return f"precision {encoder.precision!r}: backend {backend!r} has {', '.join(PRECISIONS[backend])}"
@@ -70,7 +101,7 @@ def why_not(encoder: Transformer, backend: str) -> str:
     return native.why_not(encoder.config, encoder.precision)
 
 
-def build(encoder: Transformer) -> Run:
+def build(encoder: Source) -> Run:
     """How ``encoder.backend`` makes vectors of tokens.
 
     Raises:
@@ -83,7 +114,7 @@ def build(encoder: Transformer) -> Run:
     return makers.get(encoder.backend, _torch)(encoder)
 
 
-def padded(encoder: Transformer, batch: Tokens, multiple: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def padded(encoder: Source, batch: Tokens, multiple: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Token ids, attention mask and mask of the pooled part, each ``[texts, longest]`` int64."""
     longest = max(1, max(len(ids) for ids, _ in batch))
     shape = (len(batch), -(-longest // multiple) * multiple)
@@ -99,9 +130,7 @@ def padded(encoder: Transformer, batch: Tokens, multiple: int = 1) -> tuple[np.n
 # ---------------------------------------------------------------- torch
 
 
-def _torch(encoder: Transformer) -> Run:
-    import torch
-
+def _torch(encoder: Source) -> Run:
     model = encoder.model
     if encoder.precision == "int8" and encoder.backend != "torchao":
         replace_linears(model, Int8Linear)
@@ -128,8 +157,6 @@ def _torch(encoder: Transformer) -> Run:
 
 def replace_linears(model: Any, kind: Callable[[Any], Any]) -> None:
     """Put ``kind(linear)`` in the place of every ``torch.nn.Linear`` inside ``model``."""
-    import torch
-
     for name, child in list(model.named_children()):
         if type(child) is torch.nn.Linear:
             setattr(model, name, kind(child))
@@ -137,33 +164,30 @@ def replace_linears(model: Any, kind: Callable[[Any], Any]) -> None:
             replace_linears(child, kind)
 
 
-def Int8Linear(linear: Any) -> Any:
+class Int8Linear(torch.nn.Module):
     """A linear layer as a product of 8-bit integers: weights per output channel, activations per token, both symmetric."""
-    import torch
 
-    weight, step = native.quantize_rows(linear.weight.detach().float().cpu().numpy())
+    weight: torch.Tensor
+    step: torch.Tensor
 
-    class Layer(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.register_buffer(
-                "weight", torch.from_numpy(weight).to(linear.weight.device).t()
-            )  # column-major, as wanted
-            self.register_buffer("step", torch.from_numpy(step).to(linear.weight.device))
-            self.bias = linear.bias
+    def __init__(self, linear: torch.nn.Linear) -> None:
+        super().__init__()
+        weight, step = native.quantize_rows(linear.weight.detach().float().cpu().numpy())
+        device = linear.weight.device
+        self.register_buffer("weight", torch.from_numpy(weight).to(device).t())  # column-major, as the product expects
+        self.register_buffer("step", torch.from_numpy(step).to(device))
+        self.bias = linear.bias
 
-        def forward(self, x):
-            rows = x.reshape(-1, x.shape[-1])
-            scale = rows.abs().amax(dim=1, keepdim=True).float().clamp(min=1e-9) / 127
-            codes = torch.round(rows / scale).to(torch.int8)
-            short = 32 - len(codes)
-            if x.is_cuda and short > 0:  # fewer rows than the GPU's units take
-                codes = torch.nn.functional.pad(codes, (0, 0, 0, short))
-            y = torch._int_mm(codes, self.weight)[: len(rows)].float() * (scale * self.step)
-            y = y if self.bias is None else y + self.bias
-            return y.to(x.dtype).reshape(*x.shape[:-1], -1)
-
-    return Layer()
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        scale = rows.abs().amax(dim=1, keepdim=True).float().clamp(min=1e-9) / 127
+        codes = torch.round(rows / scale).to(torch.int8)
+        short = 32 - len(codes)
+        if x.is_cuda and short > 0:  # fewer rows than the GPU's units take
+            codes = torch.nn.functional.pad(codes, (0, 0, 0, short))
+        y = torch._int_mm(codes, self.weight)[: len(rows)].float() * (scale * self.step)
+        y = y if self.bias is None else y + self.bias
+        return y.to(x.dtype).reshape(*x.shape[:-1], -1)
 
 
 def _quantize_with_torchao(model: Any, precision: str) -> None:
@@ -172,7 +196,6 @@ def _quantize_with_torchao(model: Any, precision: str) -> None:
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # what torchao registers, torch warns of
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import torch
         import torchao.quantization as ao
         from torchao.quantization.granularity import PerGroup
 
@@ -186,26 +209,18 @@ def _quantize_with_torchao(model: Any, precision: str) -> None:
 # ---------------------------------------------------------------- other run times
 
 
-class _Hidden:
-    """Makes a module of a transformer that takes ids and mask and gives the last layer, as converters expect it."""
+class Hidden(torch.nn.Module):
+    """A transformer that takes ids and mask and gives the last layer, as converters expect it."""
 
-    def __new__(cls, model: Any) -> Any:
-        import torch
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
 
-        class Module(torch.nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.model = model
-
-            def forward(self, input_ids, attention_mask):
-                return self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-
-        return Module().eval()
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        return self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
 
 
 def _example() -> dict[str, Any]:
-    import torch
-
     return {name: torch.ones(2, 8, dtype=torch.long) for name in ("input_ids", "attention_mask")}
 
 
@@ -213,13 +228,13 @@ def _example() -> dict[str, Any]:
 KEPT = {"openvino": (".xml", ("openvino", "nncf")), "onnxruntime": (".onnx", ("onnxruntime", "onnx", "torch"))}
 
 
-def converted(encoder: Transformer) -> list[Path]:
+def converted(encoder: Source) -> list[Path]:
     """Files of the model as its backend converted and kept it; none for backends that read the model's own, or before the first text."""
     path = _kept(encoder) if encoder.backend in KEPT else None
     return [] if path is None else [p for p in (path, path.with_suffix(".bin")) if p.is_file()]
 
 
-def _kept(encoder: Transformer) -> Path:
+def _kept(encoder: Source) -> Path:
     """Where a converted model is kept: apart per weights, precision and versions."""
     from importlib.metadata import version
 
@@ -231,9 +246,7 @@ def _kept(encoder: Transformer) -> Path:
     return folder / f"{encoder.options['model']}-{encoder.backend}-{encoder.precision}-{key}{suffix}"
 
 
-def _pooled(encoder: Transformer, infer: Callable[[dict[str, np.ndarray]], np.ndarray]) -> Run:
-    import torch
-
+def _pooled(encoder: Source, infer: Callable[[dict[str, np.ndarray]], np.ndarray]) -> Run:
     def run(batch: Tokens) -> np.ndarray:
         ids, mask, pooled = padded(encoder, batch)
         hidden = torch.from_numpy(np.asarray(infer({"input_ids": ids, "attention_mask": mask})))
@@ -242,7 +255,7 @@ def _pooled(encoder: Transformer, infer: Callable[[dict[str, np.ndarray]], np.nd
     return run
 
 
-def calibration(encoder: Transformer, n: int = CALIBRATION_TEXTS) -> list[tuple[list[int], int]]:
+def calibration(encoder: Source, n: int = CALIBRATION_TEXTS) -> list[tuple[list[int], int]]:
     """Tokens of film titles with genres and years, drawn at random: catalogue text to calibrate and to time with."""
     from recsys_lib.data import datasets
 
@@ -251,10 +264,9 @@ def calibration(encoder: Transformer, n: int = CALIBRATION_TEXTS) -> list[tuple[
     return encoder.tokenize([texts[i] for i in chosen])
 
 
-def _openvino(encoder: Transformer) -> Run:
+def _openvino(encoder: Source) -> Run:
     """OpenVINO; int8 by NNCF's post-training quantization, whose ranges of activations are fixed by ``calibration``."""
     import openvino
-    import torch
 
     core = openvino.Core()
     path = _kept(encoder)
@@ -262,17 +274,29 @@ def _openvino(encoder: Transformer) -> Run:
         model = core.read_model(path)
     else:
         with quiet(), torch.no_grad():
-            model = openvino.convert_model(_Hidden(encoder.fresh_model()), example_input=_example())
+            model = openvino.convert_model(Hidden(encoder.fresh_model()).eval(), example_input=_example())
             if encoder.precision == "int8":
                 model = _quantize_with_nncf(model, encoder)
-            openvino.save_model(model, path, compress_to_fp16=False)
+            _save_openvino(model, path)
     options = {"INFERENCE_PRECISION_HINT": "bf16" if encoder.precision == "bfloat16" else "f32", "PERFORMANCE_HINT": "LATENCY",
                "INFERENCE_NUM_THREADS": torch.get_num_threads()}  # fmt: skip
     request = core.compile_model(model, "CPU", options).create_infer_request()
     return _pooled(encoder, lambda inputs: request.infer(inputs, share_inputs=True, share_outputs=True)[0])
 
 
-def _quantize_with_nncf(model: Any, encoder: Transformer) -> Any:
+def _save_openvino(model: Any, path: Path) -> None:
+    """Write beside, then rename; weights first, so that a model that is there has its own. An end in between leaves none."""
+    import openvino
+
+    with tempfile.TemporaryDirectory(dir=path.parent) as beside:
+        written = Path(beside) / path.name
+        openvino.save_model(model, written, compress_to_fp16=False)
+        path.unlink(missing_ok=True)
+        os.replace(written.with_suffix(".bin"), path.with_suffix(".bin"))
+        os.replace(written, path)
+
+
+def _quantize_with_nncf(model: Any, encoder: Source) -> Any:
     import logging
 
     import nncf
@@ -284,10 +308,9 @@ def _quantize_with_nncf(model: Any, encoder: Transformer) -> Any:
     return nncf.quantize(model, nncf.Dataset(batches), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(batches))
 
 
-def _onnxruntime(encoder: Transformer) -> Run:
+def _onnxruntime(encoder: Source) -> Run:
     """onnxruntime; int8 by its dynamic quantization: weights per channel, activations per tensor as they come."""
     import onnxruntime
-    import torch
 
     path = _kept(encoder)
     if not path.is_file():
@@ -301,31 +324,25 @@ def _onnxruntime(encoder: Transformer) -> Run:
     return _pooled(encoder, lambda inputs: session.run(None, inputs)[0])
 
 
-def _export(encoder: Transformer, path: Any) -> None:
-    import torch
-
-    half = path.with_name(f"{path.stem}.part.onnx")
+def _export(encoder: Source, path: Any) -> None:
     shape = {0: torch.export.Dim("texts"), 1: torch.export.Dim("tokens")}
-    with torch.no_grad():
-        torch.onnx.export(
-            _Hidden(encoder.fresh_model()), kwargs=_example(), f=half, dynamo=True, external_data=False, verbose=False,
-            input_names=["input_ids", "attention_mask"], dynamic_shapes={"input_ids": shape, "attention_mask": shape},
-        )  # fmt: skip
-    if encoder.precision == "int8":
-        from onnxruntime.quantization import QuantType, quantize_dynamic
+    with tempfile.TemporaryDirectory(dir=path.parent) as beside:
+        written = Path(beside) / "float32.onnx"
+        with torch.no_grad():
+            torch.onnx.export(
+                Hidden(encoder.fresh_model()).eval(), kwargs=_example(), f=written, dynamo=True, external_data=False, verbose=False,
+                input_names=["input_ids", "attention_mask"], dynamic_shapes={"input_ids": shape, "attention_mask": shape},
+            )  # fmt: skip
+        if encoder.precision == "int8":
+            from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        whole = half.with_name(f"{path.stem}.int8.onnx")
-        quantize_dynamic(
-            half, whole, weight_type=QuantType.QInt8, per_channel=True, extra_options={"MatMulConstBOnly": True}
-        )
-        half.unlink()
-        half = whole
-    half.replace(path)
+            full, written = written, Path(beside) / "int8.onnx"
+            options = {"MatMulConstBOnly": True}
+            quantize_dynamic(full, written, weight_type=QuantType.QInt8, per_channel=True, extra_options=options)
+        os.replace(written, path)
 
 
-def _native(encoder: Transformer) -> Run:
-    import torch
-
+def _native(encoder: Source) -> Run:
     model = native.NativeBert(encoder.fresh_model(), encoder.precision)
 
     def run(batch: Tokens) -> np.ndarray:
@@ -337,37 +354,71 @@ def _native(encoder: Transformer) -> Run:
 # ---------------------------------------------------------------- choosing
 
 
-def fastest(encoder: Transformer) -> str:
-    """The backend that encodes most texts per second in this precision on this machine: measured once, then remembered."""
-    import torch
+def fastest(encoder: Source) -> str:
+    """The backend that encodes most texts per second in this precision on this machine: measured once, then remembered.
 
+    On equal times the first of ``CANDIDATES`` wins.
+    """
+    from recsys_lib.hardware import measure
+
+    able = [b for b in CANDIDATES if not why_not(encoder, b)]
+    if not able:
+        raise InputError(
+            f"precision={encoder.precision!r}: no backend of {', '.join(CANDIDATES)} has it for {encoder.name!r} here"
+        )
+
+    def measured() -> dict[str, Any]:
+        tokens = calibration(encoder)
+        compared = {b: encoder.with_backend(b) for b in able}
+        runs = {b: partial(e.run_tokens, tokens) for b, e in compared.items()}
+        timed = measure.compare(runs, min_samples=5, work=len(tokens))
+        return {"backend": min(timed, key=lambda b: timed[b].p50), "model": encoder.options["model"],
+                "precision": encoder.precision, "texts_per_s": {b: m.throughput for b, m in timed.items()}}  # fmt: skip
+
+    parts = [encoder.device, encoder.options["weights"], encoder.precision, *able]
+    return remembered("backends.json", parts, measured)["backend"]
+
+
+def fast_precision(device: str, model: str, backend: str) -> str:
+    """What ``precision="auto"`` means: bfloat16 on a GPU, and on a processor that multiplies it at least 1.2 times as fast as float32.
+
+    Below that ratio, a tie included, it is float32. Measured once per machine, model and backend and then remembered, so that load on
+    the machine cannot change it from run to run. For speed only: a number that is compared names its precision.
+    """
+    from recsys_lib.hardware import machine
+
+    if device == "cuda":
+        return "bfloat16"
+
+    def measured() -> dict[str, Any]:
+        return {"precision": "bfloat16" if machine.bfloat16_is_faster() else "float32", "model": model}
+
+    return remembered("precision.json", [device, model, backend], measured)["precision"]
+
+
+def remembered(file: str, parts: Sequence[str], measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What ``measured`` gave the first time on this machine for ``parts``, from ``file`` in the cache folder; a damaged file is rebuilt."""
     from recsys_lib.core.files import write_atomically
-    from recsys_lib.hardware import machine, measure
+    from recsys_lib.hardware import machine
 
     described = machine.describe()
-    parts = [described["processor"], *described["flags"], str(torch.get_num_threads()), torch.__version__, encoder.device,
-             encoder.options["weights"], encoder.precision, *(b for b in CANDIDATES if not why_not(encoder, b))]  # fmt: skip
-    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    path = cache_dir() / "backends.json"
+    whole = [described["processor"], *described["flags"], str(torch.get_num_threads()), torch.__version__, *parts]
+    key = hashlib.sha256("\n".join(whole).encode()).hexdigest()[:16]
+    path = cache_dir() / file
+    known = _known(path)
+    if isinstance(known.get(key), dict):
+        return known[key]
+    result = measured()
+    try:
+        write_atomically(path, json.dumps({**_known(path), key: result}, indent=1))
+    except OSError as error:
+        warnings.warn(f"{file}: the measured choice is not remembered ({error.strerror})", stacklevel=3)
+    return result
+
+
+def _known(path: Path) -> dict[str, Any]:
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        known = {}
-    if key not in known:
-        tokens = calibration(encoder)
-        rivals = {b: encoder.with_backend(b) for b in CANDIDATES if not why_not(encoder, b)}
-        if not rivals:
-            raise InputError(
-                f"precision={encoder.precision!r}: no backend of {', '.join(CANDIDATES)} has it for {encoder.name!r} here"
-            )
-        timed = measure.compare(
-            {b: partial(e.run_tokens, tokens) for b, e in rivals.items()}, min_samples=5, work=len(tokens)
-        )
-        known[key] = {"backend": min(timed, key=lambda b: timed[b].p50), "model": encoder.options["model"],
-                      "precision": encoder.precision, "texts_per_s": {b: m.throughput for b, m in timed.items()}}  # fmt: skip
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, json.dumps(known, indent=1))
-        except OSError as error:
-            warnings.warn(f"the choice of a backend is not remembered ({error.strerror})", stacklevel=3)
-    return known[key]["backend"]
+        return {}
+    return known if isinstance(known, dict) else {}

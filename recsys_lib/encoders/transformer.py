@@ -81,7 +81,7 @@ class Transformer:
         self.steps = _steps(self.form.steps, normalize, name in table())
         self.prefix = self._prompt(prefix, prompt_name)
         self.max_tokens = max_tokens or MAX_TOKENS.get(name) or self.form.max_tokens
-        self.precision = _precision(precision, self.device)
+        self.precision = _precision(precision, self.device, _fingerprint(name, self.files), backend)
         self.options = self._identity()
         if backend != "auto" and backend not in backends.PRECISIONS:
             raise InputError(f"backend={backend!r}: expected auto, {', '.join(backends.PRECISIONS)}")
@@ -341,14 +341,14 @@ def _device(device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
-def _precision(precision: str, device: str) -> str:
+def _precision(precision: str, device: str, model: str, backend: str) -> str:
     if precision not in (known := ("auto", *machine.PRECISIONS, "int8-weight", "int4-weight")):
         raise InputError(f"precision={precision!r}: expected one of {', '.join(known)}")
     if precision == "float16" and device == "cpu":
         raise InputError("precision='float16': processors emulate it slowly; use bfloat16, or a GPU")
     if precision != "auto":
         return precision
-    return "bfloat16" if device == "cuda" or machine.bfloat16_is_faster() else "float32"
+    return backends.fast_precision(device, model, backend)
 
 
 def _files(name: str, source: str, revision: str | None) -> Files:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -247,3 +248,41 @@ def test_gpu_paths_give_the_same_vectors(texts, reference, backend, precision, w
     encoder = encoders.load("minilm", precision=precision, backend=backend, device="cuda", cache=False)
     assert cosines(encoder.encode(texts, progress=False), reference).min() >= worst
     assert np.isfinite(encoder.encode(texts[:1], progress=False)).all()  # one text: a recorded graph of its own
+
+
+def test_auto_precision_is_measured_once_and_a_damaged_memory_is_rebuilt(own_cache, monkeypatch):
+    answers = iter([True, False])
+    monkeypatch.setattr(machine, "bfloat16_is_faster", lambda: next(answers))
+    assert [backends.fast_precision("cpu", "m", "torch") for _ in range(3)] == ["bfloat16"] * 3
+    (own_cache / "precision.json").write_text("{")
+    assert backends.fast_precision("cpu", "m", "torch") == "float32"
+    assert backends.fast_precision("cuda", "m", "torch") == "bfloat16"
+
+
+def test_backends_know_no_encoder_class():
+    """The circle of imports is gone: ``backends`` says by a protocol what it asks of an encoder."""
+    source = Path(backends.__file__).read_text(encoding="utf-8")
+    assert "encoders.transformer" not in source
+
+
+def test_int8_linear_is_near_the_linear_it_replaces():
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(64, 48)
+    x = torch.randn(2, 20, 64)
+    rounded = backends.Int8Linear(linear)
+    assert isinstance(rounded, torch.nn.Module) and rounded(x).shape == (2, 20, 48)
+    assert torch.allclose(rounded(x), linear(x), atol=0.05)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
+def test_a_broken_conversion_leaves_nothing(own_cache, monkeypatch):
+    import openvino
+
+    def broken(model, path, **options):
+        Path(path).write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(openvino, "save_model", broken)
+    with pytest.raises(KeyboardInterrupt):
+        encoders.load("minilm", precision="float32", backend="openvino", cache=False).encode(["a"])
+    assert not list((own_cache / "converted").iterdir())

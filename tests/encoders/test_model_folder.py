@@ -238,16 +238,6 @@ def test_a_tokenizer_larger_than_the_table_names_both_numbers(plain, tmp_path, b
         encoder.encode(["the stars"])
 
 
-@pytest.mark.skipif(native.load() is None, reason="no C compiler")
-def test_c_is_given_no_token_and_no_position_beyond_its_tables():
-    model = native.NativeBert(transformer_of("bert").eval(), "float32")
-    for ids in ([64], [-1], [2**40]):
-        with pytest.raises(InputError, match="the model's table has 64 rows"):
-            model.encode([(ids, 0)], "mean", 1)
-    with pytest.raises(InputError, match="a text of 41 tokens: the model has 40 positions"):
-        model.encode([([1] * 41, 0)], "mean", 1)
-
-
 # ---------------------------------------------------------------- identity
 
 

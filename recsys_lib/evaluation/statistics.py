@@ -67,6 +67,15 @@ def compare(a: Evaluation, b: Evaluation, metric: str = "ndcg", resamples: int =
     return Comparison(metric, float(differences.mean()), float(low), float(high), p)
 
 
+def p_text(p: float) -> str:
+    """A p-value as printed: a small one without its digits, which depend on single users.
+
+    >>> [p_text(p) for p in (0.0123, 1e-80)]
+    ['0.012', '< 0.001']
+    """
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def holm(p_values: Sequence[float]) -> np.ndarray:
     """Holm's adjusted p-values for several tests at once (Holm, 1979), in the given order.
 

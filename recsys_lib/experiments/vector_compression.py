@@ -55,10 +55,10 @@ class CodedProfile(TextProfile):
         super().__init__(item_vectors)
         if np.shape(coded) != self.item_vectors.shape:
             raise InputError(f"coded has shape {np.shape(coded)}: want that of item_vectors, {self.item_vectors.shape}")
-        self.coded = similarity.normalize(coded)
+        self.coded = similarity.Rows(similarity.normalize(coded))
 
     def scores(self, users: np.ndarray) -> np.ndarray:
-        return self.profiles(users) @ self.coded.T
+        return self.coded.scores(self.profiles(users))
 
 
 def shared(a: np.ndarray, b: np.ndarray) -> np.ndarray:

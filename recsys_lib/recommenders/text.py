@@ -25,6 +25,7 @@ class TextProfile:
                 f"half_life={half_life!r}, popularity={popularity!r}: want more than 0 or None, at least 0"
             )
         self.item_vectors = similarity.normalize(np.asarray(item_vectors, dtype=np.float32))
+        self.rows = similarity.Rows(self.item_vectors)
         self.half_life, self.popularity = half_life, popularity
         self.reads_times = half_life is not None
         self.train: sp.csr_matrix | None = None
@@ -45,7 +46,7 @@ class TextProfile:
         return similarity.normalize(np.asarray(checks.histories(self.train, users) @ self.item_vectors))
 
     def scores(self, users: np.ndarray) -> np.ndarray:
-        scores = self.profiles(users) @ self.item_vectors.T
+        scores = self.rows.scores(self.profiles(users))
         if self.popularity:
             scores += self.prior
             scores[np.diff(checks.histories(self.train, users).indptr) == 0] = 0

@@ -12,6 +12,8 @@ import numpy as np
 from recsys_lib.core.errors import InputError
 from recsys_lib.vectors import similarity
 
+# Rows that are mapped at once: bounds the memory of their float64 copy.
+BLOCK_ROWS = 8192
 GEOMETRIES = ("raw", "centred", "top-removed", "zca", "pca")
 
 
@@ -131,7 +133,13 @@ class Geometry:
             row = int(np.flatnonzero(~np.isfinite(v).all(axis=1))[0])
             raise InputError(f"v row {row} holds NaN or infinity: want finite numbers")
         centred = v - self.mean
-        return centred if self.matrix is None else centred @ self.matrix
+        if self.matrix is None:
+            return centred
+        # Summed in float64, so that equal rows stay equal wherever they stand, on every processor.
+        matrix, mapped = self.matrix.astype(np.float64), np.empty((len(v), self.matrix.shape[1]), dtype=np.float32)
+        for start in range(0, len(v), BLOCK_ROWS):
+            mapped[start : start + BLOCK_ROWS] = centred[start : start + BLOCK_ROWS].astype(np.float64) @ matrix
+        return mapped
 
 
 def _fit_input(train_v: np.ndarray, name: str = "train_v") -> np.ndarray:

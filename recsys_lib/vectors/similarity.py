@@ -329,6 +329,26 @@ def _exclusion(exclude, n_queries: int, n_items: int) -> sp.csr_matrix | None:
     return exclude.tocsr()
 
 
+class Rows:
+    """Rows ``[n, d]`` to multiply with, equal rows once: the scores of equal items are equal in every bit.
+
+    A matrix product rounds equal rows differently by where they stand in a block, and each processor has blocks of its own:
+    without this, rounding would order equal items, and differently on every machine.
+    """
+
+    def __init__(self, v: np.ndarray):
+        v = np.ascontiguousarray(v) + np.float32(0)  # -0 becomes 0
+        as_bytes = v.view(np.dtype((np.void, v.itemsize * v.shape[1]))).ravel() if v.size else np.empty(0, "V1")
+        _, first, place = np.unique(as_bytes, return_index=True, return_inverse=True)
+        self.place = place if 0 < len(first) < len(v) else None
+        self.distinct = v if self.place is None else v[first]
+
+    def scores(self, queries: np.ndarray) -> np.ndarray:
+        """Dot products ``[len(queries), n]``."""
+        found = queries @ self.distinct.T
+        return found if self.place is None else found[:, self.place]
+
+
 def mask(scores: np.ndarray, seen: sp.csr_matrix) -> None:
     """Set ``scores [n, n_items]`` to -inf wherever ``seen`` has a non-zero, in place."""
     rows = np.repeat(np.arange(seen.shape[0]), np.diff(seen.indptr))

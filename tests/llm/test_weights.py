@@ -70,7 +70,8 @@ def test_gptq_ignores_channels_that_say_nothing():
 
 
 @pytest.mark.parametrize(
-    ("bits", "group", "message"), [(1, 32, "bits=1: expected 2 to 8"), (4, 48, "group=48: expected a divisor of the 64")]
+    ("bits", "group", "message"),
+    [(1, 32, "bits=1: expected 2 to 8"), (4, 48, "group=48: expected a divisor of the 64")],
 )
 def test_bad_bits_and_groups_are_named(bits, group, message):
     with pytest.raises(InputError, match=message):

@@ -150,3 +150,11 @@ def test_signs_of_principal_directions_follow_a_rule(monkeypatch):
     monkeypatch.setattr(np.linalg, "eigh", lambda a: (eigh(a)[0], -eigh(a)[1]))
     assert np.array_equal(geometry.whiten(v, kind="pca").matrix, expected)
     assert (np.take_along_axis(expected, np.abs(expected).argmax(axis=0)[None], axis=0) > 0).all()
+
+
+@pytest.mark.parametrize("name", ["top-removed", "zca", "pca"])
+def test_equal_rows_stay_equal_under_every_map(name):
+    few = np.random.default_rng(0).standard_normal((9, 48)).astype(np.float32)
+    of = np.random.default_rng(1).integers(0, 9, 501)
+    mapped = geometry.fit_geometry(name, few[of]).apply(few[of])
+    assert len(np.unique(mapped, axis=0)) == 9

@@ -262,3 +262,25 @@ def test_products_of_rows_so_short_that_their_squares_vanish_depend_on_no_other_
     together = similarity.top_k(queries, items, 1, metric="dot")[0]
     exact = (queries.astype(np.float64) @ items.T.astype(np.float64)).astype(np.float32)
     assert np.array_equal(together[:, 0], exact.argmax(axis=1))
+
+
+@pytest.mark.parametrize("n", [3, 37, 501])
+def test_equal_rows_have_equal_scores_wherever_they_stand(n):
+    """A matrix product alone does not promise that: its last columns are summed in another order."""
+    rng = np.random.default_rng(n)
+    few = rng.standard_normal((7, 384)).astype(np.float32)
+    of = rng.integers(0, 7, n)
+    queries = rng.standard_normal((5, 384)).astype(np.float32)
+    scores = similarity.Rows(few[of]).scores(queries)
+    assert scores.shape == (5, n)
+    for kind in range(7):
+        mine = scores[:, of == kind]
+        assert (mine == mine[:, :1]).all()
+    assert np.allclose(scores, queries @ few[of].T, rtol=1e-4, atol=1e-4)
+
+
+def test_rows_that_differ_are_multiplied_as_they_stand():
+    v = np.random.default_rng(0).standard_normal((20, 8)).astype(np.float32)
+    assert similarity.Rows(v).place is None
+    assert similarity.Rows(np.array([[0.0, 1.0], [-0.0, 1.0]], dtype=np.float32)).place is not None
+    assert similarity.Rows(v[:0]).scores(v[:2]).shape == (2, 0)

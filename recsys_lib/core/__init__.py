@@ -1,1 +1,1 @@
-"""What everything else stands on: errors, paths, atomic files, quiet loading of models."""
+"""What everything else stands on: errors, paths, atomic files, saved objects, memory guards, quiet model loading."""

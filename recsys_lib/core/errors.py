@@ -1,10 +1,10 @@
-"""The one exception that means "the user can mend this"."""
+"""The one exception that means "the user can correct this"."""
 
 
 class InputError(ValueError):
     """A mistake in an argument, a file or the set-up.
 
-    The message is a single line: what was given, what is wanted, and the command that mends it where there is one.
+    The message is a single line: what was given, what was expected, and the command that corrects it where there is one.
     The command line prints it without a traceback and exits with status 2.
     """
 

@@ -33,4 +33,4 @@ def check_writable(path: Path) -> None:
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
     if path.is_dir():
-        raise InputError(f"{path}: is a folder, want a file")
+        raise InputError(f"{path}: is a folder, expected a file")

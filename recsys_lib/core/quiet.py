@@ -1,4 +1,4 @@
-"""Loading a model without transformers' bars and warnings, and with the user's own settings restored after."""
+"""Loading a model without the progress bars and warnings of transformers, and with the user's own settings restored after."""
 
 from __future__ import annotations
 

@@ -1,0 +1,50 @@
+"""How much memory is left, and a refusal before more than that is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+
+from recsys_lib.core.errors import InputError
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def available_bytes() -> int:
+    """Bytes that this process can still take without swapping: the machine's, or less where a container's limit is lower."""
+    left = psutil.virtual_memory().available
+    try:
+        limit = (_CGROUP / "memory.max").read_text().strip()
+        if limit != "max":
+            used = int((_CGROUP / "memory.current").read_text())
+            # Pages of files that can be dropped count as used there.
+            lines = (_CGROUP / "memory.stat").read_text().splitlines()
+            droppable = sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+            left = min(left, max(int(limit) - used + droppable, 0))
+    except (OSError, ValueError, IndexError):
+        pass  # not Linux, or no limit that can be read: the machine's memory counts
+    return left
+
+
+def gibibytes(n_bytes: float) -> str:
+    """A number of bytes as people read it.
+
+    >>> gibibytes(17_179_869_184), gibibytes(300 * 2**20)
+    ('16.0 GiB', '300 MiB')
+    """
+    return f"{n_bytes / 2**30:,.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:,.0f} MiB"
+
+
+def require(n_bytes: float, what: str, instead: str = "") -> None:
+    """Refuse work that needs more memory than there is, before it starts.
+
+    ``what`` names the work with its size, ``instead`` what to do when it does not fit.
+
+    Raises:
+        InputError: ``n_bytes`` is more than ``available_bytes()``.
+    """
+    left = available_bytes()
+    if n_bytes > left:
+        advice = f"; {instead}" if instead else ""
+        raise InputError(f"{what} needs {gibibytes(n_bytes)} of memory, {gibibytes(left)} are available{advice}")

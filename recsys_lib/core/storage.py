@@ -1,0 +1,160 @@
+"""Saved objects: named arrays and JSON in one folder, versioned, checksummed, whole or absent, without pickle.
+
+A folder holds ``meta.json`` and the one file of arrays that it names. Replacing ``meta.json`` is the single step that makes
+a save valid, so a reader, or a writer that is killed, leaves and sees either the old object or the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from recsys_lib.core.errors import InputError
+
+FORMAT = 1
+META = "meta.json"
+_DTYPES = {"bool", "float16", "float32", "float64"} | {f"{u}int{b}" for u in ("", "u") for b in (8, 16, 32, 64)}
+_SAVE_AGAIN = "save the object again"
+
+
+def save(folder: str | Path, kind: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+    """Write ``arrays`` (booleans and numbers of any shape) and ``meta`` (JSON values) to ``folder``, replacing what it held.
+
+    Two writers wait for each other; what is on disk is always all of one save.
+
+    Raises:
+        InputError: a name, dtype or value that cannot be stored, or a folder that cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    folder = Path(folder)
+    stored = {name: _storable(name, array) for name, array in arrays.items()}
+    _as_json(meta)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            beside = folder / ".arrays.part"
+            save_file(stored, beside)
+            digest = _file_digest(beside)
+            name = f"arrays-{digest[:16]}.safetensors"
+            content = {"format": FORMAT, "kind": kind, "arrays": name, "arrays_sha256": digest, "meta": meta}
+            content["sha256"] = _digest(content)
+            _write(folder / f"{META}.part", json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+            os.replace(beside, folder / name)
+            os.replace(folder / f"{META}.part", folder / META)
+            for old in folder.glob("arrays-*.safetensors"):
+                if old.name != name:
+                    old.unlink()
+    except (OSError, NotImplementedError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{folder}: cannot be written ({reason}); choose another folder") from error
+
+
+def load(folder: str | Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays and the meta that ``save`` wrote to ``folder`` for an object of this ``kind``.
+
+    Raises:
+        InputError: no saved object there, another kind, another format version, or damaged files.
+    """
+    folder = Path(folder)
+    content = _content(folder)
+    while True:
+        if content["kind"] != kind:
+            raise InputError(f"{folder}: holds an object of kind {content['kind']!r}, expected {kind!r}")
+        try:
+            return _arrays(folder, content), content["meta"]
+        except FileNotFoundError as error:
+            # A writer that finished between our two reads has removed the old arrays: read what it wrote.
+            missing, content = content, _content(folder)
+            if content == missing:
+                raise InputError(f"{folder}: damaged, {content['arrays']} is missing; {_SAVE_AGAIN}") from error
+
+
+def kind_of(folder: str | Path) -> str:
+    """The kind of the object saved in ``folder``.
+
+    Raises:
+        InputError: no saved object there, another format version, or a damaged ``meta.json``.
+    """
+    return _content(Path(folder))["kind"]
+
+
+def _content(folder: Path) -> dict[str, Any]:
+    path = folder / META
+    try:
+        content = json.loads(path.read_bytes().decode("utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{folder}: no saved object, expected a folder with {META}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: damaged, expected JSON; {_SAVE_AGAIN}") from error
+    version = content.get("format") if isinstance(content, dict) else None
+    if version is None:
+        raise InputError(f"{path}: no saved object, expected JSON with a format version")
+    if version != FORMAT:
+        raise InputError(f"{folder}: saved in format {version!r}, expected format {FORMAT}; {_SAVE_AGAIN}")
+    digest = content.pop("sha256", None)
+    if digest != _digest(content):
+        raise InputError(f"{path}: damaged, its checksum differs; {_SAVE_AGAIN}")
+    return content
+
+
+def _arrays(folder: Path, content: dict[str, Any]) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    path = folder / content["arrays"]
+    try:
+        if _file_digest(path) != content["arrays_sha256"]:
+            raise InputError(f"{path}: damaged, its checksum differs; {_SAVE_AGAIN}")
+        return load_file(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _storable(name: str, array: np.ndarray) -> np.ndarray:
+    array = np.asarray(array, order="C")
+    if array.dtype.name not in _DTYPES:
+        raise InputError(f"array {name!r} has dtype {array.dtype}: expected booleans or numbers of at most 64 bits")
+    # safetensors stores little-endian bytes in C order.
+    return array.astype(array.dtype.newbyteorder("<"), copy=False)
+
+
+def _as_json(value: Any) -> str:
+    """Canonical JSON, refused where reading it back would give another value."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
+        text.encode("utf-8")
+        back = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"meta: cannot be stored as JSON ({error}); expected text, numbers, lists and dicts"
+        ) from error
+    if back != value:
+        raise InputError("meta: changes when stored as JSON; expected lists instead of tuples and text as keys")
+    return text
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(_as_json(content).encode("utf-8")).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

@@ -18,7 +18,7 @@ from recsys_lib.vectors import similarity
 def hits(ids: np.ndarray, relevant: sp.csr_matrix) -> np.ndarray:
     """Which recommendations are test items, bool ``[n_users, k]``."""
     if len(ids) != relevant.shape[0]:
-        raise InputError(f"ids has {len(ids)} rows, relevant {relevant.shape[0]}: want one per user in both")
+        raise InputError(f"ids has {len(ids)} rows, relevant {relevant.shape[0]}: expected one per user in both")
     _known(ids, relevant.shape[1])
     relevant = relevant.astype(bool).tocsr()
     keys = np.repeat(np.arange(relevant.shape[0]), np.diff(relevant.indptr)) * relevant.shape[1] + relevant.indices
@@ -29,9 +29,9 @@ def hits(ids: np.ndarray, relevant: sp.csr_matrix) -> np.ndarray:
 
 def _known(ids: np.ndarray, n_items: int) -> None:
     if ids.ndim != 2 or not ids.shape[1]:
-        raise InputError(f"ids has shape {ids.shape}: want ranked lists [n_users, k] with k of at least 1")
+        raise InputError(f"ids has shape {ids.shape}: expected ranked lists [n_users, k] with k of at least 1")
     if ids.size and not (ids.min() >= -1 and ids.max() < n_items):
-        raise InputError(f"ids from {ids.min()} to {ids.max()}: want items from 0 to {n_items - 1}, or -1 for none")
+        raise InputError(f"ids from {ids.min()} to {ids.max()}: expected items from 0 to {n_items - 1}, or -1 for none")
 
 
 def _n_relevant(relevant: sp.csr_matrix) -> np.ndarray:
@@ -97,7 +97,7 @@ def at_cuts(ids: np.ndarray, relevant: sp.csr_matrix, cuts: Sequence[int] = (5, 
         InputError: a cut below 1 or beyond the lists' length.
     """
     if not cuts or min(cuts) < 1 or max(cuts) > ids.shape[1]:
-        raise InputError(f"cuts={tuple(cuts)!r}: want from 1 to {ids.shape[1]}, the length of the lists")
+        raise InputError(f"cuts={tuple(cuts)!r}: expected from 1 to {ids.shape[1]}, the length of the lists")
     found, n_relevant = hits(ids, relevant), _n_relevant(relevant)
     return {f"{name}@{k}": metric(found[:, :k], n_relevant) for k in cuts for name, metric in PER_USER.items()}
 

@@ -1,4 +1,4 @@
-"""What is learned from and what is judged: data set, split and seed under one name."""
+"""What is learned from and what is evaluated on: data set, split and seed under one name."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ VALIDATION = 0.1
 
 @lru_cache
 def dataset_of(protocol: str) -> Dataset:
-    """MovieLens-100K whole; of Book-Crossing the part in which users have at least 8 books and books 20 readers.
+    """MovieLens-100K whole; of Book-Crossing the part in which users have at least 8 books and books 20 users.
 
     6,406 users, 5,330 books, 260,913 interactions: as near as thresholds come to the 6,273 / 5,335 / 253,057 of Sheng et al.
     (AlphaRec, 2024), who name none.
     """
     if protocol not in PROTOCOLS:
-        raise InputError(f"protocol={protocol!r}: want one of {', '.join(PROTOCOLS)}")
+        raise InputError(f"protocol={protocol!r}: expected one of {', '.join(PROTOCOLS)}")
     name = protocol.split()[0]
     return datasets.load("ml-100k") if name == "ml-100k" else datasets.load(name).k_core(8, 20)
 
@@ -33,7 +33,7 @@ def dataset_of(protocol: str) -> Dataset:
 def split_of(protocol: str, seed: int = 0) -> Split:
     """The split of one seed, a validation tenth cut from what precedes the test part.
 
-    Random: 80/20 over all ratings (MovieLens, as the publications of the gate do) or within each user (Book-Crossing). Temporal:
+    Random: 80/20 over all ratings (MovieLens, as the publications of the reproduction check do) or within each user (Book-Crossing). Temporal:
     the latest fifth is the test; seed s leaves out the last s tenths of all interactions, so that five seeds are five moments.
     Leave-one-out knows no seed.
     """

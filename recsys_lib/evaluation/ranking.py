@@ -60,7 +60,7 @@ def recommend(
         InputError: ``k`` below 1, candidates that do not exist, scores of a wrong shape or with NaN.
     """
     if not isinstance(k, int | np.integer) or k < 1:
-        raise InputError(f"k={k!r}: want a whole number, at least 1")
+        raise InputError(f"k={k!r}: expected a whole number, at least 1")
     users = np.asarray(users, dtype=np.int64)
     n_items = train.shape[1]
     left_out = _left_out(candidates, n_items)
@@ -71,7 +71,7 @@ def recommend(
         scores = np.array(recommender.scores(rows), dtype=np.float32)
         if scores.shape != (len(rows), n_items) or np.isnan(scores).any():
             raise InputError(
-                f"{type(recommender).__name__}.scores: shape {scores.shape}, want {(len(rows), n_items)} without NaN"
+                f"{type(recommender).__name__}.scores: shape {scores.shape}, expected {(len(rows), n_items)} without NaN"
             )
         similarity.mask(scores, train[rows])
         scores[:, left_out] = -np.inf
@@ -89,7 +89,7 @@ def _left_out(candidates: np.ndarray | None, n_items: int) -> np.ndarray:
         return ~chosen
     if not chosen.size or not np.issubdtype(chosen.dtype, np.integer) or chosen.min() < 0 or chosen.max() >= n_items:
         span = f"{chosen.min()} to {chosen.max()}" if chosen.size else "none"
-        raise InputError(f"candidates: {span}, want item ids from 0 to {n_items - 1}")
+        raise InputError(f"candidates: {span}, expected item ids from 0 to {n_items - 1}")
     left_out[:] = True
     left_out[chosen] = False
     return left_out
@@ -108,7 +108,7 @@ def evaluate(
         InputError: different shapes of ``train`` and ``test``, an empty test.
     """
     if train.shape != test.shape:
-        raise InputError(f"train has shape {train.shape}, test {test.shape}: want the same users and items")
+        raise InputError(f"train has shape {train.shape}, test {test.shape}: expected the same users and items")
     test = sp.csr_matrix(test, copy=True)
     test.eliminate_zeros()
     users = np.flatnonzero(np.diff(test.indptr))
@@ -136,7 +136,7 @@ def evaluate_sampled(
     """
     if train.shape != test.shape or not test.nnz or negatives < 1:
         raise InputError(
-            f"train {train.shape}, test {test.shape}, negatives={negatives!r}: want equal shapes, 1 or more"
+            f"train {train.shape}, test {test.shape}, negatives={negatives!r}: expected equal shapes, 1 or more"
         )
     rng, n_items = np.random.default_rng(seed), train.shape[1]
     users = np.flatnonzero(np.diff(test.indptr))
@@ -152,7 +152,7 @@ def evaluate_sampled(
             others = np.flatnonzero(unseen)
             if len(others) < negatives:
                 raise InputError(
-                    f"user {user} has {len(others)} unseen items: want negatives of at most that, not {negatives}"
+                    f"user {user} has {len(others)} unseen items: expected negatives of at most that, not {negatives}"
                 )
             drawn = scores[others[rng.integers(0, len(others), (len(items), negatives))]]
             own = scores[items][:, None]
@@ -172,7 +172,7 @@ def by_count(counts: np.ndarray, edges: Sequence[int] = (0, 1, 6, 21)) -> dict[s
     """
     counts = np.asarray(counts)
     if list(edges) != sorted(set(edges)) or not len(edges):
-        raise InputError(f"edges={tuple(edges)!r}: want rising numbers")
+        raise InputError(f"edges={tuple(edges)!r}: expected rising numbers")
     masks = {}
     for low, high in itertools.pairwise([*edges, np.inf]):
         if high == np.inf:

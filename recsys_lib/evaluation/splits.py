@@ -1,4 +1,4 @@
-"""What a model may learn from and what it is judged on. No test interaction is ever among the training ones."""
+"""What a model may learn from and what it is evaluated on. No test interaction is ever among the training ones."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class Split:
 
 def _fraction(name: str, value: float, zero: bool = False) -> None:
     if not (0 < value < 1 or (zero and value == 0)):
-        raise InputError(f"{name}={value!r}: want a fraction between 0 and 1")
+        raise InputError(f"{name}={value!r}: expected a fraction between 0 and 1")
 
 
 def _generator(seed: int) -> np.random.Generator:
     if not isinstance(seed, int | np.integer) or seed < 0:
-        raise InputError(f"seed={seed!r}: want a whole number of at least 0")
+        raise InputError(f"seed={seed!r}: expected a whole number of at least 0")
     return np.random.default_rng(seed)
 
 
@@ -179,11 +179,13 @@ def cold_item_split(
     n_cold = int(np.rint(len(eligible) * item_fraction))
     if not 0 < n_cold < dataset.n_items:
         raise InputError(
-            f"item_fraction={item_fraction!r} of {len(eligible)} items with at least {at_least!r} interactions: want at least one "
+            f"item_fraction={item_fraction!r} of {len(eligible)} items with at least {at_least!r} interactions: expected at least one "
             "cold and one warm"
         )
     if kept < 0 or kept >= max(at_least, 1):
-        raise InputError(f"kept={kept!r}, at_least={at_least!r}: want from 0 to fewer kept than every drawn item has")
+        raise InputError(
+            f"kept={kept!r}, at_least={at_least!r}: expected from 0 to fewer kept than every drawn item has"
+        )
     rng = _generator(seed)
     cold = np.sort(eligible[rng.permutation(len(eligible))[:n_cold]])
     place = _last_ranks(dataset.item, rng.permutation(dataset.n_interactions))

@@ -14,13 +14,13 @@ from recsys_lib.evaluation.ranking import Evaluation
 def average(evaluations: Sequence[Evaluation]) -> Evaluation:
     """Each user's mean over several evaluations of one recommender (seeds), over those in which the user has a test item.
 
-    What paired tests over users want: the same person in five splits is one person, not five. Lists are left out.
+    What paired tests over users need: the same user in five splits is one user, not five. Lists are left out.
 
     Raises:
         InputError: none, or evaluations at different cuts.
     """
     if not evaluations or len({e.k for e in evaluations}) > 1:
-        raise InputError(f"{len(evaluations)} evaluations: want at least one, all at the same k")
+        raise InputError(f"{len(evaluations)} evaluations: expected at least one, all at the same k")
     users = np.unique(np.concatenate([e.users for e in evaluations]))
     times = np.zeros(len(users))
     sums = {name: np.zeros(len(users)) for name in evaluations[0].per_user}
@@ -54,10 +54,10 @@ def compare(a: Evaluation, b: Evaluation, metric: str = "ndcg", resamples: int =
 
     if a.k != b.k or not np.array_equal(a.users, b.users):
         raise InputError(
-            f"a (k={a.k}, {len(a.users)} users) and b (k={b.k}, {len(b.users)} users): want the same users and k"
+            f"a (k={a.k}, {len(a.users)} users) and b (k={b.k}, {len(b.users)} users): expected the same users and k"
         )
     if metric not in a.per_user:
-        raise InputError(f"metric={metric!r}: want one of {', '.join(a.per_user)}")
+        raise InputError(f"metric={metric!r}: expected one of {', '.join(a.per_user)}")
     differences = a.per_user[metric] - b.per_user[metric]
     rng = np.random.default_rng(seed)
     # Resampling users is resampling counts; a multinomial draw is the same and needs no gather.

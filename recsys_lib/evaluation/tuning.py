@@ -20,7 +20,7 @@ from recsys_lib.recommenders import Recommender, checks
 
 
 @dataclass(frozen=True)
-class Contender:
+class Method:
     """A recommender to be tuned: ``make(**parameters)``, and for each parameter the values it may take.
 
     reads: "interactions", "text" (places an item by its text alone) or "both".
@@ -47,7 +47,7 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A contender tuned on a split and judged once: its best point, that point's validation value, the fitted model, the test.
+    """A method tuned on a split and evaluated once on its test: its best point, that point's validation value, the fitted model, the test.
 
     fit_s: seconds of the last fit.
     """
@@ -69,14 +69,14 @@ def points(space: Mapping[str, Sequence[Any]], trials: int, seed: int = 0) -> li
         InputError: fewer than one trial.
     """
     if trials < 1:
-        raise InputError(f"trials={trials!r}: want at least 1")
+        raise InputError(f"trials={trials!r}: expected at least 1")
     every = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
     order = np.random.default_rng(seed).permutation(len(every))
     return [every[i] for i in order[:trials]]
 
 
 def tune(
-    contender: Contender,
+    method: Method,
     train: sp.csr_matrix,
     validation: sp.csr_matrix,
     trials: int = 12,
@@ -88,28 +88,28 @@ def tune(
 ) -> list[Trial]:
     """Random search on a validation part (Bergstra and Bengio, JMLR 2012): all trials, best first.
 
-    Equal budgets are what makes tuned models comparable: give every contender the same ``trials``.
+    Equal budgets are what makes tuned models comparable: give every method the same ``trials``.
     """
     done = []
-    for parameters in points(contender.space, trials, seed):
+    for parameters in points(method.space, trials, seed):
         start = time.perf_counter()
-        fitted = checks.fit(contender.make(**parameters), train, times)
+        fitted = checks.fit(method.make(**parameters), train, times)
         value = evaluation.evaluate(fitted, train, validation, k, candidates).mean()[metric]
         done.append(Trial(parameters, value, time.perf_counter() - start))
     # Values that differ by rounding only are equal, and the point tried first wins: the choice is the same on every processor.
     return sorted(done, key=lambda trial: -round(trial.value, 6))
 
 
-def judge(contender: Contender, split: Split, trials: int = 12, seed: int = 0, k: int = 10) -> Outcome:
+def tune_and_evaluate(method: Method, split: Split, trials: int = 12, seed: int = 0, k: int = 10) -> Outcome:
     """Tune on the split's validation part, fit the best point on training and validation together, look at the test once.
 
     Users without any training interaction are left out of both looks: nothing personal can be said to them.
     """
     train, validation = split.train, known_users(split.validation, split.train)
-    best = tune(contender, train, validation, trials, seed, k=k, times=split.train_times)[0]
+    best = tune(method, train, validation, trials, seed, k=k, times=split.train_times)[0]
     whole = split.with_validation()
     start = time.perf_counter()
-    model = checks.fit(contender.make(**best.parameters), whole.train, whole.train_times)
+    model = checks.fit(method.make(**best.parameters), whole.train, whole.train_times)
     seconds = time.perf_counter() - start
     test = known_users(whole.test, whole.train)
     return Outcome(best.parameters, best.value, model, evaluation.evaluate(model, whole.train, test, k), seconds)
@@ -162,13 +162,13 @@ def cold_validation(
     return evaluation.restrict(train, ~mask), evaluation.restrict(train, mask), cold
 
 
-def judge_cold(contender: Contender, split: Split, trials: int = 12, seed: int = 0, k: int = 10) -> Outcome:
-    """As ``judge`` for strictly cold items, which are ranked among themselves."""
+def tune_and_evaluate_cold(method: Method, split: Split, trials: int = 12, seed: int = 0, k: int = 10) -> Outcome:
+    """As ``tune_and_evaluate`` for strictly cold items, which are ranked among themselves."""
     train, validation, cold = cold_validation(split, seed=seed)
-    best = tune(contender, train, validation, trials, seed, k=k, candidates=cold)[0]
+    best = tune(method, train, validation, trials, seed, k=k, candidates=cold)[0]
     start = time.perf_counter()
-    model = contender.make(**best.parameters).fit(split.train)
+    model = method.make(**best.parameters).fit(split.train)
     seconds = time.perf_counter() - start
     test = known_users(split.test, split.train)
-    judged = evaluation.evaluate(model, split.train, test, k, split.cold_items)
-    return Outcome(best.parameters, best.value, model, judged, seconds)
+    result = evaluation.evaluate(model, split.train, test, k, split.cold_items)
+    return Outcome(best.parameters, best.value, model, result, seconds)

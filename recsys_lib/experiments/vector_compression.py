@@ -54,7 +54,9 @@ class CodedProfile(TextProfile):
     def __init__(self, item_vectors: np.ndarray, coded: np.ndarray):
         super().__init__(item_vectors)
         if np.shape(coded) != self.item_vectors.shape:
-            raise InputError(f"coded has shape {np.shape(coded)}: want that of item_vectors, {self.item_vectors.shape}")
+            raise InputError(
+                f"coded has shape {np.shape(coded)}: expected that of item_vectors, {self.item_vectors.shape}"
+            )
         self.coded = similarity.Rows(similarity.normalize(coded))
 
     def scores(self, users: np.ndarray) -> np.ndarray:
@@ -315,7 +317,7 @@ def pareto(costs: np.ndarray, values: np.ndarray) -> np.ndarray:
     """
     costs, values = np.asarray(costs, dtype=float), np.asarray(values, dtype=float)
     if costs.ndim != 2 or len(costs) != len(values):
-        raise InputError(f"costs of shape {costs.shape} and {len(values)} values: want [n, m] and [n]")
+        raise InputError(f"costs of shape {costs.shape} and {len(values)} values: expected [n, m] and [n]")
     better = (costs[:, None] <= costs[None]).all(axis=2) & (values[:, None] >= values[None])
     strictly = (costs[:, None] < costs[None]).any(axis=2) | (values[:, None] > values[None])
     return np.logical_not((better & strictly).any(axis=0))

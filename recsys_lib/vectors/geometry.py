@@ -29,7 +29,7 @@ def random_pair_cosines(v: np.ndarray, n_pairs: int = 20_000, seed: int = 0) -> 
     if len(v) < 2:
         raise InputError(f"v has {len(v)} rows: random pairs need at least 2")
     if not isinstance(n_pairs, int | np.integer) or n_pairs < 1:
-        raise InputError(f"n_pairs={n_pairs!r}: want at least 1")
+        raise InputError(f"n_pairs={n_pairs!r}: expected at least 1")
     rng = np.random.default_rng(seed)
     left = rng.integers(0, len(v), n_pairs)
     right = (left + rng.integers(1, len(v), n_pairs)) % len(v)
@@ -131,7 +131,7 @@ class Geometry:
             raise InputError(f"v has shape {v.shape}: the {self.name} map was fitted on [n, {len(self.mean)}]")
         if not np.isfinite(v).all():
             row = int(np.flatnonzero(~np.isfinite(v).all(axis=1))[0])
-            raise InputError(f"v row {row} holds NaN or infinity: want finite numbers")
+            raise InputError(f"v row {row} holds NaN or infinity: expected finite numbers")
         centred = v - self.mean
         if self.matrix is None:
             return centred
@@ -145,7 +145,7 @@ class Geometry:
 def _fit_input(train_v: np.ndarray, name: str = "train_v") -> np.ndarray:
     v = np.asarray(train_v, dtype=np.float64)
     if v.ndim != 2 or not v.shape[0] or not v.shape[1] or not np.isfinite(v).all():
-        raise InputError(f"{name} of shape {v.shape}: want finite vectors [n, d] with n and d of at least 1")
+        raise InputError(f"{name} of shape {v.shape}: expected finite vectors [n, d] with n and d of at least 1")
     return v
 
 
@@ -159,7 +159,7 @@ def remove_top_components(train_v: np.ndarray, n: int = 2) -> Geometry:
     """Centre and project out the ``n`` strongest directions (Mu and Viswanath, "All-but-the-Top", ICLR 2018)."""
     v = _fit_input(train_v)
     if not isinstance(n, int | np.integer) or not 0 <= n < v.shape[1]:
-        raise InputError(f"n={n!r}: want from 0 to {v.shape[1] - 1} components removed")
+        raise InputError(f"n={n!r}: expected from 0 to {v.shape[1] - 1} components removed")
     mean = v.mean(axis=0)
     directions = np.linalg.svd(v - mean, full_matrices=False)[2][:n]
     matrix = np.eye(v.shape[1]) - directions.T @ directions
@@ -183,7 +183,7 @@ def whiten(train_v: np.ndarray, kind: str = "zca", dimensions: int | None = None
     whole = isinstance(kept, int | np.integer) and 1 <= kept <= d
     if kind not in ("zca", "pca") or not whole or not 0 <= shrinkage <= 1:
         raise InputError(
-            f"kind={kind!r}, dimensions={dimensions!r}, shrinkage={shrinkage!r}: want zca or pca, 1 to {d}, 0 to 1"
+            f"kind={kind!r}, dimensions={dimensions!r}, shrinkage={shrinkage!r}: expected zca or pca, 1 to {d}, 0 to 1"
         )
     mean = v.mean(axis=0)
     eigenvalues, vectors = np.linalg.eigh(np.cov(v.T, bias=True).reshape(d, d))
@@ -211,7 +211,7 @@ def fit_geometry(name: str, train_v: np.ndarray, **options) -> Geometry:
         v = _fit_input(train_v)
         return Geometry("raw", np.zeros(v.shape[1], dtype=np.float32), None)
     if name not in GEOMETRIES:
-        raise InputError(f"geometry={name!r}: want one of {', '.join(GEOMETRIES)}")
+        raise InputError(f"geometry={name!r}: expected one of {', '.join(GEOMETRIES)}")
     if name == "centred":
         return centre(train_v, **options)
     if name == "top-removed":
@@ -240,7 +240,7 @@ class Calibration:
             InputError: a cosine that is NaN, which would sort above all.
         """
         if np.isnan(cosine).any():
-            raise InputError("cosine holds NaN: want numbers")
+            raise InputError("cosine holds NaN: expected numbers")
         below = np.searchsorted(self.sample, cosine, side="left") + np.searchsorted(self.sample, cosine, side="right")
         return 50.0 * below / len(self.sample)
 

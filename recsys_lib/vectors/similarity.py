@@ -25,11 +25,11 @@ def _vectors(name: str, v: np.ndarray) -> np.ndarray:
     try:
         v = np.asarray(v)
     except ValueError as error:
-        raise InputError(f"{name}: rows of different lengths, want rows of vectors, [n, d]") from error
+        raise InputError(f"{name}: rows of different lengths, expected rows of vectors, [n, d]") from error
     if v.ndim != 2:
-        raise InputError(f"{name} has shape {v.shape}: want rows of vectors, [n, d]")
+        raise InputError(f"{name} has shape {v.shape}: expected rows of vectors, [n, d]")
     if not np.issubdtype(v.dtype, np.number) or np.iscomplexobj(v):
-        raise InputError(f"{name} holds {v.dtype}: want real numbers")
+        raise InputError(f"{name} holds {v.dtype}: expected real numbers")
     return _finite(name, v if v.dtype == np.float64 else np.ascontiguousarray(v, dtype=np.float32))
 
 
@@ -40,14 +40,16 @@ def _finite(name: str, v: np.ndarray) -> np.ndarray:
     if not np.isfinite(total):
         bad = np.flatnonzero(~np.isfinite(v).all(axis=1))
         if len(bad):
-            raise InputError(f"{name} row {bad[0]} holds NaN or infinity ({len(bad)} such rows): want finite numbers")
+            raise InputError(
+                f"{name} row {bad[0]} holds NaN or infinity ({len(bad)} such rows): expected finite numbers"
+            )
     return v
 
 
 def _pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     a, b = _vectors("a", a), _vectors("b", b)
     if a.shape[1] != b.shape[1]:
-        raise InputError(f"a has shape {a.shape} and b {b.shape}: want the same number of columns")
+        raise InputError(f"a has shape {a.shape} and b {b.shape}: expected the same number of columns")
     if a.dtype != b.dtype:
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as such
             a, b = _finite("a", a.astype(np.float32)), _finite("b", b.astype(np.float32))
@@ -181,10 +183,10 @@ def top_k(
         InputError: an unknown metric, ``k`` below 1 or above the number of items, mismatched shapes, NaN.
     """
     if metric not in METRICS:
-        raise InputError(f"metric={metric!r}: want one of {', '.join(METRICS)}")
+        raise InputError(f"metric={metric!r}: expected one of {', '.join(METRICS)}")
     queries, items = _pair(queries, items)
     if not isinstance(k, int | np.integer) or isinstance(k, bool) or not 1 <= k <= len(items):
-        raise InputError(f"k={k!r}: want between 1 and the number of items, {len(items)}")
+        raise InputError(f"k={k!r}: expected between 1 and the number of items, {len(items)}")
     seen = _exclusion(exclude, len(queries), len(items))
     dtype = queries.dtype
     q, x, scale, error = _prepare(metric, queries, items)
@@ -312,20 +314,22 @@ def _exclusion(exclude, n_queries: int, n_items: int) -> sp.csr_matrix | None:
         exclude = sp.csr_matrix(exclude)
     if not sp.issparse(exclude):
         if len(exclude) != n_queries:
-            raise InputError(f"exclude has {len(exclude)} lists: want one per query, {n_queries}")
+            raise InputError(f"exclude has {len(exclude)} lists: expected one per query, {n_queries}")
         lists = [np.asarray(list(e)) for e in exclude]
         strange = next((e.dtype for e in lists if len(e) and not np.issubdtype(e.dtype, np.integer)), None)
         if strange is not None:
-            raise InputError(f"exclude holds {strange}: want ids, whole numbers, or a mask of {(n_queries, n_items)}")
+            raise InputError(
+                f"exclude holds {strange}: expected ids, whole numbers, or a mask of {(n_queries, n_items)}"
+            )
         indices = np.concatenate([e.astype(np.int64) for e in lists] or [np.empty(0, np.int64)])
         if len(indices) and not (indices.min() >= 0 and indices.max() < n_items):
             raise InputError(
-                f"exclude holds id {indices.max() if indices.min() >= 0 else indices.min()}: want 0 to {n_items - 1}"
+                f"exclude holds id {indices.max() if indices.min() >= 0 else indices.min()}: expected 0 to {n_items - 1}"
             )
         indptr = np.concatenate([[0], np.cumsum([len(e) for e in lists])])
         return sp.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(n_queries, n_items))
     if exclude.shape != (n_queries, n_items):
-        raise InputError(f"exclude has shape {exclude.shape}: want {(n_queries, n_items)}")
+        raise InputError(f"exclude has shape {exclude.shape}: expected {(n_queries, n_items)}")
     return exclude.tocsr()
 
 

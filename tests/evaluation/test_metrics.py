@@ -91,9 +91,9 @@ def test_shapes_must_match():
 def test_items_that_do_not_exist_are_refused():
     # Item 7 of 5 for user 0 must not pass for item 2 of user 1.
     for ids in (np.array([[7], [0]]), np.array([[-2], [0]])):
-        with pytest.raises(InputError, match="want items from 0 to 4"):
+        with pytest.raises(InputError, match="expected items from 0 to 4"):
             metrics.all_metrics(ids, csr([{0}, {2}], 5))
-        with pytest.raises(InputError, match="want items from 0 to 4"):
+        with pytest.raises(InputError, match="expected items from 0 to 4"):
             metrics.gini(ids, 5)
     with pytest.raises(InputError, match="k of at least 1"):
         metrics.hits(np.empty((2, 0), int), csr([{0}, {2}], 5))
@@ -129,7 +129,7 @@ def test_every_metric_at_every_cut_from_one_set_of_lists():
         for name, values in metrics.all_metrics(ids[:, :k], relevant).items():
             assert np.array_equal(found[f"{name}@{k}"], values, equal_nan=True)
     for cuts in ((), (0, 5), (21,)):
-        with pytest.raises(InputError, match="want from 1 to 20"):
+        with pytest.raises(InputError, match="expected from 1 to 20"):
             metrics.at_cuts(ids, relevant, cuts)
 
 

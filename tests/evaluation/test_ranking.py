@@ -56,15 +56,15 @@ def test_scores_are_not_changed_by_masking():
 
 
 @pytest.mark.parametrize(("call", "message"), [
-    (lambda: evaluation.evaluate(Fixed(SCORES), TRAIN, TEST[:2]), "want the same users and items"),
+    (lambda: evaluation.evaluate(Fixed(SCORES), TRAIN, TEST[:2]), "expected the same users and items"),
     (lambda: evaluation.evaluate(Fixed(SCORES), TRAIN, 0 * TEST), "nothing to evaluate"),
     (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 0), "k=0"),
     (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 1.5), "k=1.5"),
-    (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 1, candidates=[4]), "4 to 4, want item ids from 0 to 3"),
-    (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 1, candidates=[-1]), "-1 to -1, want"),
-    (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 1, candidates=[]), "none, want item ids"),
+    (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 1, candidates=[4]), "4 to 4, expected item ids from 0 to 3"),
+    (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 1, candidates=[-1]), "-1 to -1, expected"),
+    (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 1, candidates=[]), "none, expected item ids"),
     (lambda: evaluation.recommend(Fixed(np.full((3, 4), np.nan)), TRAIN, [0], 1), "without NaN"),
-    (lambda: evaluation.recommend(Fixed(np.ones((3, 5))), TRAIN, [0], 1), r"want \(1, 4\)"),
+    (lambda: evaluation.recommend(Fixed(np.ones((3, 5))), TRAIN, [0], 1), r"expected \(1, 4\)"),
 ])  # fmt: skip
 def test_bad_input_is_refused(call, message):
     with pytest.raises(InputError, match=message):
@@ -95,9 +95,9 @@ def test_bootstrap_interval_against_the_normal_one():
 
 
 def test_comparison_needs_the_same_users():
-    with pytest.raises(InputError, match="want the same users and k"):
+    with pytest.raises(InputError, match="expected the same users and k"):
         evaluation.compare(evaluation_of([1, 2]), evaluation_of([1, 2, 3]))
-    with pytest.raises(InputError, match="want one of ndcg"):
+    with pytest.raises(InputError, match="expected one of ndcg"):
         evaluation.compare(evaluation_of([1, 2]), evaluation_of([1, 2]), "recall")
 
 
@@ -157,7 +157,7 @@ def test_slices_by_count_and_restriction():
         "0": [0], "1–5": [1, 2], "6–20": [3, 4], "over 20": [5, 6],
     }  # fmt: skip
     assert list(evaluation.by_count(np.array([3]), (2, 9))) == ["2–8"]
-    with pytest.raises(InputError, match="want rising numbers"):
+    with pytest.raises(InputError, match="expected rising numbers"):
         evaluation.by_count(np.array([3]), (5, 2))
     kept = evaluation.restrict(TEST, np.array([True, False, True, True]))
     assert kept.toarray().tolist() == [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]

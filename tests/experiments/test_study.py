@@ -1,4 +1,4 @@
-"""Equal budgets, no point twice, and every contender can be made at every point of its space."""
+"""Equal budgets, no point twice, and every method can be made at every point of its space."""
 
 import numpy as np
 import pandas as pd
@@ -32,25 +32,25 @@ def test_points_are_different_and_seeded():
 JOINED = study.side_by_side([VECTORS, rng.standard_normal((30, 3)).astype(np.float32)])
 TIMES = TRAIN.copy().astype(np.float64)
 TIMES.data = rng.integers(1, 10**6, TIMES.nnz).astype(np.float64)
-CONTENDERS = study.contenders(VECTORS, JOINED) | study.timed_contenders(VECTORS)
+METHODS = study.warm_methods(VECTORS, JOINED) | study.timed_methods(VECTORS)
 
 
-@pytest.mark.parametrize("name", CONTENDERS)
-def test_every_contender_can_be_tuned(name):
-    contender = CONTENDERS[name]
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_can_be_tuned(name):
+    method = METHODS[name]
     small = {"factors": [2, 4], "epochs": [1], "iterations": [2], "dimension": [4]}
-    space = {p: small.get(p, values) for p, values in contender.space.items()}
-    contender = study.Contender(contender.make, space)
-    trials = study.tune(contender, TRAIN, HELD, trials=2, times=TIMES)
-    assert len(trials) == min(2, contender.size)
-    assert all(0 <= t.value <= 1 and t.seconds > 0 and set(t.parameters) == set(contender.space) for t in trials)
+    space = {p: small.get(p, values) for p, values in method.space.items()}
+    method = study.Method(method.make, space)
+    trials = study.tune(method, TRAIN, HELD, trials=2, times=TIMES)
+    assert len(trials) == min(2, method.size)
+    assert all(0 <= t.value <= 1 and t.seconds > 0 and set(t.parameters) == set(method.space) for t in trials)
 
 
 def test_the_best_trial_comes_first_and_is_repeatable():
-    contender = study.Contender(EASE, {"regularization": [0.1, 1.0, 10.0, 100.0]})
-    trials = study.tune(contender, TRAIN, HELD, trials=4)
+    method = study.Method(EASE, {"regularization": [0.1, 1.0, 10.0, 100.0]})
+    trials = study.tune(method, TRAIN, HELD, trials=4)
     assert [t.value for t in trials] == sorted((t.value for t in trials), reverse=True)
-    assert trials[0].parameters == study.tune(contender, TRAIN, HELD, trials=4)[0].parameters
+    assert trials[0].parameters == study.tune(method, TRAIN, HELD, trials=4)[0].parameters
 
 
 def test_side_by_side_averages_cosines():
@@ -77,7 +77,7 @@ def test_protocols_hold_apart_what_they_must(protocol):
 
 
 def test_an_unknown_protocol_and_a_moment_too_many():
-    with pytest.raises(InputError, match="want one of ml-100k random"):
+    with pytest.raises(InputError, match="expected one of ml-100k random"):
         study.split_of("ml-1m random")
     with pytest.raises(InputError, match="moments 0 to 7"):
         study.split_of("ml-100k temporal", 8)
@@ -105,7 +105,7 @@ def test_encoders_of_the_study():
     assert (year[[i for i, y in enumerate(when) if y is pd.NA]] == 0).all()
     assert study.encode(data, "labels").sum() == sum(len(g.split(", ")) for g in data.items["genres"] if g)
     assert study.encode(data, "tfidf").shape == (data.n_items, 2048)
-    with pytest.raises(InputError, match="want one of"):
+    with pytest.raises(InputError, match="one of"):
         study.encode(data, "minilm loudest")
 
 
@@ -126,7 +126,7 @@ def test_judging_looks_at_the_test_only_once_and_after_tuning():
         def scores(self, users):
             return (super().scores(users) + 1) ** self.exponent
 
-    outcome = study.judge(study.Contender(Spy, {"exponent": [-1.0, 1.0]}), split, trials=2)
+    outcome = study.tune_and_evaluate(study.Method(Spy, {"exponent": [-1.0, 1.0]}), split, trials=2)
     sizes = [n for _, n in looked]
     assert sizes == [len(split.train_rows)] * 2 + [len(split.train_rows) + len(split.validation_rows)]
     assert outcome.parameters == {"exponent": 1.0} == {"exponent": looked[-1][0]}
@@ -141,7 +141,7 @@ def test_cold_items_stay_cold_while_tuning():
     counts = np.asarray(train.sum(axis=0)).ravel()
     assert (counts[cold] == 0).all() and not set(cold) & set(split.cold_items)
     assert (train + validation != split.train).nnz == 0
-    outcome = study.judge_cold(study.Contender(Popularity), split)
+    outcome = study.tune_and_evaluate_cold(study.Method(Popularity), split)
     assert set(outcome.test.ids.ravel()) <= set(split.cold_items) | {-1}
 
 
@@ -161,15 +161,15 @@ def test_stored_bytes_by_hand():
 
 @pytest.mark.parametrize(
     "name",
-    study.cold_contenders({"tfidf": VECTORS, "labels": VECTORS, "year": VECTORS, "minilm": VECTORS}, TRAIN, "minilm"),
+    study.cold_methods({"tfidf": VECTORS, "labels": VECTORS, "year": VECTORS, "minilm": VECTORS}, TRAIN, "minilm"),
 )
-def test_every_cold_contender_ranks_what_nobody_has_seen(name):
+def test_every_cold_method_ranks_what_nobody_has_seen(name):
     data = datasets.load("ml-100k")
     split = splits.cold_item_split(data, 0.2, seed=0)
     words, labels, year = (study.encode(data, e) for e in ("tfidf", "labels", "year"))
     raw = {"tfidf": words, "labels": labels, "year": year, "minilm": words[:, :300]}
-    contender = study.cold_contenders(raw, split.train, "minilm")[name]
-    outcome = study.judge_cold(contender, split, trials=1)
+    method = study.cold_methods(raw, split.train, "minilm")[name]
+    outcome = study.tune_and_evaluate_cold(method, split, trials=1)
     chance = 0.07
     assert (
         outcome.test.mean()["ndcg"] < 1.4 * chance if name == "chance" else outcome.test.mean()["ndcg"] > 1.2 * chance

@@ -105,7 +105,7 @@ def test_raw_changes_nothing():
 
 
 @pytest.mark.parametrize(("call", "message"), [
-    (lambda: geometry.fit_geometry("white", CLOUD), "want one of raw, centred"),
+    (lambda: geometry.fit_geometry("white", CLOUD), "expected one of raw, centred"),
     (lambda: geometry.whiten(CLOUD, dimensions=17), "dimensions=17"),
     (lambda: geometry.whiten(CLOUD, dimensions=2.5), "dimensions=2.5"),
     (lambda: geometry.remove_top_components(CLOUD, 2.5), "n=2.5"),

@@ -61,8 +61,8 @@ def test_very_short_and_very_long_vectors(scale):
     (np.array([[1.0, np.nan]]), "a row 0 holds NaN"),
     (np.array([[0, 1.0], [np.inf, 0]]), "a row 1 holds NaN or infinity"),
     (np.ones((2, 3)), r"a has shape \(2, 3\) and b \(2, 2\)"),
-    (np.array([["x", "y"]]), "want real numbers"),
-    (np.ones((1, 2), complex), "want real numbers"),
+    (np.array([["x", "y"]]), "expected real numbers"),
+    (np.ones((1, 2), complex), "expected real numbers"),
     ([[1, 2], [3]], "a: rows of different lengths"),
 ])  # fmt: skip
 def test_bad_vectors_are_refused(a, message):
@@ -231,18 +231,18 @@ def test_against_faiss():
 
 
 @pytest.mark.parametrize(("k", "options", "message"), [
-    (0, {}, "k=0: want between 1 and the number of items, 31"),
+    (0, {}, "k=0: expected between 1 and the number of items, 31"),
     (32, {}, "k=32"),
     (2.0, {}, "k=2.0"),
-    (1, {"metric": "cosin"}, "want one of cosine, dot"),
-    (1, {"exclude": [[1]]}, "exclude has 1 lists: want one per query, 7"),
+    (1, {"metric": "cosin"}, "expected one of cosine, dot"),
+    (1, {"exclude": [[1]]}, "exclude has 1 lists: expected one per query, 7"),
     (1, {"exclude": [[99]] + [[]] * 6}, "exclude holds id 99"),
-    (1, {"exclude": [[1.0]] + [[]] * 6}, "exclude holds float64: want ids, whole numbers"),
+    (1, {"exclude": [[1.0]] + [[]] * 6}, "exclude holds float64: expected ids, whole numbers"),
     (1, {"exclude": np.zeros((7, 31))}, r"exclude holds float64: .* or a mask of \(7, 31\)"),
-    (1, {"exclude": np.zeros((7, 30), bool)}, r"exclude has shape \(7, 30\): want \(7, 31\)"),
+    (1, {"exclude": np.zeros((7, 30), bool)}, r"exclude has shape \(7, 30\): expected \(7, 31\)"),
     (1, {"exclude": ["ab"] * 7}, "exclude holds <U1"),
     (True, {}, "k=True"),
-    (1, {"exclude": sp.csr_matrix((7, 30))}, r"want \(7, 31\)"),
+    (1, {"exclude": sp.csr_matrix((7, 30))}, r"expected \(7, 31\)"),
 ])  # fmt: skip
 def test_bad_arguments_of_top_k(k, options, message):
     with pytest.raises(InputError, match=message):

@@ -1,26 +1,26 @@
-"""The ranking study: protocols, item vectors and their controls, contenders with search spaces, equal budgets."""
+"""The ranking study: protocols, item vectors and their controls, methods with search spaces, equal budgets."""
 
 from recsys_lib.evaluation.protocols import PROTOCOLS, dataset_of, split_of
 from recsys_lib.evaluation.tuning import (
-    Contender,
+    Method,
     Outcome,
     Trial,
     cold_validation,
-    judge,
-    judge_cold,
     known_users,
     points,
     stored_bytes,
     tune,
+    tune_and_evaluate,
+    tune_and_evaluate_cold,
 )
 from recsys_lib.experiments.study.item_texts import control_texts, encode, side_by_side, whitened
 from recsys_lib.experiments.study.methods import (
     EASE_MAP_SPACE,
     EASE_SPACE,
     PRIOR_SPACE,
-    cold_contenders,
-    contenders,
-    timed_contenders,
+    cold_methods,
+    timed_methods,
+    warm_methods,
 )
 
 __all__ = [
@@ -28,23 +28,23 @@ __all__ = [
     "EASE_SPACE",
     "PRIOR_SPACE",
     "PROTOCOLS",
-    "Contender",
+    "Method",
     "Outcome",
     "Trial",
-    "cold_contenders",
+    "cold_methods",
     "cold_validation",
-    "contenders",
     "control_texts",
     "dataset_of",
     "encode",
-    "judge",
-    "judge_cold",
     "known_users",
     "points",
     "side_by_side",
     "split_of",
     "stored_bytes",
-    "timed_contenders",
+    "timed_methods",
     "tune",
+    "tune_and_evaluate",
+    "tune_and_evaluate_cold",
+    "warm_methods",
     "whitened",
 ]

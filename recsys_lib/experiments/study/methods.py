@@ -1,4 +1,7 @@
-"""Who takes part, with published search spaces."""
+"""The methods of the study and their published search spaces: the one place for both.
+
+Each ``*_SPACE`` maps a parameter to the values it may take; other comparisons import theirs from here.
+"""
 
 from __future__ import annotations
 
@@ -9,101 +12,129 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys_lib import recommenders
-from recsys_lib.evaluation.tuning import Contender
+from recsys_lib.evaluation.tuning import Method
 from recsys_lib.experiments.study.item_texts import side_by_side, whitened
 from recsys_lib.vectors import geometry
 
-EASE_SPACE: dict[str, Sequence[Any]] = {"regularization": [100.0, 200.0, 300.0, 400.0, 600.0, 800.0]}
-# Coarse enough for few trials to cover, wide enough for catalogues of few and of many interactions an item.
-PRIOR_SPACE = {"regularization": [100.0, 200.0, 400.0, 800.0], "weight": [0.03, 0.1, 0.2], "sharpness": [1.0, 2.0]}
+Space = dict[str, Sequence[Any]]
 
-EASE_MAP_SPACE: dict[str, Sequence[Any]] = {
+USER_KNN_SPACE: Space = {"neighbours": [20, 50, 100, 200, 400], "shrinkage": [0.0, 5.0, 10.0, 30.0]}
+ITEM_KNN_SPACE: Space = {
+    "neighbours": [20, 50, 100, 200, 400],
+    "shrinkage": [0.0, 10.0, 30.0],
+    "unit_users": [False, True],
+}
+ITEM_KNN_TEXT_SPACE: Space = ITEM_KNN_SPACE | {"text_weight": [5.0, 10.0, 20.0]}
+EASE_SPACE: Space = {"regularization": [100.0, 200.0, 300.0, 400.0, 600.0, 800.0]}
+SLIM_SPACE: Space = {"l1": [0.5, 1.0, 2.0, 4.0], "l2": [100.0, 200.0, 400.0, 800.0]}
+IALS_SPACE: Space = {
+    "factors": [32, 64, 128],
+    "regularization": [10.0, 20.0, 50.0, 100.0],
+    "alpha": [2.0, 5.0, 10.0, 20.0],
+}
+BPR_SPACE: Space = {
+    "factors": [16, 32, 64, 128],
+    "learning_rate": [0.002, 0.005, 0.01],
+    "regularization": [0.003, 0.01, 0.03],
+    "iterations": [50, 100, 200],
+}
+SASREC_SPACE: Space = {"dimension": [32, 64], "dropout": [0.2, 0.5], "epochs": [3, 10, 40]}
+RECENT_POPULARITY_SPACE: Space = {"half_life_days": [3.0, 7.0, 15.0, 30.0, 60.0]}
+TEXT_RECENT_SPACE: Space = {"half_life": [3.0, 10.0, 30.0, 100.0]}
+TEXT_KNN_SPACE: Space = {"neighbours": [10, 20, 50, 100, 200]}
+TEXT_POPULARITY_SPACE: Space = {"popularity": [0.1, 0.2, 0.4, 0.8, 1.6]}
+TEXT_MLP_SPACE: Space = {"temperature": [0.1, 0.15, 0.2], "output": [64, 128], "epochs": [16, 32]}
+# Coarse enough for few trials to cover, wide enough for catalogues of few and of many interactions an item.
+PRIOR_SPACE: Space = {
+    "regularization": [100.0, 200.0, 400.0, 800.0],
+    "weight": [0.03, 0.1, 0.2],
+    "sharpness": [1.0, 2.0],
+}
+BLEND_SPACE: Space = EASE_SPACE | {"weight": [0.05, 0.1, 0.2, 0.3, 0.5]}
+RANK_FUSION_SPACE: Space = EASE_SPACE | {"constant": [1.0, 10.0, 60.0]}
+RIDGE_MAP_SPACE: Space = {"factors": [16, 32, 64, 128], "regularization": [0.1, 0.3, 1.0, 3.0, 10.0]}
+COLD_RIDGE_MAP_SPACE: Space = {"factors": [8, 16, 32, 64], "regularization": [0.3, 1.0, 3.0, 10.0]}
+EASE_MAP_SPACE: Space = {
     "regularization": [0.5, 1.0, 2.0, 4.0, 8.0, 16.0],
     "ease_regularization": [50.0, 100.0, 200.0, 400.0],
 }
-EASE_KERNEL_SPACE: dict[str, Sequence[Any]] = {
-    "regularization": [0.3, 1.0, 2.0], "ease_regularization": [50.0, 150.0], "width": [0.5, 0.7, 1.0]
-}  # fmt: skip
+EASE_KERNEL_SPACE: Space = {
+    "regularization": [0.3, 1.0, 2.0],
+    "ease_regularization": [50.0, 150.0],
+    "width": [0.5, 0.7, 1.0],
+}
 
 
-def contenders(vectors: np.ndarray, joined: np.ndarray) -> dict[str, Contender]:
-    """Every contender of the study by name, but those that read times.
+def warm_methods(vectors: np.ndarray, joined: np.ndarray) -> dict[str, Method]:
+    """Every method of the study for warm items by name, except those that read times.
 
-    ``vectors [n_items, d]`` of one encoder; ``joined [n_items, D]`` of several sources side by side.
+    Args:
+        vectors: item vectors ``[n_items, d]`` of one encoder.
+        joined: item vectors ``[n_items, D]`` of several sources side by side.
     """
-    r = recommenders
-    knn_space: dict[str, Sequence[Any]] = {"neighbours": [20, 50, 100, 200, 400], "shrinkage": [0.0, 10.0, 30.0]}
-    knn_space |= {"unit_users": [False, True]}
-    return {
-        "popularity": Contender(r.Popularity),
-        "UserKNN": Contender(r.UserKNN, {"neighbours": [20, 50, 100, 200, 400], "shrinkage": [0.0, 5.0, 10.0, 30.0]}),
-        "ItemKNN": Contender(r.ItemKNN, knn_space),
-        "EASE": Contender(r.EASE, EASE_SPACE),
-        "SLIM": Contender(r.SLIM, {"l1": [0.5, 1.0, 2.0, 4.0], "l2": [100.0, 200.0, 400.0, 800.0]}),
-        "iALS": Contender(
-            r.IALS, {"factors": [32, 64, 128], "regularization": [10.0, 20.0, 50.0, 100.0], "alpha": [2.0, 5.0, 10.0, 20.0]}
-        ),
-        "BPR": Contender(
-            r.BPR,
-            {
-                "factors": [16, 32, 64, 128], "learning_rate": [0.002, 0.005, 0.01], "regularization": [0.003, 0.01, 0.03],
-                "iterations": [50, 100, 200],
-            },
-        ),
-        "text": Contender(lambda: r.TextProfile(vectors), {}, "text"),
-        "text, nearest item": Contender(lambda: r.MaxSimilarity(vectors), {}, "text"),
-        "text-kNN": Contender(lambda **p: r.TextItemKNN(vectors, **p), {"neighbours": [10, 20, 50, 100, 200]}, "text"),
-        "ridge map": Contender(
-            lambda **p: r.RidgeMap(vectors, **p),
-            {"factors": [16, 32, 64, 128], "regularization": [0.1, 0.3, 1.0, 3.0, 10.0]}, "text",
-        ),
-        "EASE map": Contender(
-            lambda **p: r.EASEMap(vectors, **p),
-            EASE_MAP_SPACE, "text",
-        ),
-        "text MLP": Contender(
-            lambda **p: r.TextMLP(vectors, progress=False, **p),
-            {"temperature": [0.1, 0.15, 0.2], "output": [64, 128], "epochs": [16, 32]}, "text",
-        ),
-        "text and popularity": Contender(
-            lambda **p: r.TextProfile(vectors, **p), {"popularity": [0.1, 0.2, 0.4, 0.8, 1.6]}, "both"
-        ),
-        "ItemKNN + joined text": Contender(
-            lambda **p: r.ItemKNN(item_vectors=joined, **p), knn_space | {"text_weight": [5.0, 10.0, 20.0]}, "both"
-        ),
-        "EASE + text": Contender(lambda **p: r.TextEASE(vectors, **p), PRIOR_SPACE, "both"),
-        "EASE + joined text": Contender(lambda **p: r.TextEASE(joined, **p), PRIOR_SPACE, "both"),
-        "EASE, text blended in": Contender(
-            lambda regularization, weight: r.ScoreBlend([r.EASE(regularization), r.TextProfile(vectors)], [1.0, weight]),
-            EASE_SPACE | {"weight": [0.05, 0.1, 0.2, 0.3, 0.5]}, "both",
-        ),
-        "EASE and text, ranks fused": Contender(
-            lambda regularization, constant: r.RankFusion([r.EASE(regularization), r.TextProfile(vectors)], constant),
-            EASE_SPACE | {"constant": [1.0, 10.0, 60.0]}, "both",
-        ),
-    }  # fmt: skip
+    return _interaction_methods() | _text_methods(vectors) | _joint_methods(vectors, joined)
 
 
-def timed_contenders(vectors: np.ndarray) -> dict[str, Contender]:
-    """The contenders that read when things happened; only for protocols that keep the order of time."""
+def _interaction_methods() -> dict[str, Method]:
     r = recommenders
     return {
-        "recent popularity": Contender(r.RecentPopularity, {"half_life_days": [3.0, 7.0, 15.0, 30.0, 60.0]}),
-        "text, recent": Contender(
-            lambda **p: r.TextProfile(vectors, **p), {"half_life": [3.0, 10.0, 30.0, 100.0]}, "text"
-        ),
-        "SASRec": Contender(
-            lambda **p: r.SASRec(progress=False, **p),
-            {"dimension": [32, 64], "dropout": [0.2, 0.5], "epochs": [3, 10, 40]},
-        ),
+        "popularity": Method(r.Popularity),
+        "UserKNN": Method(r.UserKNN, USER_KNN_SPACE),
+        "ItemKNN": Method(r.ItemKNN, ITEM_KNN_SPACE),
+        "EASE": Method(r.EASE, EASE_SPACE),
+        "SLIM": Method(r.SLIM, SLIM_SPACE),
+        "iALS": Method(r.IALS, IALS_SPACE),
+        "BPR": Method(r.BPR, BPR_SPACE),
     }
 
 
-def cold_contenders(raw: Mapping[str, np.ndarray], train: sp.csr_matrix, encoder: str) -> dict[str, Contender]:
-    """Who can rank items that nobody has seen: by text alone, or by a map that other items' interactions taught.
+def _text_methods(vectors: np.ndarray) -> dict[str, Method]:
+    r = recommenders
+    return {
+        "text": Method(lambda: r.TextProfile(vectors), {}, "text"),
+        "text, nearest item": Method(lambda: r.MaxSimilarity(vectors), {}, "text"),
+        "text-kNN": Method(lambda **p: r.TextItemKNN(vectors, **p), TEXT_KNN_SPACE, "text"),
+        "ridge map": Method(lambda **p: r.RidgeMap(vectors, **p), RIDGE_MAP_SPACE, "text"),
+        "EASE map": Method(lambda **p: r.EASEMap(vectors, **p), EASE_MAP_SPACE, "text"),
+        "text MLP": Method(lambda **p: r.TextMLP(vectors, progress=False, **p), TEXT_MLP_SPACE, "text"),
+    }
 
-    ``raw`` (name → ``[n_items, d]``) holds ``encoder``, ``tfidf``, ``labels``, ``year`` and other sources of text. Geometry is fitted on the
-    items with training interactions. "metadata" is labels and year, "all models" every source but tf-idf and these two.
+
+def _joint_methods(vectors: np.ndarray, joined: np.ndarray) -> dict[str, Method]:
+    r = recommenders
+
+    def blend(regularization: float, weight: float) -> recommenders.Recommender:
+        return r.ScoreBlend([r.EASE(regularization), r.TextProfile(vectors)], [1.0, weight])
+
+    def fusion(regularization: float, constant: float) -> recommenders.Recommender:
+        return r.RankFusion([r.EASE(regularization), r.TextProfile(vectors)], constant)
+
+    return {
+        "text and popularity": Method(lambda **p: r.TextProfile(vectors, **p), TEXT_POPULARITY_SPACE, "both"),
+        "ItemKNN + joined text": Method(lambda **p: r.ItemKNN(item_vectors=joined, **p), ITEM_KNN_TEXT_SPACE, "both"),
+        "EASE + text": Method(lambda **p: r.TextEASE(vectors, **p), PRIOR_SPACE, "both"),
+        "EASE + joined text": Method(lambda **p: r.TextEASE(joined, **p), PRIOR_SPACE, "both"),
+        "EASE, text blended in": Method(blend, BLEND_SPACE, "both"),
+        "EASE and text, ranks fused": Method(fusion, RANK_FUSION_SPACE, "both"),
+    }
+
+
+def timed_methods(vectors: np.ndarray) -> dict[str, Method]:
+    """The methods that read the time of interactions; only for protocols that keep the order of time."""
+    r = recommenders
+    return {
+        "recent popularity": Method(r.RecentPopularity, RECENT_POPULARITY_SPACE),
+        "text, recent": Method(lambda **p: r.TextProfile(vectors, **p), TEXT_RECENT_SPACE, "text"),
+        "SASRec": Method(lambda **p: r.SASRec(progress=False, **p), SASREC_SPACE),
+    }
+
+
+def cold_methods(raw: Mapping[str, np.ndarray], train: sp.csr_matrix, encoder: str) -> dict[str, Method]:
+    """The methods that rank cold items: by text alone, or by a map fitted on the interactions of warm items.
+
+    ``raw`` (name → ``[n_items, d]``) holds ``encoder``, ``tfidf``, ``labels``, ``year`` and other sources of text.
+    Geometry is fitted on the items with training interactions. "metadata" is labels and year, "all models" every source
+    except TF-IDF and these two.
     """
     r, known = recommenders, np.asarray(train.sum(axis=0)).ravel() > 0
     centred = {name: geometry.centre(v[known]).apply(v) for name, v in raw.items() if name not in ("labels", "year")}
@@ -118,13 +149,12 @@ def cold_contenders(raw: Mapping[str, np.ndarray], train: sp.csr_matrix, encoder
         "chance": chance, f"cosine: {encoder}, raw": raw[encoder], f"cosine: {encoder}, centred": centred[encoder],
         f"cosine: {encoder}, whitened": whitened(raw[encoder], train), "cosine: tf-idf": centred["tfidf"], "cosine: all models": models,
     }  # fmt: skip
-    found = {name: Contender(lambda v=v: r.TextProfile(v), {}, "text") for name, v in profiles.items()}
-    ridge_space: dict[str, Sequence[Any]] = {"factors": [8, 16, 32, 64], "regularization": [0.3, 1.0, 3.0, 10.0]}
-    found[f"ridge map: {encoder}"] = Contender(lambda **p: r.RidgeMap(centred[encoder], **p), ridge_space, "text")
+    found = {name: Method(lambda v=v: r.TextProfile(v), {}, "text") for name, v in profiles.items()}
+    found[f"ridge map: {encoder}"] = Method(lambda **p: r.RidgeMap(centred[encoder], **p), COLD_RIDGE_MAP_SPACE, "text")
     for name, v in mapped.items():
-        found[f"EASE map: {name}"] = Contender(lambda v=v, **p: r.EASEMap(v, **p), EASE_MAP_SPACE, "text")
+        found[f"EASE map: {name}"] = Method(lambda v=v, **p: r.EASEMap(v, **p), EASE_MAP_SPACE, "text")
     for name in ("tf-idf and metadata", "all models", "all models and metadata"):
-        curved = Contender(lambda v=mapped[name], **p: r.EASEMap(v, **p), EASE_KERNEL_SPACE, "text")
+        curved = Method(lambda v=mapped[name], **p: r.EASEMap(v, **p), EASE_KERNEL_SPACE, "text")
         found[f"EASE kernel map: {name}"] = curved
-    found["EASE + text: all models"] = Contender(lambda **p: r.TextEASE(models, **p), PRIOR_SPACE, "both")
+    found["EASE + text: all models"] = Method(lambda **p: r.TextEASE(models, **p), PRIOR_SPACE, "both")
     return found

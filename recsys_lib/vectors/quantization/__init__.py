@@ -67,7 +67,7 @@ def calibrate(train_vectors: np.ndarray, scheme: str, **options) -> Quantizer:
         InputError: an unknown scheme or option, NaN, too few vectors to learn from.
     """
     if scheme not in FITS:
-        raise InputError(f"scheme={scheme!r}: want one of {', '.join(SCHEMES)}")
+        raise InputError(f"scheme={scheme!r}: expected one of {', '.join(SCHEMES)}")
     vectors = check(train_vectors)
     fit = FITS[scheme]
     known = list(inspect.signature(fit).parameters)[1:]

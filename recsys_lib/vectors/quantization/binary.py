@@ -41,5 +41,5 @@ def fit(train: np.ndarray, centre: bool = True) -> Binary:
     if not centre:
         return Binary(np.zeros(train.shape[1], dtype=np.float32))
     if not len(train):
-        raise InputError("binary learns the mean: want at least 1 vector, not 0, or centre=False")
+        raise InputError("binary learns the mean: expected at least 1 vector, not 0, or centre=False")
     return Binary(train.mean(axis=0, dtype=np.float64).astype(np.float32))

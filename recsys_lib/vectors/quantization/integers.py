@@ -100,9 +100,9 @@ def decode(codes: np.ndarray, scale: np.ndarray, offset: np.ndarray | None) -> n
 
 def _check_options(calibration: str, percentile: float) -> None:
     if calibration not in CALIBRATIONS:
-        raise InputError(f"calibration={calibration!r}: want one of {', '.join(CALIBRATIONS)}")
+        raise InputError(f"calibration={calibration!r}: expected one of {', '.join(CALIBRATIONS)}")
     if not 50 < percentile <= 100:
-        raise InputError(f"percentile={percentile!r}: want above 50, at most 100")
+        raise InputError(f"percentile={percentile!r}: expected above 50, at most 100")
 
 
 # ---------------------------------------------------------------- int8
@@ -178,7 +178,7 @@ def _from_dimensions(q: QuantizedVectors, rows: slice | np.ndarray) -> np.ndarra
 def fit_int8_dimension(train: np.ndarray, calibration: str = "min-max", percentile: float = 99.9) -> PerDimension:
     _check_options(calibration, percentile)
     if not len(train):
-        raise InputError("int8-dimension learns its ranges: want at least 1 vector, not 0")
+        raise InputError("int8-dimension learns its ranges: expected at least 1 vector, not 0")
     return PerDimension(*affine(*ranges(train, 0, False, (-128, 127), calibration, percentile), False, (-128, 127)))
 
 
@@ -236,5 +236,5 @@ def fit_int4(train: np.ndarray, calibration: str = "mse", percentile: float = 99
     _check_options(calibration, percentile)
     dimension = train.shape[1]
     if group is not None and (not isinstance(group, int | np.integer) or not 1 <= group <= dimension):
-        raise InputError(f"group={group!r}: want a number of components from 1 to {dimension}, or None")
+        raise InputError(f"group={group!r}: expected a number of components from 1 to {dimension}, or None")
     return Int4(dimension, calibration, percentile, int(group or dimension))

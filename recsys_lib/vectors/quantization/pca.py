@@ -79,9 +79,9 @@ def _fit(scheme: str, train: np.ndarray, dimensions: int | None) -> Principal:
     d = train.shape[1]
     kept = max(1, d // 4) if dimensions is None else dimensions
     if not isinstance(kept, int | np.integer) or not 1 <= kept <= d:
-        raise InputError(f"dimensions={dimensions!r}: want from 1 to {d}")
+        raise InputError(f"dimensions={dimensions!r}: expected from 1 to {d}")
     if not len(train):
-        raise InputError(f"{scheme} learns its axes: want at least 1 vector, not 0")
+        raise InputError(f"{scheme} learns its axes: expected at least 1 vector, not 0")
     v = train.astype(np.float64)
     mean = v.mean(axis=0)
     v -= mean

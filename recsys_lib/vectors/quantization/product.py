@@ -101,13 +101,13 @@ def fit(train: np.ndarray, subspaces: int | None = None, bits: int = 8, seed: in
     n, d = train.shape
     parts = max(1, d // 8) if subspaces is None else subspaces
     if not isinstance(parts, int | np.integer) or not 1 <= parts <= d:
-        raise InputError(f"subspaces={subspaces!r}: want from 1 to {d}")
+        raise InputError(f"subspaces={subspaces!r}: expected from 1 to {d}")
     if not isinstance(bits, int | np.integer) or not 1 <= bits <= 12:
-        raise InputError(f"bits={bits!r}: want from 1 to 12")
+        raise InputError(f"bits={bits!r}: expected from 1 to 12")
     if n < 2**bits:
         most = max(0, n.bit_length() - 1)
         raise InputError(
-            f"pq learns 2^{bits} = {2**bits} centroids: want at least as many vectors, not {n} (bits={most})"
+            f"pq learns 2^{bits} = {2**bits} centroids: expected at least as many vectors, not {n} (bits={most})"
         )
     shape = (int(parts), 2**bits, -(-d // parts))
     exponent = int(np.frexp(np.abs(train).max())[1])

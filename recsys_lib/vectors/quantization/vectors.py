@@ -68,7 +68,7 @@ class QuantizedVectors:
         """At least ``|q·v - q·v̂|`` for each of ``queries [m, d]`` and each vector, ``[m, n]``: ``|q| · errors``, by Cauchy and Schwarz."""
         q = np.asarray(queries, dtype=np.float64)
         if q.ndim != 2 or q.shape[1] != self.dimension:
-            raise InputError(f"queries have shape {q.shape}: want [m, {self.dimension}]")
+            raise InputError(f"queries have shape {q.shape}: expected [m, {self.dimension}]")
         lengths = np.sqrt(np.einsum("ij,ij->i", q, q)) * (1 + (self.dimension + 8) * 2.0**-52)
         return lengths[:, None] * self.errors.astype(np.float64) * (1 + 2.0**-50)
 
@@ -99,7 +99,7 @@ def check(vectors: np.ndarray, dimension: int | None = None) -> np.ndarray:
             v = v.astype(np.float32)
     v = similarity._vectors("vectors", v)
     if not v.shape[1] or v.shape[1] != (dimension or v.shape[1]):
-        raise InputError(f"vectors have shape {v.shape}: want [n, {dimension or 'at least 1'}]")
+        raise InputError(f"vectors have shape {v.shape}: expected [n, {dimension or 'at least 1'}]")
     return v
 
 

@@ -22,7 +22,7 @@ BLOCK_ROWS = 1024
 # What a block of queries may use for its candidates, 64 MB as one block of scores in similarity.top_k; nearly all of it stays untouched.
 BLOCK_BYTES = 64 * 2**20
 BLOCK_QUERIES, FEWEST_CANDIDATES = 1024, 4096
-# Lengths of rows that products with unit vectors in float32 neither lose nor overflow; others are never judged by their codes.
+# Lengths of rows that products with unit vectors in float32 neither lose nor overflow; others are never ranked by their codes.
 SHORTEST, LONGEST = 1e-30, 1e37
 # Beyond this share of the items, scoring all of them by matrix products is faster than scoring candidates one by one.
 MOST_KEPT = 1 / 8
@@ -95,7 +95,7 @@ class Index:
             InputError: an unknown metric, rows of another shape or dtype, NaN, or a row farther from its code than its bound.
         """
         if metric not in METRICS:
-            raise InputError(f"metric={metric!r}: want one of {', '.join(METRICS)}")
+            raise InputError(f"metric={metric!r}: expected one of {', '.join(METRICS)}")
         if rows is None:
             parts = [_lengths(quantized.dequantize(block)) for block in _blocks(len(quantized))]
             weight, longest = _weights(metric, np.concatenate(parts or [np.empty(0)]))
@@ -103,8 +103,10 @@ class Index:
             return Index(quantized, metric, weight, longest, None, form, None)
         rows = np.asanyarray(rows)
         if rows.dtype != np.float32 or rows.shape != (len(quantized), quantized.dimension):
-            want = (len(quantized), quantized.dimension)
-            raise InputError(f"rows are {rows.dtype} {rows.shape}: want the float32 vectors of the codes, {want}")
+            expected = (len(quantized), quantized.dimension)
+            raise InputError(
+                f"rows are {rows.dtype} {rows.shape}: expected the float32 vectors of the codes, {expected}"
+            )
         rows = rows if rows.flags.c_contiguous else np.ascontiguousarray(rows)
         direction = _common_direction(rows)
         lengths, along = _check(quantized, rows, direction)
@@ -141,11 +143,13 @@ class Index:
                 codes that are not binary.
         """
         if not isinstance(rescore, int | np.integer) or rescore < 0:
-            raise InputError(f"rescore={rescore!r}: want how many candidates per result, or 0")
+            raise InputError(f"rescore={rescore!r}: expected how many candidates per result, or 0")
         if rescore and self.certificate is None:
             raise InputError(f"rescore={rescore} needs the float32 rows: build the index with rows")
         if query_bits != 16 and (query_bits != 1 or self.quantized.scheme != "binary"):
-            raise InputError(f"query_bits={query_bits!r} with {self.quantized.scheme} codes: want 16, or 1 for binary")
+            raise InputError(
+                f"query_bits={query_bits!r} with {self.quantized.scheme} codes: expected 16, or 1 for binary"
+            )
         return _Search(self, queries, k, exclude, int(rescore), False, query_bits == 1).run()
 
     def exact_top_k(
@@ -235,7 +239,7 @@ class _Search:
         if queries.shape[1] != index.quantized.dimension:
             raise InputError(f"queries have {queries.shape[1]} columns: the codes have {index.quantized.dimension}")
         if not isinstance(k, int | np.integer) or not 1 <= k <= n_items:
-            raise InputError(f"k={k!r}: want between 1 and the number of items, {n_items}")
+            raise InputError(f"k={k!r}: expected between 1 and the number of items, {n_items}")
         if index.metric == "dot":
             similarity._no_overflow(similarity._lengths(queries), np.array([index.longest], dtype=np.float32))
         self.index, self.queries, self.k, self.exact, self.rescore = index, queries, int(k), exact, rescore

@@ -18,6 +18,9 @@ from recsys_lib.evaluation import Evaluation
 from recsys_lib.evaluation.splits import Split
 from recsys_lib.recommenders import Recommender, checks
 
+# Validation values nearer than this to the best, relative to it, count as equal.
+SAME_VALUE = 1e-6
+
 
 @dataclass(frozen=True)
 class Method:
@@ -43,6 +46,10 @@ class Trial:
     parameters: dict[str, Any]
     value: float
     seconds: float
+
+    def __str__(self) -> str:
+        point = ", ".join(f"{name}={value}" for name, value in self.parameters.items()) or "no parameters"
+        return f"{point}: {self.value:.4f} on the validation part"
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +95,9 @@ def tune(
 ) -> list[Trial]:
     """Random search on a validation part (Bergstra and Bengio, JMLR 2012): all trials, best first.
 
-    Equal budgets are what makes tuned models comparable: give every method the same ``trials``.
+    Equal budgets are what makes tuned models comparable: give every method the same ``trials``. Values within a relative
+    ``SAME_VALUE`` of the best one count as equal to it, and of these the point drawn first wins, so that the choice
+    does not depend on the last digit of a sum.
     """
     done = []
     for parameters in points(method.space, trials, seed):
@@ -96,8 +105,19 @@ def tune(
         fitted = checks.fit(method.make(**parameters), train, times)
         value = evaluation.evaluate(fitted, train, validation, k, candidates).mean()[metric]
         done.append(Trial(parameters, value, time.perf_counter() - start))
-    # Values that differ by rounding only are equal, and the point tried first wins: the choice is the same on every processor.
-    return sorted(done, key=lambda trial: -round(trial.value, 6))
+    return best_first(done)
+
+
+def best_first(drawn: Sequence[Trial]) -> list[Trial]:
+    """The trials by falling value, the chosen one first: the earliest drawn of those as good as the best.
+
+    >>> [t.parameters["a"] for t in best_first([Trial({"a": 1}, 0.3, 0), Trial({"a": 2}, 0.3 + 1e-9, 0), Trial({"a": 3}, 0.2, 0)])]
+    [1, 2, 3]
+    """
+    best = max(trial.value for trial in drawn)
+    chosen = next(trial for trial in drawn if trial.value >= best - SAME_VALUE * abs(best))
+    others = [trial for trial in drawn if trial is not chosen]
+    return [chosen, *sorted(others, key=lambda trial: -trial.value)]
 
 
 def tune_and_evaluate(method: Method, split: Split, trials: int = 12, seed: int = 0, k: int = 10) -> Outcome:

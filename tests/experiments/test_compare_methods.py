@@ -41,9 +41,9 @@ def compare(data, by_time=True, seeds=1, encoder="wordllama", labels="", trials=
     outcomes, field = {}, {}
     for seed, part in enumerate(compare_methods.warm_splits(data, by_time, seeds)):
         field = compare_methods.counting_field(part.train, timed=by_time and data.timestamp is not None)
-        last = {name: study.judge(entry.contender, part, trials, seed) for name, entry in field.items()}
+        last = {name: study.tune_and_evaluate(entry.contender, part, trials, seed) for name, entry in field.items()}
         text = compare_methods.text_field(sources, encoder, part.train, last)
-        last |= {name: study.judge(entry.contender, part, trials, seed) for name, entry in text.items()}
+        last |= {name: study.tune_and_evaluate(entry.contender, part, trials, seed) for name, entry in text.items()}
         field |= text
         for name, outcome in last.items():
             outcomes.setdefault(name, []).append(outcome)
@@ -51,7 +51,7 @@ def compare(data, by_time=True, seeds=1, encoder="wordllama", labels="", trials=
     for seed, part in compare_methods.cold_splits(data, seeds):
         cold = compare_methods.cold_field(sources, encoder, part.train)
         for name, entry in cold.items():
-            cold_outcomes.setdefault(name, []).append(study.judge_cold(entry.contender, part, trials, seed))
+            cold_outcomes.setdefault(name, []).append(study.tune_and_evaluate_cold(entry.contender, part, trials, seed))
     return warm, compare_methods.gather(cold, cold_outcomes)
 
 
@@ -153,13 +153,14 @@ def test_a_catalogue_too_large_for_ease_goes_without(shop, monkeypatch):
 def test_a_blend_with_weight_0_is_its_base(shop):
     part = compare_methods.warm_splits(shop, True, 1)[0]
     last = {
-        name: study.judge(e.contender, part, 2) for name, e in compare_methods.counting_field(part.train, True).items()
+        name: study.tune_and_evaluate(e.contender, part, 2)
+        for name, e in compare_methods.counting_field(part.train, True).items()
     }
     assert "recent popularity" in last
     base = max(last, key=lambda name: last[name].validation)
     sources = compare_methods.encode_sources(shop, ("title", "category"), "category", "wordllama")
     blend = compare_methods.text_field(sources, "wordllama", part.train, last)["best counting + tf-idf"].contender
-    only = study.judge(dataclasses.replace(blend, space={"weight": [0.0]}), part, 1)
+    only = study.tune_and_evaluate(dataclasses.replace(blend, space={"weight": [0.0]}), part, 1)
     assert only.validation == pytest.approx(last[base].validation)
     assert only.test.ids.tolist() == last[base].test.ids.tolist()
     assert only.fit_s > 0

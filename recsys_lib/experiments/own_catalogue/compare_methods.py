@@ -19,7 +19,7 @@ from recsys_lib.data.datasets import Dataset
 from recsys_lib.evaluation import Evaluation, splits
 from recsys_lib.evaluation.splits import Split
 from recsys_lib.experiments import study
-from recsys_lib.experiments.study import Contender, Outcome
+from recsys_lib.experiments.study import Method, Outcome
 from recsys_lib.recommenders import Recommender, checks
 from recsys_lib.vectors import geometry
 
@@ -121,7 +121,7 @@ def check_list_length(k: int, data: Dataset) -> None:
 class Entry:
     """A contender, what it reads (one of chance, counting, cheap text, language model) and, of text, from which source."""
 
-    contender: Contender
+    contender: Method
     kind: str
     source: str = ""
 
@@ -186,7 +186,7 @@ def _penalties(train: sp.csr_matrix) -> list[float]:
 
 
 def counting_field(train: sp.csr_matrix, timed: bool = False) -> dict[str, Entry]:
-    """Contenders that read interactions only: popularity (and, if ``timed``, a recent one), ItemKNN, iALS, and EASE where it fits.
+    """Methods that read interactions only: popularity (and, if ``timed``, a recent one), ItemKNN, iALS, and EASE where it fits.
 
     Search spaces follow the number of interactions per item, which in a shop may be far below the study's.
     """
@@ -196,14 +196,14 @@ def counting_field(train: sp.csr_matrix, timed: bool = False) -> dict[str, Entry
         "factors": [16, 64, 128], "regularization": [10.0, 30.0, 100.0], "alpha": [3.0, 10.0, 30.0]
     }  # fmt: skip
     field = {
-        "popularity": Contender(r.Popularity),
-        "ItemKNN": Contender(r.ItemKNN, knn),
-        "iALS": Contender(r.IALS, ials),
+        "popularity": Method(r.Popularity),
+        "ItemKNN": Method(r.ItemKNN, knn),
+        "iALS": Method(r.IALS, ials),
     }
     if timed:
-        field["recent popularity"] = Contender(r.RecentPopularity, {"half_life_days": [3.0, 10.0, 30.0, 100.0]})
+        field["recent popularity"] = Method(r.RecentPopularity, {"half_life_days": [3.0, 10.0, 30.0, 100.0]})
     if train.shape[1] <= MOST_ITEMS_OF_EASE:
-        field["EASE"] = Contender(r.EASE, {"regularization": _penalties(train)})
+        field["EASE"] = Method(r.EASE, {"regularization": _penalties(train)})
     return {name: Entry(contender, COUNTING) for name, contender in field.items()}
 
 
@@ -224,9 +224,9 @@ class _FittedOnce:
         return self.recommender.scores(users)
 
 
-def _blend(base: Recommender, vectors: np.ndarray) -> Contender:
+def _blend(base: Recommender, vectors: np.ndarray) -> Method:
     text = recommenders.TextProfile(vectors)
-    return Contender(
+    return Method(
         lambda weight: recommenders.ScoreBlend([base, text], [1.0, weight]), {"weight": [0.0, 0.05, 0.1, 0.2, 0.4]}
     )
 
@@ -234,7 +234,7 @@ def _blend(base: Recommender, vectors: np.ndarray) -> Contender:
 def text_field(
     sources: Mapping[str, np.ndarray], encoder: str, train: sp.csr_matrix, counted: Mapping[str, Outcome]
 ) -> dict[str, Entry]:
-    """Contenders that read text: each source alone, blended into the best of the ``counted`` at its tuned point, and in EASE if it fits.
+    """Methods that read text: each source alone, blended into the best of the ``counted`` at its tuned point, and in EASE if it fits.
 
     ``sources``: raw vectors as ``encode_sources`` gives them. The language model's are whitened on the items of ``train``, and
     raw ones take part beside them. The blend's weight may be 0, so that text can only be declined, not forced.
@@ -246,33 +246,33 @@ def text_field(
         kind, vectors, alone = CHEAP, raw, source
         if source == encoder:
             kind, vectors, alone = LANGUAGE, whitened(raw, train), f"{encoder}, whitened"
-            field[f"{encoder}, raw"] = Entry(Contender(lambda v=raw: r.TextProfile(v)), kind, source)
-        field[alone] = Entry(Contender(lambda v=vectors: r.TextProfile(v)), kind, source)
+            field[f"{encoder}, raw"] = Entry(Method(lambda v=raw: r.TextProfile(v)), kind, source)
+        field[alone] = Entry(Method(lambda v=vectors: r.TextProfile(v)), kind, source)
         field[f"best counting + {source}"] = Entry(_blend(_FittedOnce(start.make(**point)), vectors), kind, source)
         if train.shape[1] <= MOST_ITEMS_OF_TEXT_EASE:
             space = {"regularization": _penalties(train)[1:4], "weight": [0.01, 0.03, 0.1]}
-            field[f"EASE + {source}"] = Entry(Contender(lambda v=vectors, **p: r.TextEASE(v, **p), space), kind, source)
+            field[f"EASE + {source}"] = Entry(Method(lambda v=vectors, **p: r.TextEASE(v, **p), space), kind, source)
     return field
 
 
 def cold_field(sources: Mapping[str, np.ndarray], encoder: str, train: sp.csr_matrix) -> dict[str, Entry]:
-    """Contenders that can place an item which nobody has had: each source of text as it is and through a map, and chance.
+    """Methods that can place an item which nobody has had: each source of text as it is and through a map, and chance.
 
     The map goes from text to EASE's columns, in catalogues too large for that to interaction factors.
     """
     r, small = recommenders, train.shape[1] <= MOST_ITEMS_OF_TEXT_EASE
     noise = np.random.default_rng(0).standard_normal((train.shape[1], 64)).astype(np.float32)
-    field = {"chance": Entry(Contender(lambda: r.TextProfile(noise)), CHANCE)} if sources else {}
+    field = {"chance": Entry(Method(lambda: r.TextProfile(noise)), CHANCE)} if sources else {}
     for source, raw in sources.items():
         kind, vectors = (LANGUAGE, whitened(raw, train)) if source == encoder else (CHEAP, raw)
-        field[source] = Entry(Contender(lambda v=vectors: r.TextProfile(v)), kind, source)
+        field[source] = Entry(Method(lambda v=vectors: r.TextProfile(v)), kind, source)
         space: dict[str, Sequence[Any]] = {"regularization": [0.3, 1.0, 3.0, 10.0]}
         if small:
             space |= {"ease_regularization": _penalties(train)[1:4]}
-            mapped = Contender(lambda v=vectors, **p: r.EASEMap(v, **p), space)
+            mapped = Method(lambda v=vectors, **p: r.EASEMap(v, **p), space)
         else:
             space |= {"factors": [16, 32, 64]}
-            mapped = Contender(lambda v=vectors, **p: r.RidgeMap(v, **p), space)
+            mapped = Method(lambda v=vectors, **p: r.RidgeMap(v, **p), space)
         field[f"{source}, mapped"] = Entry(mapped, kind, source)
     return field
 

@@ -2,6 +2,7 @@
 
 ``ids`` are ranked recommendations ``[n_users, k]``, best first, -1 where a list is short; ``relevant`` is CSR
 ``[n_users, n_items]`` with a non-zero at every test item. Users without a test item get NaN: there is nothing to find.
+A list that names an item twice is refused: its hit would count twice, and recall could exceed 1.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ from recsys_lib.vectors import similarity
 
 
 def hits(ids: np.ndarray, relevant: sp.csr_matrix) -> np.ndarray:
-    """Which recommendations are test items, bool ``[n_users, k]``."""
+    """Which recommendations are test items, bool ``[n_users, k]``.
+
+    Raises:
+        InputError: another number of rows than ``relevant``, ids that do not exist, an id twice in a list.
+    """
     if len(ids) != relevant.shape[0]:
         raise InputError(f"ids has {len(ids)} rows, relevant {relevant.shape[0]}: expected one per user in both")
     _known(ids, relevant.shape[1])
@@ -32,6 +37,12 @@ def _known(ids: np.ndarray, n_items: int) -> None:
         raise InputError(f"ids has shape {ids.shape}: expected ranked lists [n_users, k] with k of at least 1")
     if ids.size and not (ids.min() >= -1 and ids.max() < n_items):
         raise InputError(f"ids from {ids.min()} to {ids.max()}: expected items from 0 to {n_items - 1}, or -1 for none")
+    in_order = np.sort(ids, axis=1)
+    repeated = (in_order[:, 1:] == in_order[:, :-1]) & (in_order[:, 1:] >= 0)
+    if repeated.any():
+        row = int(repeated.any(axis=1).argmax())
+        item = in_order[row, 1:][repeated[row]][0]
+        raise InputError(f"ids row {row} holds item {item} more than once: expected each item at most once in a list")
 
 
 def _n_relevant(relevant: sp.csr_matrix) -> np.ndarray:
@@ -112,7 +123,7 @@ def exposure(ids: np.ndarray, n_items: int) -> np.ndarray:
 
 
 def coverage(ids: np.ndarray, n_items: int) -> float:
-    """Share of the catalogue that is recommended to anybody."""
+    """Share of the catalogue that is recommended to at least one user."""
     return float((exposure(ids, n_items) > 0).mean())
 
 
@@ -126,10 +137,11 @@ def gini(ids: np.ndarray, n_items: int) -> float:
 
 
 def novelty(ids: np.ndarray, train: sp.csr_matrix) -> float:
-    """Mean self-information, ``-log2`` of the share of users who know the item, in bits (Zhou et al., PNAS 2010).
+    """Mean self-information, ``-log2`` of the share of users with an interaction with the item, in bits (Zhou et al., PNAS 2010).
 
-    An item that nobody knows counts as known to one.
+    An item without interactions counts as having one.
     """
+    _known(ids, train.shape[1])
     known = np.maximum(np.asarray((train != 0).sum(axis=0)).ravel(), 1) / train.shape[0]
     listed = ids[ids >= 0]
     return float(-np.log2(known[listed]).mean()) if len(listed) else 0.0

@@ -16,6 +16,7 @@ from recsys_lib.vectors import similarity
 
 # Scores of one batch of users: 64 MB of float32.
 BATCH_SCORES = 16 * 2**20
+TIES = ("id", "random")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,15 +51,23 @@ def recommend(
     users: np.ndarray | Sequence[int],
     k: int = 10,
     candidates: np.ndarray | None = None,
+    ties: str = "id",
+    seed: int = 0,
 ) -> np.ndarray:
-    """The ``k`` best unseen items of every user, ids ``[len(users), k]``; equal scores by the smaller id.
+    """The ``k`` best unseen items of every user, ids ``[len(users), k]``.
+
+    ``ties`` orders items of equal score: ``"id"`` (default) puts the smaller id first, ``"random"`` draws an order for each
+    user from ``seed``. Ids may carry information, as in MovieLens, where small ids are popular items: then "id" flatters a
+    model that scores everything equal. A user's order depends on ``seed`` and the user only.
 
     ``candidates`` (item ids) restricts the competition, e.g. to cold items. Where fewer than ``k`` unseen items are left a
     list ends in -1.
 
     Raises:
-        InputError: ``k`` below 1, candidates that do not exist, scores of a wrong shape or with NaN.
+        InputError: ``k`` below 1, candidates that do not exist, an unknown ``ties``, scores of a wrong shape or with NaN.
     """
+    if ties not in TIES:
+        raise InputError(f"ties={ties!r}: expected one of {', '.join(TIES)}")
     if not isinstance(k, int | np.integer) or k < 1:
         raise InputError(f"k={k!r}: expected a whole number, at least 1")
     users = np.asarray(users, dtype=np.int64)
@@ -75,8 +84,19 @@ def recommend(
             )
         similarity.mask(scores, train[rows])
         scores[:, left_out] = -np.inf
-        ids[start : start + batch] = similarity.rank_scores(scores, k)[0]
+        if ties == "id":
+            ids[start : start + batch] = similarity.rank_scores(scores, k)[0]
+        else:
+            ids[start : start + batch] = _ranked_at_random(scores, k, rows, seed)
     return ids
+
+
+def _ranked_at_random(scores: np.ndarray, k: int, users: np.ndarray, seed: int) -> np.ndarray:
+    """As ``rank_scores``, equal scores in an order of their own for each of the ``users``."""
+    n_items = scores.shape[1]
+    orders = np.stack([np.random.default_rng([seed, int(user)]).permutation(n_items) for user in users])
+    places = similarity.rank_scores(np.take_along_axis(scores, orders, axis=1), k)[0]
+    return np.where(places < 0, -1, np.take_along_axis(orders, np.maximum(places, 0), axis=1))
 
 
 def _left_out(candidates: np.ndarray | None, n_items: int) -> np.ndarray:
@@ -101,11 +121,15 @@ def evaluate(
     test: sp.csr_matrix,
     k: int = 10,
     candidates: np.ndarray | None = None,
+    ties: str = "id",
+    seed: int = 0,
 ) -> Evaluation:
     """Rank the whole catalogue for every user who has a test item, items seen in training left out.
 
+    ``ties`` and ``seed`` order items of equal score, see ``recommend``.
+
     Raises:
-        InputError: different shapes of ``train`` and ``test``, an empty test.
+        InputError: different shapes of ``train`` and ``test``, an empty test, as ``recommend``.
     """
     if train.shape != test.shape:
         raise InputError(f"train has shape {train.shape}, test {test.shape}: expected the same users and items")
@@ -114,7 +138,7 @@ def evaluate(
     users = np.flatnonzero(np.diff(test.indptr))
     if not len(users):
         raise InputError("test holds no interaction: nothing to evaluate")
-    ids = recommend(recommender, train, users, k, candidates)
+    ids = recommend(recommender, train, users, k, candidates, ties, seed)
     return Evaluation(k, users, metrics.all_metrics(ids, test[users]), ids)
 
 

@@ -10,6 +10,9 @@ import numpy as np
 from recsys_lib.core.errors import InputError
 from recsys_lib.evaluation.ranking import Evaluation
 
+# Counts of users that the bootstrap draws at once: 32 MB of int64, and as much of float64 to multiply with.
+BLOCK_COUNTS = 4 * 2**20
+
 
 def average(evaluations: Sequence[Evaluation]) -> Evaluation:
     """Each user's mean over several evaluations of one recommender (seeds), over those in which the user has a test item.
@@ -52,19 +55,101 @@ def compare(a: Evaluation, b: Evaluation, metric: str = "ndcg", resamples: int =
     """
     from scipy import stats
 
+    differences = np.subtract(*_paired(a, b, metric))
+    low, high = np.percentile(_resampled_means(differences, resamples, seed), [2.5, 97.5])
+    p = 1.0 if not differences.any() else float(stats.wilcoxon(differences).pvalue)
+    return Comparison(metric, float(differences.mean()), float(low), float(high), p)
+
+
+def _paired(a: Evaluation, b: Evaluation, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """The metric of both for the same users, ``[n_users]`` each."""
     if a.k != b.k or not np.array_equal(a.users, b.users):
         raise InputError(
             f"a (k={a.k}, {len(a.users)} users) and b (k={b.k}, {len(b.users)} users): expected the same users and k"
         )
     if metric not in a.per_user:
         raise InputError(f"metric={metric!r}: expected one of {', '.join(a.per_user)}")
-    differences = a.per_user[metric] - b.per_user[metric]
-    rng = np.random.default_rng(seed)
-    # Resampling users is resampling counts; a multinomial draw is the same and needs no gather.
-    weights = rng.multinomial(len(differences), np.full(len(differences), 1 / len(differences)), size=resamples)
-    low, high = np.percentile(weights @ differences / len(differences), [2.5, 97.5])
-    p = 1.0 if not differences.any() else float(stats.wilcoxon(differences).pvalue)
-    return Comparison(metric, float(differences.mean()), float(low), float(high), p)
+    return a.per_user[metric], b.per_user[metric]
+
+
+def _resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Means of ``values [n]`` over ``resamples`` bootstrap samples, drawn in blocks of bounded memory.
+
+    Resampling users is resampling counts; a multinomial draw is the same and needs no gather. The generator draws row after
+    row, so the blocks do not change what is drawn.
+    """
+    rng, n = np.random.default_rng(seed), len(values)
+    each = np.full(n, 1 / n)
+    means = np.empty(resamples)
+    block = max(1, BLOCK_COUNTS // n)
+    for start in range(0, resamples, block):
+        rows = min(block, resamples - start)
+        means[start : start + rows] = rng.multinomial(n, each, size=rows) @ values / n
+    return means
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """Two one-sided paired tests of one metric: is the mean of ``a`` within ``margin`` of that of ``b``, relative to ``b``?
+
+    relative_difference: ``mean(a) / mean(b) - 1``. p_not_worse, p_not_better: of the hypotheses that ``a`` is worse, or
+    better, by the margin or more. equivalent: both are rejected at ``alpha``.
+    """
+
+    metric: str
+    margin: float
+    relative_difference: float
+    p_not_worse: float
+    p_not_better: float
+    alpha: float
+
+    @property
+    def p_value(self) -> float:
+        """Of the hypothesis that the two are not equivalent: the larger of both."""
+        return max(self.p_not_worse, self.p_not_better)
+
+    @property
+    def equivalent(self) -> bool:
+        return self.p_value < self.alpha
+
+
+def equivalent(a: Evaluation, b: Evaluation, margin: float, metric: str = "ndcg", alpha: float = 0.05) -> Equivalence:
+    """Test whether ``a`` is as good as ``b`` within a relative ``margin`` (0.02: 2% of the mean of ``b``), paired by user.
+
+    A difference that is not significant is no evidence of equality; this test puts the burden of proof on equality
+    (Schuirmann, "A comparison of the two one-sided tests procedure ...", 1987). Both tests are paired t-tests of means over
+    users: ``a - (1 - margin) b > 0`` and ``(1 + margin) b - a > 0``, so that the uncertainty of the mean of ``b``, of which
+    the margin is a part, is in them.
+
+    Raises:
+        InputError: as ``compare``; a margin or alpha outside of (0, 1), fewer than 2 users, a baseline whose mean is 0.
+    """
+    for name, value in (("margin", margin), ("alpha", alpha)):
+        if not 0 < value < 1:
+            raise InputError(f"{name}={value!r}: expected a fraction between 0 and 1")
+    ours, theirs = _paired(a, b, metric)
+    if len(ours) < 2 or not theirs.mean() > 0:
+        raise InputError(
+            f"{len(ours)} users, mean {metric} of b {theirs.mean() if len(ours) else 0:.4g}: "
+            "expected at least 2 users and a mean above 0, of which the margin is a part"
+        )
+    return Equivalence(
+        metric,
+        margin,
+        float(ours.mean() / theirs.mean() - 1),
+        _p_above_zero(ours - (1 - margin) * theirs),
+        _p_above_zero((1 + margin) * theirs - ours),
+        alpha,
+    )
+
+
+def _p_above_zero(values: np.ndarray) -> float:
+    """The p-value of a one-sided t-test that the mean is above 0; values without spread decide by their sign."""
+    from scipy import stats
+
+    if np.ptp(values) == 0:
+        return 0.0 if values[0] > 0 else 1.0
+    return float(stats.ttest_1samp(values, 0, alternative="greater").pvalue)
 
 
 def p_text(p: float) -> str:
@@ -81,10 +166,13 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
     >>> holm([0.01, 0.04, 0.03]).round(2).tolist()
     [0.03, 0.06, 0.06]
+
+    Raises:
+        InputError: a value outside [0, 1], or NaN.
     """
+    from statsmodels.stats.multitest import multipletests
+
     p = np.asarray(p_values, dtype=float)
-    order = np.argsort(p, kind="stable")
-    stepped = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order])
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(stepped, 1)
-    return adjusted
+    if p.size and not ((p >= 0) & (p <= 1)).all():
+        raise InputError(f"p_values from {p.min()} to {p.max()}: expected numbers from 0 to 1")
+    return multipletests(p, method="holm")[1] if p.size else p

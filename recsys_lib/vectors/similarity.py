@@ -8,6 +8,7 @@ infinity are refused, naming the row: one NaN would silently spoil a ranking.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -56,6 +57,30 @@ def _pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return a, b
 
 
+def _pairwise(a: np.ndarray, b: np.ndarray, compute: Callable[[np.ndarray, np.ndarray], np.ndarray]):
+    """``compute`` on rows ``[n, d]`` and ``[m, d]``; a plain vector ``[d]`` is one row, whose axis the result lacks."""
+    (a, plain_a), (b, plain_b) = _as_rows("a", a), _as_rows("b", b)
+    if plain_a and plain_b and a.shape != b.shape:
+        raise InputError(f"a has {a.shape[1]} numbers and b {b.shape[1]}: expected vectors of the same length")
+    found = compute(*_pair(a, b))
+    if plain_a and plain_b:
+        return float(found[0, 0])
+    return found[0] if plain_a else found[:, 0] if plain_b else found
+
+
+def _as_rows(name: str, v: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Rows, and whether they were given as one plain vector."""
+    try:
+        v = np.asarray(v)
+    except ValueError:
+        return v, False  # refused by ``_vectors``, which says why
+    if v.ndim != 1:
+        return v, False
+    if not len(v):
+        raise InputError(f"{name} is empty: expected at least one number")
+    return v[None], True
+
+
 def normalize(v: np.ndarray) -> np.ndarray:
     """Rows scaled to length 1; a zero row stays zero.
 
@@ -90,29 +115,39 @@ def _centred_rows(v: np.ndarray) -> np.ndarray:
     return centred
 
 
-def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def cosine(a: np.ndarray, b: np.ndarray) -> Any:
     """Cosine of every row of ``a [n, d]`` with every row of ``b [m, d]``: ``u·v / (|u||v|)``, ``[n, m]`` in [-1, 1].
 
-    The cosine with a zero vector is 0: it points nowhere.
+    The cosine with a zero vector is 0: it has no direction. Of two plain vectors ``[d]`` it is one number, of a plain
+    vector and rows ``[m]``; so it is for ``dot``, ``euclidean`` and ``pearson``.
+
+    >>> round(cosine([1, 2, 3], [4, 5, 6]), 4)
+    0.9746
 
     >>> cosine(np.array([[1, 2, 3]]), np.array([[4, 5, 6], [0, 0, 0]])).round(4)
     array([[0.9746, 0.    ]], dtype=float32)
 
     Raises:
-        InputError: not ``[n, d]``, different ``d``, NaN or infinity.
+        InputError: neither ``[d]`` nor ``[n, d]``, different ``d``, NaN or infinity.
     """
-    a, b = _pair(a, b)
+    return _pairwise(a, b, _cosines)
+
+
+def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     cosines = _normalized(a) @ _normalized(b).T
     return np.clip(cosines, -1, 1, out=cosines)
 
 
-def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Dot products ``[n, m]``.
+def dot(a: np.ndarray, b: np.ndarray) -> Any:
+    """Dot products ``[n, m]``; plain vectors as in ``cosine``.
 
     Raises:
         InputError: as ``cosine``, and components so large that a sum could overflow.
     """
-    a, b = _pair(a, b)
+    return _pairwise(a, b, _dots)
+
+
+def _dots(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     _no_overflow(_lengths(a), _lengths(b))
     return a @ b.T
 
@@ -131,14 +166,17 @@ def _no_overflow(a: np.ndarray, b: np.ndarray) -> None:
         )
 
 
-def euclidean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def euclidean(a: np.ndarray, b: np.ndarray) -> Any:
     """Distances ``|u - v|``, ``[n, m]``, at least 0. Smaller is nearer; ``top_k`` ranks by the negative distance.
 
     ``sqrt(|u|² + |v|² - 2 u·v)`` cancels where points are near each other and far from the origin, so it is summed in float64
     after subtracting the mean of ``b``; what remains is an error of about 1e-8 of the vectors' length. A distance beyond
     the largest float32 is infinite.
     """
-    a, b = _pair(a, b)
+    return _pairwise(a, b, _rounded_distances)
+
+
+def _rounded_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         return _distances(a.astype(np.float64), b.astype(np.float64)).astype(a.dtype)
 
@@ -155,9 +193,12 @@ def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(squares, 0, out=squares), out=squares)
 
 
-def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Pearson correlation ``[n, m]``: the cosine after each row lost its own mean; 0 with a constant row."""
-    a, b = _pair(a, b)
+def pearson(a: np.ndarray, b: np.ndarray) -> Any:
+    """Pearson correlation ``[n, m]``: the cosine after each row's own mean is subtracted; 0 with a constant row."""
+    return _pairwise(a, b, _correlations)
+
+
+def _correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     correlations = _normalized(_centred_rows(a)) @ _normalized(_centred_rows(b)).T
     return np.clip(correlations, -1, 1, out=correlations)
 
@@ -364,7 +405,7 @@ def rank_scores(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The ``k`` best columns of every row, best first, equal scores by the smaller id: ids and scores ``[n, k]``.
 
     A row with fewer than ``k`` scores above -inf ends in ids of -1. A selection in linear time finds the k-th score; only
-    rows where ties straddle it are mended by a full sort.
+    rows where ties straddle it are sorted in full.
     """
     n_items = scores.shape[1]
     if k >= n_items:

@@ -99,6 +99,26 @@ def test_items_that_do_not_exist_are_refused():
         metrics.hits(np.empty((2, 0), int), csr([{0}, {2}], 5))
 
 
+CALLS = {
+    "hits": lambda ids: metrics.hits(ids, csr([{3}, {1}], 5)),
+    "all_metrics": lambda ids: metrics.all_metrics(ids, csr([{3}, {1}], 5)),
+    "at_cuts": lambda ids: metrics.at_cuts(ids, csr([{3}, {1}], 5), (1,)),
+    "exposure": lambda ids: metrics.exposure(ids, 5),
+    "coverage": lambda ids: metrics.coverage(ids, 5),
+    "gini": lambda ids: metrics.gini(ids, 5),
+    "novelty": lambda ids: metrics.novelty(ids, csr([{3}, {1}], 5)),
+    "popularity_lift": lambda ids: metrics.popularity_lift(ids, csr([{3}, {1}], 5), np.arange(2)),
+    "intra_list_diversity": lambda ids: metrics.intra_list_diversity(ids, np.eye(5)),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_an_item_twice_in_a_list_is_refused(call):
+    with pytest.raises(InputError, match="ids row 1 holds item 3 more than once"):
+        call(np.array([[1, 2, 3], [3, 0, 3]]))
+    call(np.array([[1, -1, -1], [3, 1, -1]]))  # padding may repeat
+
+
 def test_catalogue_metrics():
     ids = np.array([[0, 1], [0, 1], [0, -1]])
     assert metrics.exposure(ids, 4).tolist() == [3, 2, 0, 0]
@@ -154,7 +174,8 @@ def test_diversity_against_all_pairs():
     first = np.mean([distance[a, b] for a in range(4) for b in range(4) if a != b])
     assert metrics.intra_list_diversity(ids, vectors) == pytest.approx((first + distance[4, 5]) / 2, abs=1e-6)
     assert metrics.intra_list_diversity(ids[2:], vectors) == 0
-    assert metrics.intra_list_diversity(np.array([[7, 7]]), vectors) == pytest.approx(0, abs=1e-6)
+    vectors[8] = 2 * vectors[7]
+    assert metrics.intra_list_diversity(np.array([[7, 8]]), vectors) == pytest.approx(0, abs=1e-6)
 
 
 def test_the_catalogue_metrics_together():

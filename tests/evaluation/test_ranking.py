@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from scipy import stats
 
 from recsys_lib import encoders, evaluation
 from recsys_lib.core.errors import InputError
 from recsys_lib.data import datasets
-from recsys_lib.evaluation import ranking, splits
+from recsys_lib.evaluation import ranking, splits, statistics
 from recsys_lib.recommenders import EASE, ItemKNN, Popularity, TextProfile
 from recsys_lib.vectors import geometry
 
@@ -49,6 +50,24 @@ def test_ties_go_to_the_smaller_id_and_batches_change_nothing(monkeypatch):
     assert np.array_equal(whole, evaluation.recommend(tied, TRAIN, np.arange(3), 2))
 
 
+def test_ties_at_random_are_seeded_per_user_and_change_nothing_else(monkeypatch):
+    tied, wide = Fixed(np.zeros((50, 30))), sp.csr_matrix((50, 30), dtype=np.float32)
+    drawn = evaluation.recommend(tied, wide, np.arange(50), 5, ties="random")
+    assert len({tuple(row) for row in drawn}) > 40
+    assert all(len(set(row)) == 5 for row in drawn)
+    assert abs(drawn.mean() - 14.5) < 2  # small ids have no advantage
+    assert np.array_equal(drawn[7:9], evaluation.recommend(tied, wide, [7, 8], 5, ties="random"))
+    assert not np.array_equal(drawn, evaluation.recommend(tied, wide, np.arange(50), 5, ties="random", seed=1))
+    monkeypatch.setattr(ranking, "BATCH_SCORES", 30)
+    assert np.array_equal(drawn, evaluation.recommend(tied, wide, np.arange(50), 5, ties="random"))
+    # Without ties both orders agree, also where a list ends early.
+    by_id = evaluation.recommend(Fixed([[9, 1, 2, 3]] * 3), TRAIN, np.arange(3), 4)
+    assert np.array_equal(by_id, evaluation.recommend(Fixed([[9, 1, 2, 3]] * 3), TRAIN, np.arange(3), 4, ties="random"))
+    assert (by_id == -1).any()
+    with pytest.raises(InputError, match="ties='score': expected one of id, random"):
+        evaluation.evaluate(Fixed(SCORES), TRAIN, TEST, 2, ties="score")
+
+
 def test_scores_are_not_changed_by_masking():
     model = Fixed(SCORES)
     evaluation.evaluate(model, TRAIN, TEST, k=2)
@@ -69,6 +88,9 @@ def test_scores_are_not_changed_by_masking():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+# ---------------------------------------------------------------- paired tests
 
 
 def evaluation_of(values):
@@ -94,6 +116,63 @@ def test_bootstrap_interval_against_the_normal_one():
     assert (c.high - c.low) / 2 == pytest.approx(1.96 * d.std() / np.sqrt(1000), rel=0.1)
 
 
+@pytest.mark.parametrize("counts", [1, 1000, 3333])
+def test_blocks_of_the_bootstrap_draw_the_same_samples(monkeypatch, counts):
+    d = np.random.default_rng(1).standard_normal(100)
+    weights = np.random.default_rng(0).multinomial(100, np.full(100, 1 / 100), size=2000)
+    low, high = np.percentile(weights @ d / 100, [2.5, 97.5])
+    monkeypatch.setattr(statistics, "BLOCK_COUNTS", counts)
+    found = evaluation.compare(evaluation_of(d), evaluation_of(np.zeros(100)))
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-12)
+
+
+def test_equivalence_by_hand():
+    base = np.array([0.2, 0.4, 0.6, 0.4])
+    ours = base + np.array([0.01, -0.01, 0.01, -0.01])
+    found = evaluation.equivalent(evaluation_of(ours), evaluation_of(base), 0.1)
+    low, high = ours - 0.9 * base, 1.1 * base - ours
+    for p, d in ((found.p_not_worse, low), (found.p_not_better, high)):
+        assert p == pytest.approx(stats.t.sf(d.mean() / (d.std(ddof=1) / 2), 3))
+    assert found.relative_difference == pytest.approx(0, abs=1e-12)
+    assert found.p_value == max(found.p_not_worse, found.p_not_better)
+
+
+def test_equivalence_needs_evidence():
+    rng = np.random.default_rng(3)
+    base = rng.random(2000)
+    noisy = base + 0.02 * rng.standard_normal(2000)
+    assert evaluation.equivalent(evaluation_of(noisy), evaluation_of(base), 0.02).equivalent
+    # A difference beyond the margin, and a small one known too little about, are both not equivalent.
+    assert not evaluation.equivalent(evaluation_of(0.95 * noisy), evaluation_of(base), 0.02).equivalent
+    assert evaluation.equivalent(evaluation_of(0.95 * noisy), evaluation_of(base), 0.02).p_not_better < 1e-6
+    few = base[:10] + 0.3 * rng.standard_normal(10)
+    assert evaluation.compare(evaluation_of(few), evaluation_of(base[:10])).p_value > 0.05
+    assert not evaluation.equivalent(evaluation_of(few), evaluation_of(base[:10]), 0.02).equivalent
+    assert evaluation.equivalent(evaluation_of(base), evaluation_of(base), 0.02).equivalent
+
+
+def test_equivalence_at_the_margin_is_declared_as_often_as_alpha_says():
+    rng = np.random.default_rng(4)
+    declared = []
+    for _ in range(400):
+        base = rng.random(200)
+        ours = 0.95 * base + 0.05 * rng.standard_normal(200)
+        declared.append(evaluation.equivalent(evaluation_of(ours), evaluation_of(base), 0.05).equivalent)
+    assert 0.02 < np.mean(declared) < 0.09
+
+
+@pytest.mark.parametrize(("ours", "theirs", "margin", "message"), [
+    ([0.1, 0.2], [0.1, 0.2], 0, "margin=0: expected a fraction"),
+    ([0.1, 0.2], [0.1, 0.2], 2, "margin=2: expected a fraction"),
+    ([0.1, 0.2], [0.0, 0.0], 0.1, "a mean above 0"),
+    ([0.1], [0.1], 0.1, "at least 2 users"),
+    ([0.1, 0.2], [0.1], 0.1, "expected the same users and k"),
+])  # fmt: skip
+def test_equivalence_refuses_what_it_cannot_test(ours, theirs, margin, message):
+    with pytest.raises(InputError, match=message):
+        evaluation.equivalent(evaluation_of(ours), evaluation_of(theirs), margin)
+
+
 def test_comparison_needs_the_same_users():
     with pytest.raises(InputError, match="expected the same users and k"):
         evaluation.compare(evaluation_of([1, 2]), evaluation_of([1, 2, 3]))
@@ -107,6 +186,9 @@ def test_holm_is_monotone_and_never_below_the_raw_value():
     assert (adjusted >= p).all() and (adjusted <= 1).all()
     assert np.array_equal(np.argsort(p, kind="stable"), np.lexsort((p, adjusted)))
     assert evaluation.holm([]).shape == (0,)
+    for p in ([0.1, np.nan], [1.1], [-0.1]):
+        with pytest.raises(InputError, match="expected numbers from 0 to 1"):
+            evaluation.holm(p)
 
 
 # ---------------------------------------------------------------- the gate (sources: notebook 03)
@@ -138,9 +220,9 @@ def test_whitened_text_passes_the_best_published_content_only_result(gate):
     films, parts = gate
     vectors = encoders.load("minilm", precision="float32").encode(films.item_texts())
     white = geometry.whiten(vectors).apply(vectors)
-    raw, mended = (mean_recall(lambda v=v: TextProfile(v), parts) for v in (vectors, white))
-    assert mended >= 0.05
-    assert mended > 2 * raw
+    raw, whitened = (mean_recall(lambda v=v: TextProfile(v), parts) for v in (vectors, white))
+    assert whitened >= 0.05
+    assert whitened > 2 * raw
 
 
 def test_a_part_of_the_users():

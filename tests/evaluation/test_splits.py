@@ -71,7 +71,7 @@ def test_known_answer_of_a_seed(films):
     assert splits.cold_item_split(films, seed=0).cold_items[:5].tolist() == [12, 20, 38, 44, 53]
 
 
-@settings(deadline=None)
+@settings(deadline=None, derandomize=True)
 @given(st.sets(st.tuples(st.integers(0, 5), st.integers(0, 9)), min_size=1, max_size=40),
        st.sampled_from([0.1, 0.2, 0.5, 0.9]), st.sampled_from([0.0, 0.05]), st.integers(0, 99))  # fmt: skip
 def test_random_split_against_a_naive_loop(pairs, test_fraction, validation_fraction, seed):
@@ -91,7 +91,7 @@ def test_random_split_against_a_naive_loop(pairs, test_fraction, validation_frac
     assert set(split.train_rows) == set(range(len(rows))) - test - held
 
 
-@settings(deadline=None)
+@settings(deadline=None, derandomize=True)
 @given(st.sets(st.tuples(st.integers(0, 5), st.integers(0, 9)), min_size=2, max_size=40),
        st.sampled_from([0.2, 0.5, 0.8]), st.integers(0, 99))  # fmt: skip
 def test_cold_items_against_a_naive_loop(pairs, fraction, seed):
@@ -129,7 +129,7 @@ def test_a_user_with_one_interaction_only_trains():
         assert len(split.train_rows) == 2
 
 
-@settings(deadline=None)
+@settings(deadline=None, derandomize=True)
 @given(st.lists(st.integers(0, 6), min_size=4, max_size=30), st.sampled_from([0.1, 0.25, 0.5]))
 def test_temporal_split_never_trains_on_the_future(times, fraction):
     data = timed(times)
@@ -146,7 +146,7 @@ def test_temporal_split_never_trains_on_the_future(times, fraction):
     assert len(split.test_rows) >= np.floor(len(times) * fraction)
 
 
-@settings(deadline=None)
+@settings(deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), min_size=1, max_size=25), st.booleans())
 def test_leave_one_out_against_a_naive_loop(rows, validation):
     data = timed([t for _, t in rows], [u for u, _ in rows])

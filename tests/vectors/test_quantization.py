@@ -140,6 +140,7 @@ def test_float16_is_numpys_and_saturates():
     assert q.bytes_per_vector == 10
 
 
+@settings(derandomize=True)
 @given(bits=hnp.arrays(np.uint32, 64, elements=st.integers(0, 2**32 - 1)))
 def test_bfloat16_is_torchs(bits):
     v = bits.view(np.float32)
@@ -183,7 +184,7 @@ def test_products_of_scale_and_code_are_exact():
     ("scheme", "options"),
     [(s, {}) for s in ("float32", "float16", "bfloat16", "int8")] + [("int4", {"calibration": "min-max"})],
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(v=any_vectors)
 def test_codes_of_decoded_vectors_are_the_same_codes(scheme, options, v):
     once = quantization.quantize(v, scheme, **options)
@@ -247,6 +248,7 @@ def test_mse_is_never_worse_than_min_max(scheme):
     assert scheme != "int4" or distances(v, mse).sum() < 0.97 * distances(v, full).sum()
 
 
+@settings(derandomize=True)
 @given(codes=hnp.arrays(np.int8, st.tuples(st.integers(0, 5), st.integers(1, 9)), elements=st.integers(-8, 7)))
 def test_int4_packs_and_unpacks(codes):
     packed = integers.pack(codes)

@@ -106,7 +106,7 @@ def searches(draw):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(searches(), st.sampled_from(("cosine", "dot")), st.sampled_from(BACKENDS))
 def test_exact_search_is_brute_force_bit_for_bit(scheme, case, metric, backend):
     items, queries, k, exclude = case

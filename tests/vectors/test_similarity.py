@@ -33,6 +33,25 @@ def test_the_worked_example_of_the_article():
     assert found == pytest.approx(0.974631846, abs=1e-6)
 
 
+@pytest.mark.parametrize("f", [similarity.cosine, similarity.dot, similarity.euclidean, similarity.pearson])
+def test_plain_vectors_give_a_number(f):
+    number = f([1, 2, 3], [4, 5, 6])
+    assert type(number) is float and number == f(np.array([[1, 2, 3]]), np.array([[4, 5, 6]]))[0, 0]
+    assert np.array_equal(f(A[0], B), f(A[:1], B)[0]) and f(A[0], B).shape == (31,)
+    assert np.array_equal(f(A, B[0]), f(A, B[:1])[:, 0]) and f(A, B[0]).shape == (7,)
+    assert type(f((0.5, 1.5), np.array([2.0, 1.0]))) is float
+    with pytest.raises(InputError, match="a has 3 numbers and b 2: expected vectors of the same length"):
+        f([1, 2, 3], [4, 5])
+    with pytest.raises(InputError, match="b row 0 holds NaN or infinity"):
+        f([1, 2], [1, np.inf])
+
+
+def test_plain_zero_vectors_are_defined():
+    assert similarity.cosine([0, 0], [1, 2]) == similarity.cosine([0, 0], [0, 0]) == similarity.dot([0, 0], [1, 2]) == 0
+    assert similarity.euclidean([0, 0], [3, 4]) == 5
+    assert similarity.cosine([1, 2, 3], [4, 5, 6]) == pytest.approx(0.974631846, abs=1e-6)
+
+
 def test_zero_and_constant_vectors_are_defined():
     zero = np.zeros((1, 12), np.float32)
     assert (similarity.cosine(zero, B) == 0).all()
@@ -40,7 +59,7 @@ def test_zero_and_constant_vectors_are_defined():
     assert (similarity.normalize(zero) == 0).all()
 
 
-@settings(deadline=None)
+@settings(deadline=None, derandomize=True)
 @given(hnp.arrays(np.float32, (4, 3), elements=st.floats(-(2.0**100), 2.0**100, width=32)))
 def test_a_cosine_is_never_nan_and_never_beyond_one(v):
     for f in (similarity.cosine, similarity.pearson):
@@ -57,7 +76,10 @@ def test_very_short_and_very_long_vectors(scale):
 
 
 @pytest.mark.parametrize(("a", "message"), [
-    (np.array([1.0, 2.0]), r"shape \(2,\)"),
+    (np.ones((1, 2, 2)), r"a has shape \(1, 2, 2\)"),
+    (3.0, r"a has shape \(\)"),
+    ([], "a is empty"),
+    ([1.0, 2.0, 3.0], "expected the same number of columns"),
     (np.array([[1.0, np.nan]]), "a row 0 holds NaN"),
     (np.array([[0, 1.0], [np.inf, 0]]), "a row 1 holds NaN or infinity"),
     (np.ones((2, 3)), r"a has shape \(2, 3\) and b \(2, 2\)"),
@@ -103,7 +125,7 @@ def test_top_k_against_a_full_sort(metric, k):
     assert (np.diff(scores, axis=1) <= 0).all()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=200, derandomize=True)
 @given(
     hnp.arrays(np.int8, st.tuples(st.integers(1, 4), st.integers(1, 9)), elements=st.integers(0, 3)), st.integers(1, 12)
 )

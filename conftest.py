@@ -8,6 +8,8 @@ more, but never by more than a tenth of the expected value.
 
 import os
 import re
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
         IPyNbCell.sanitize = sanitize_to_numeric_text
     if getattr(config.option, "nbval", False):
+        from recsys_lib.experiments.kernel import kernel_variables
+
+        folder = tempfile.mkdtemp(prefix="recsys-nbval-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        os.environ.update(kernel_variables(Path(folder)))
         runs = Path(config.rootpath) / "runs" / "nbval"
         os.environ.setdefault("RECSYS_FIGURES", str(runs / "figures"))
         # Notebooks tested at the same time may share a record file: nothing reads it here.

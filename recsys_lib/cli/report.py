@@ -12,8 +12,11 @@ from recsys_lib.cli.options import check_output_file
 
 def report(
     folder: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where the pages go (default: site/).")] = None,
+    runs: Annotated[
+        bool, typer.Option("--runs", help="Show your own runs in runs/ in place of the committed notebooks.")
+    ] = False,
 ) -> int:
-    """Render executed notebooks as a static site.
+    """Render the notebooks as a static site.
 
     Example: python -m recsys_lib report --folder site
     """
@@ -23,5 +26,5 @@ def report(
     check_output_file(folder / "index.html")
     from recsys_lib.reporting import site
 
-    print(site.build(folder))
+    print(site.build(folder, runs))
     return 0

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.core.paths import ROOT
+from recsys_lib.core.paths import TABLES
 
 # Parts that are looked up or added and so never multiply.
 NEVER_MULTIPLY = ("embedding", "vector")
@@ -307,7 +307,7 @@ def from_config(config: Mapping[str, Any] | Any, name: str = "") -> Architecture
 @lru_cache
 def models() -> dict[str, dict]:
     """``data/models.toml``: published configurations by short name, each with ``config``, ``source`` and ``date``."""
-    with open(ROOT / "data" / "models.toml", "rb") as file:
+    with open(TABLES / "models.toml", "rb") as file:
         return tomllib.load(file)
 
 

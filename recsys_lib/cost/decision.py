@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.core.paths import ROOT
+from recsys_lib.core.paths import TABLES
 from recsys_lib.cost import money
 from recsys_lib.cost.energy import IDLE_SHARE
 from recsys_lib.cost.machines import Hardware
@@ -35,7 +35,7 @@ from recsys_lib.cost.stacks import (
 )
 from recsys_lib.cost.units import DAYS_PER_MONTH, HOURS_PER_MONTH, Quantity, convert, positive
 
-SCENARIOS = ROOT / "data" / "scenarios.toml"
+SCENARIOS = TABLES / "scenarios.toml"
 PROTOCOL = "ml-100k random"
 
 

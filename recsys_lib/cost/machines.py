@@ -12,11 +12,11 @@ from datetime import date
 from functools import lru_cache
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.core.paths import ROOT
+from recsys_lib.core.paths import TABLES
 from recsys_lib.cost.units import Quantity
 
-TABLE = ROOT / "data" / "hardware.toml"
-PUBLISHED = ROOT / "data" / "published.toml"
+TABLE = TABLES / "hardware.toml"
+PUBLISHED = TABLES / "published.toml"
 
 
 @dataclass(frozen=True)

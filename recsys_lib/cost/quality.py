@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.core.paths import ROOT
+from recsys_lib.core.paths import MEASUREMENTS
 
-MEASUREMENTS = ROOT / "data" / "measurements"
+MEASUREMENTS = MEASUREMENTS
 # What a record of data/measurements is called, and the notebook that shows it.
 STUDIES = {
     "ranking-study": "04_beyond_cosine.ipynb",

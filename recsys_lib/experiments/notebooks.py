@@ -83,6 +83,7 @@ def mark_executed(notebook):
 
 def without_widgets(notebook):
     """Remove what shows a widget of a kernel that is gone; the output's other forms stay."""
+    notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)

@@ -8,15 +8,20 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from recsys_lib.core import paths
 from recsys_lib.core.errors import InputError
 from recsys_lib.core.files import write_atomically
+from recsys_lib.experiments.kernel import kernel_environment
 from recsys_lib.experiments.notebooks import mark_executed, read_notebook, strip_volatile
 from recsys_lib.experiments.parameters import FOLDER_VARIABLE
 from recsys_lib.experiments.records import RECORD_VARIABLE
@@ -54,39 +59,78 @@ def execute(
 ) -> Run:
     """Run one notebook with papermill into ``output`` (a ``.ipynb``); its record and figures land beside it.
 
-    A cell that raises makes a failed ``Run``, not an exception. ``threads`` > 0 fixes the numerical libraries' threads.
+    It works in a folder of its own and moves what it made last, so that two runs at once do not mix. A cell that raises
+    makes a failed ``Run``, not an exception. ``threads`` > 0 fixes the numerical libraries' threads.
     """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(output)
+    folder = Path(tempfile.mkdtemp(prefix=f".{output.stem}-{os.getpid()}-", dir=output.parent))
+    variables = {
+        RECORD_VARIABLE: str(folder / "record.json"),
+        FIGURES_VARIABLE: str(folder / "figures"),
+        FOLDER_VARIABLE: os.getcwd(),
+    }
+    if threads:
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        variables |= dict.fromkeys(names, str(threads))
+    started = time.perf_counter()
+    try:
+        with kernel_environment(**variables):
+            cell, error = _papermill(path, parameters, folder / "run.ipynb", progress)
+        seconds = round(time.perf_counter() - started, 1)
+        metrics = {} if error else _metrics(folder / "record.json")
+        _move_results(folder, output)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    status = "failed" if error else "finished"
+    return Run(run_id or output.stem, path.stem, dict(parameters), status, seconds, metrics, cell, error)
+
+
+def _papermill(path: Path, parameters: Mapping[str, Any], part: Path, progress: bool) -> tuple[int | None, str]:
+    """Execute into ``part``; the failing cell and its error, or ``(None, "")``."""
     import papermill
 
-    output.parent.mkdir(parents=True, exist_ok=True)
-    record_path, part = output.with_suffix(".json"), output.with_suffix(".part.ipynb")
-    record_path.unlink(missing_ok=True)
-    os.environ[RECORD_VARIABLE] = str(record_path)
-    os.environ[FIGURES_VARIABLE] = str(output.parent / "figures")
-    os.environ[FOLDER_VARIABLE] = os.getcwd()
-    if threads:
-        os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)))
     logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it has to say is in the Run
-    started, cell, error = time.perf_counter(), None, ""
     try:
         papermill.execute_notebook(
             str(path), str(part), dict(parameters), cwd=str(path.parent), kernel_name="python3", progress_bar=progress,
             execution_timeout=CELL_TIMEOUT_S, log_output=False, extra_arguments=list(KERNEL_ARGUMENTS),
         )  # fmt: skip
     except papermill.PapermillExecutionError as failure:
-        cell, error = failure.exec_count, f"{failure.ename}: {_first_line(failure.evalue)}"
-    except KeyboardInterrupt:
-        raise
+        return failure.exec_count, f"{failure.ename}: {_first_line(failure.evalue)}"
     except Exception as failure:  # a kernel that dies or a cell that takes too long ends this run, not the others
-        cell, error = _running_cell(part), f"{type(failure).__name__}: {_first_line(str(failure))}"
-    if part.exists():
-        os.replace(part, output)
-    seconds = round(time.perf_counter() - started, 1)
-    run_id = run_id or output.stem
-    if error:
-        return Run(run_id, path.stem, dict(parameters), "failed", seconds, cell=cell, error=error)
-    metrics = json.loads(record_path.read_text(encoding="utf-8"))["metrics"] if record_path.exists() else {}
-    return Run(run_id, path.stem, dict(parameters), "finished", seconds, metrics)
+        return _running_cell(part), f"{type(failure).__name__}: {_first_line(str(failure))}{_hint(failure)}"
+    return None, ""
+
+
+def _hint(failure: Exception) -> str:
+    """What a kernel that died most often died of."""
+    died = "kernel died" in str(failure).lower() or type(failure).__name__ == "DeadKernelError"
+    return " (often too little memory: try smaller parameters)" if died else ""
+
+
+def _metrics(record: Path) -> dict[str, Any]:
+    return json.loads(record.read_text(encoding="utf-8"))["metrics"] if record.exists() else {}
+
+
+def _move_results(folder: Path, output: Path) -> None:
+    """Rename the executed notebook, its record and its figures to where readers look for them."""
+    for name, target in {"record.json": output.with_suffix(".json"), "run.ipynb": output}.items():
+        if (folder / name).exists():
+            os.replace(folder / name, target)
+        else:
+            target.unlink(missing_ok=True)
+    for figure in (folder / "figures").glob("*.png"):
+        (output.parent / "figures").mkdir(exist_ok=True)
+        os.replace(figure, output.parent / "figures" / figure.name)
+
+
+def _remove_abandoned(output: Path) -> None:
+    """Remove the folders that killed runs of this output left behind."""
+    for folder in output.parent.glob(f".{output.stem}-*-*"):
+        pid = folder.name.removeprefix(f".{output.stem}-").partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _running_cell(part: Path) -> int | None:
@@ -113,18 +157,21 @@ def execute_in_place(path: Path, progress: bool = False) -> float:
 
     notebook = read_notebook(path)
     started = time.perf_counter()
-    os.environ[RECORD_VARIABLE] = str(paths.RUNS / "in-place" / f"{path.stem}.json")
+    record = {RECORD_VARIABLE: str(paths.RUNS / "in-place" / f"{path.stem}.json")}
     client = nbclient.NotebookClient(
         notebook, timeout=CELL_TIMEOUT_S, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}},
         record_timing=False, extra_arguments=list(KERNEL_ARGUMENTS),
     )  # fmt: skip
     try:
-        client.execute()
+        with kernel_environment(**record):
+            client.execute()
     except nbclient.exceptions.CellExecutionError as failure:
         code = [c for c in notebook.cells if c.cell_type == "code"]
         cell = next(n for n, c in enumerate(code, 1) if any(o.output_type == "error" for o in c.outputs))
         raise InputError(f"{path.name} cell [{cell}]: {failure.ename}: {_first_line(failure.evalue)}") from failure
     except (nbclient.exceptions.DeadKernelError, nbclient.exceptions.CellTimeoutError) as failure:
-        raise InputError(f"{path.name}: {type(failure).__name__}: {_first_line(str(failure))}") from failure
+        raise InputError(
+            f"{path.name}: {type(failure).__name__}: {_first_line(str(failure))}{_hint(failure)}"
+        ) from failure
     write_atomically(path, nbformat.writes(mark_executed(strip_volatile(notebook))) + "\n")
     return time.perf_counter() - started

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,28 @@ from recsys_lib.experiments.notebooks import read_notebook
 from recsys_lib.experiments.records import flat, read_json
 from recsys_lib.experiments.runs import Run, execute
 
+# What decides a result beside a notebook: code of every language, and the tables and records that are read.
+SOURCES = ("*.py", "*.c", "*.h", "*.js", "*.html", "*.css")
+TABLES = ("*.toml", "*.csv", "measurements/*.json")
+
+
+@lru_cache
+def library_hash() -> str:
+    """SHA-256 over the library's sources and the tables it reads (among them the pinned revisions of models and data)."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parent.parent
+    places = [(package, pattern, "**/") for pattern in SOURCES] + [(paths.TABLES, pattern, "") for pattern in TABLES]
+    for folder, pattern, below in places:
+        for path in sorted(folder.glob(below + pattern)):
+            digest.update(path.relative_to(folder).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
 
 def run_id(path: Path, parameters: Mapping[str, Any]) -> str:
-    """A name that changes with the parameters, the notebook's code and the library's, so that no stale run is kept."""
+    """A name that changes with the parameters, the notebook's code and all that decides its results: no stale run is kept."""
     code = [c.source for c in read_notebook(path).cells if c.cell_type == "code"]
-    library = [p.read_bytes().hex() for p in sorted(Path(__file__).parent.parent.rglob("*.py"))]
-    text = json.dumps([code, library, parameters], sort_keys=True, ensure_ascii=False)
+    text = json.dumps([code, library_hash(), parameters], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -7,9 +7,9 @@ import html
 from pathlib import Path
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.core.paths import ROOT
+from recsys_lib.core.paths import TABLES
 
-CLAIMS = ROOT / "data" / "claims.csv"
+CLAIMS = TABLES / "claims.csv"
 COLUMNS = ("section", "claim", "verdict", "condition", "found", "shown in", "claim_zh", "condition_zh", "found_zh")
 VERDICTS = {"holds": "成立", "holds in part": "部分成立", "does not hold": "不成立"}
 HEADS = {

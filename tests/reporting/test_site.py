@@ -54,7 +54,7 @@ def folder(tmp_path_factory):
 
 def test_the_site_needs_no_network_and_its_links_lead_somewhere(folder):
     pages = {page.name: page.read_text(encoding="utf-8") for page in folder.glob("*.html")}
-    assert len(pages) == len(notebooks.numbered_notebooks()) + 4
+    assert len(pages) == len(notebooks.numbered_notebooks()) + 5
     links = {}
     for name, text in pages.items():
         links[name] = Links()
@@ -135,7 +135,7 @@ def test_scripts_are_what_their_makers_published():
         assert {"mathjax": "3.2.2", "mermaid": "11.16.0"}[name] in text
 
 
-def test_an_executed_notebook_is_preferred_and_shows_no_dead_widget(tmp_path, monkeypatch):
+def test_runs_are_shown_only_when_asked_for_and_with_a_banner(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
     data = {"application/vnd.jupyter.widget-view+json": {"model_id": "dead"}, "text/html": "<p>the answer</p>"}
@@ -147,16 +147,30 @@ def test_an_executed_notebook_is_preferred_and_shows_no_dead_widget(tmp_path, mo
         ]
         nbformat.write(new_notebook(cells=cells), tmp_path / where / "07_x.ipynb")
     site.build(tmp_path / "site")
+    assert "<b>As committed &lt;1&gt;</b>" in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    site.build(tmp_path / "site", runs=True)
     assert "<b>As executed &lt;1&gt;</b>" in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     page = (tmp_path / "site" / "07_x.html").read_text(encoding="utf-8")
-    assert "the answer" in page and "dead" not in page
+    assert "the answer" in page and "dead" not in page and "your own run of the notebook" in page
     failed = nbformat.read(tmp_path / "runs" / "07_x.ipynb", as_version=4)
     failed.cells.insert(
         0, new_markdown_cell("An Exception was encountered", metadata={"tags": ["papermill-error-cell-tag"]})
     )
     nbformat.write(failed, tmp_path / "runs" / "07_x.ipynb")
-    site.build(tmp_path / "site")
+    site.build(tmp_path / "site", runs=True)
     assert "<b>As committed &lt;1&gt;</b>" in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+
+
+def test_scripts_in_markdown_are_shown_not_run():
+    cells = [
+        new_markdown_cell(
+            "# T\n<script>alert(1)</script> <img src=x onerror=alert(2)> and $a < b$\n\n| a |\n|---|\n| 1 |"
+        )
+    ]
+    page = site.notebook_page(new_notebook(cells=cells), "99_page")
+    body = page[page.index("<main") :]
+    assert "<script>alert" not in body and "onerror" not in body
+    assert "<table" in body and "a &lt; b" in body
 
 
 # --- In a real browser

@@ -12,13 +12,17 @@ import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recsys_lib.core import paths
 from recsys_lib.core.files import write_atomically
 from recsys_lib.data import assets
 from recsys_lib.experiments.notebooks import numbered_notebooks, read_notebook, without_widgets
 from recsys_lib.reporting import claims as ledger
-from recsys_lib.reporting import explorer
+from recsys_lib.reporting import explorer, glossary
+
+if TYPE_CHECKING:
+    from nbconvert import HTMLExporter
 
 FOLDER = Path(__file__).resolve().parent
 TITLE = "Recommenders built on language models, and the hardware they cost"
@@ -28,22 +32,28 @@ SCRIPTS_HEAD = """<script>window.MathJax = {tex: {inlineMath: [["$", "$"], ["\\\
 <link rel="stylesheet" href="site.css">
 <style>.jp-InputArea-editor{overflow-x:auto!important}:target{scroll-margin-top:4rem}@media(max-width:46rem){.jp-InputPrompt,.jp-OutputPrompt{display:none!important}.jp-OutputArea-output{overflow-x:auto}}</style>"""
 # Pages beside the notebooks, in the order of the navigation.
-PAGES = {"explorer.html": "Explorer", "ledger.html": "The article's claims", "figures.html": "Figures"}
+PAGES = {
+    "explorer.html": "Explorer",
+    "ledger.html": "The article's claims",
+    "figures.html": "Figures",
+    "glossary.html": "Glossary",
+}
 # The figure that answers the question of the README.
 ANSWER = "09_verdict.png"
 
 
-def build(folder: Path) -> str:
+def build(folder: Path, runs: bool = False) -> str:
     """Write the site into ``folder`` and say in one line what it holds.
 
-    A notebook executed by ``run`` to its end is shown as executed there, else as committed.
+    Notebooks are shown as committed. With ``runs`` those that ``run`` executed to their end are shown as executed there,
+    under a banner that says so.
 
     Raises:
         InputError: the scripts that draw formulas and diagrams were not fetched.
     """
-    paths = numbered_notebooks()
+    committed = numbered_notebooks()
     scripts = {name: assets.locate(name) / f"{name}.js" for name in SCRIPTS}
-    notebooks = {path.stem: _executed(path) for path in paths}
+    notebooks = {path.stem: _executed(path) if runs else without_widgets(read_notebook(path)) for path in committed}
     titles = {name: _title(notebook, name) for name, notebook in notebooks.items()}
     for source in scripts.values():
         write_atomically(folder / source.name, source.read_text(encoding="utf-8"))
@@ -53,6 +63,7 @@ def build(folder: Path) -> str:
     pages["index.html"] = _plain("index.html", TITLE, _home(notebooks, titles), titles)
     pages["ledger.html"] = _plain("ledger.html", PAGES["ledger.html"], ledger.table_html(), titles)
     pages["figures.html"] = _plain("figures.html", "Figures", _figures(), titles)
+    pages["glossary.html"] = _plain("glossary.html", "Glossary", glossary.table_html(), titles)
     back = '<nav class="back"><a href="index.html">All notebooks</a></nav>'
     pages["explorer.html"] = explorer.page(back)
     for name, text in pages.items():
@@ -69,18 +80,25 @@ def build(folder: Path) -> str:
     )
     index = json.dumps(found, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
     write_atomically(folder / "search-index.js", f"window.SEARCH_INDEX = {index};\n")
-    return f"{len(paths)} notebooks rendered, {len(found)} sections searchable: open {os.path.relpath(folder / 'index.html')}"
+    return f"{len(committed)} notebooks rendered, {len(found)} sections searchable: open {os.path.relpath(folder / 'index.html')}"
 
 
 def _executed(path: Path):
-    """The last run of a notebook if it reached its end, else the committed one."""
+    """The last run of a notebook, with a banner, if it reached its end; else the committed one."""
     run = paths.RUNS / path.name
     if run.exists():
         notebook = read_notebook(run)
         # papermill heads a run that failed with a cell of this tag.
         if not any("papermill-error-cell-tag" in cell.metadata.get("tags", []) for cell in notebook.cells):
-            return without_widgets(notebook)
+            return _with_banner(without_widgets(notebook))
     return without_widgets(read_notebook(path))
+
+
+def _with_banner(notebook):
+    """Say below the title that this is a run on this machine, not the committed notebook."""
+    banner = "\n\n> **This is your own run of the notebook**, not the committed one: its data, numbers and conclusions are yours."
+    notebook.cells[0].source += banner
+    return notebook
 
 
 def _title(notebook, name: str) -> str:
@@ -91,11 +109,43 @@ def _title(notebook, name: str) -> str:
 # ---------------------------------------------------------------- pages
 
 
-def notebook_page(notebook, name: str) -> str:
-    """A notebook as an HTML page beside ``mathjax.js`` and ``mermaid.js``; links to notebooks lead to their pages."""
+# What the Markdown of a notebook may become; everything else, scripts above all, is shown as text.
+TAGS = {
+    "a", "blockquote", "br", "code", "dd", "del", "details", "div", "dl", "dt", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "img",
+    "kbd", "li", "ol", "p", "pre", "s", "small", "span", "strong", "sub", "summary", "sup", "table", "tbody", "td", "th", "thead", "tr", "ul",
+}  # fmt: skip
+ATTRIBUTES = {
+    "*": ["class", "id", "align", "aria-hidden", "title"],
+    "a": ["href"],
+    "img": ["src", "alt", "width", "height"],
+}
+
+
+def _exporter() -> type[HTMLExporter]:
+    """nbconvert's exporter, whose Markdown keeps only harmless tags."""
+    import bleach
+    from bleach.css_sanitizer import CSSSanitizer
+    from jinja2 import pass_context
     from nbconvert import HTMLExporter
 
-    exporter = HTMLExporter(mathjax_url="mathjax.js", mermaid_js_url="mermaid.js", mermaid_layout_elk_js_url="")
+    cleaner = bleach.Cleaner(
+        tags=TAGS,
+        attributes=ATTRIBUTES | {"*": [*ATTRIBUTES["*"], "style"]},
+        protocols={*bleach.ALLOWED_PROTOCOLS, "data"},
+        css_sanitizer=CSSSanitizer(),
+    )
+
+    class Exporter(HTMLExporter):
+        @pass_context
+        def markdown2html(self, context, source):
+            return cleaner.clean(super().markdown2html(context, source))
+
+    return Exporter
+
+
+def notebook_page(notebook, name: str) -> str:
+    """A notebook as an HTML page beside ``mathjax.js`` and ``mermaid.js``; links to notebooks lead to their pages."""
+    exporter = _exporter()(mathjax_url="mathjax.js", mermaid_js_url="mermaid.js", mermaid_layout_elk_js_url="")
     page, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": name}})
     page = re.sub(r'href="(\d\d_\w+)\.ipynb', r'href="\1.html', page)
     # What lies elsewhere in the repository is named, not linked: the site may be read without it.

@@ -383,10 +383,10 @@ class Rows:
 
     def __init__(self, v: np.ndarray):
         v = np.ascontiguousarray(v) + np.float32(0)  # -0 becomes 0
-        as_bytes = v.view(np.dtype((np.void, v.itemsize * v.shape[1]))).ravel() if v.size else np.empty(0, "V1")
-        _, first, place = np.unique(as_bytes, return_index=True, return_inverse=True)
-        self.place = place if 0 < len(first) < len(v) else None
-        self.distinct = v if self.place is None else v[first]
+        seen: dict[bytes, int] = {}
+        place = np.fromiter((seen.setdefault(row.tobytes(), len(seen)) for row in v), dtype=np.int64, count=len(v))
+        self.place = place if len(seen) < len(v) else None
+        self.distinct = v if self.place is None else v[np.unique(place, return_index=True)[1]]
 
     def scores(self, queries: np.ndarray) -> np.ndarray:
         """Dot products ``[len(queries), n]``."""

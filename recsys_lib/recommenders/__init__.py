@@ -7,15 +7,17 @@ from typing import Protocol
 import numpy as np
 import scipy.sparse as sp
 
+from recsys_lib.recommenders.blends import RankFusion, ScoreBlend
 from recsys_lib.recommenders.ease import EASE
 from recsys_lib.recommenders.factorization import BPR, IALS
-from recsys_lib.recommenders.hybrid import RankFusion, ScoreBlend, TextEASE
-from recsys_lib.recommenders.mapping import EASEMap, RidgeMap, TextMLP
+from recsys_lib.recommenders.maps import EASEMap, RidgeMap
 from recsys_lib.recommenders.neighbours import ItemKNN, UserKNN
 from recsys_lib.recommenders.popularity import Popularity, RecentPopularity
-from recsys_lib.recommenders.sequential import SASRec
+from recsys_lib.recommenders.sasrec import SASRec
 from recsys_lib.recommenders.slim import SLIM
 from recsys_lib.recommenders.text import MaxSimilarity, TextItemKNN, TextProfile
+from recsys_lib.recommenders.text_ease import TextEASE
+from recsys_lib.recommenders.text_mlp import TextMLP
 
 __all__ = [
     "BPR",

@@ -28,7 +28,7 @@ from recsys_lib.recommenders import (
     UserKNN,
 )
 from recsys_lib.recommenders.ease import ease_weights
-from recsys_lib.recommenders.sequential import ordered_histories
+from recsys_lib.recommenders.sasrec import ordered_histories
 from recsys_lib.recommenders.slim import slim_weights
 
 # Users 0-3 like even items, 4-7 odd ones, but each has not yet met one of them; user 8 is empty, item 8 was never seen.

@@ -1,4 +1,4 @@
-"""The shape of a cloud of vectors, and maps that mend it: centring, dropping top components, whitening.
+"""The shape of a cloud of vectors, and maps that change it: centring, dropping top components, whitening.
 
 Maps are fitted on training items only and then applied to any vectors; all are affine, ``(v - mean) @ matrix``.
 """
@@ -6,14 +6,17 @@ Maps are fitted on training items only and then applied to any vectors; all are 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from recsys_lib.core import memory, storage
 from recsys_lib.core.errors import InputError
 from recsys_lib.vectors import similarity
 
 # Rows that are mapped at once: bounds the memory of their float64 copy.
 BLOCK_ROWS = 8192
+KIND = "geometry"
 GEOMETRIES = ("raw", "centred", "top-removed", "zca", "pca")
 
 
@@ -141,8 +144,32 @@ class Geometry:
             mapped[start : start + BLOCK_ROWS] = centred[start : start + BLOCK_ROWS].astype(np.float64) @ matrix
         return mapped
 
+    def save(self, folder: str | Path) -> None:
+        """Write the map to ``folder``, see ``core.storage``.
+
+        Raises:
+            InputError: a folder that cannot be written.
+        """
+        arrays = {"mean": self.mean} if self.matrix is None else {"mean": self.mean, "matrix": self.matrix}
+        storage.save(folder, KIND, arrays, {"name": self.name})
+
+    @staticmethod
+    def load(folder: str | Path) -> Geometry:
+        """What ``save`` wrote: the same map in every bit.
+
+        Raises:
+            InputError: nothing saved there, another kind, another version, or damaged files.
+        """
+        arrays, meta = storage.load(folder, KIND)
+        return Geometry(meta["name"], arrays["mean"], arrays.get("matrix"))
+
 
 def _fit_input(train_v: np.ndarray, name: str = "train_v") -> np.ndarray:
+    memory.require(
+        16.0 * np.size(train_v),
+        f"a map fitted in float64 on vectors of shape {np.shape(train_v)}",
+        "fit it on fewer rows",
+    )
     v = np.asarray(train_v, dtype=np.float64)
     if v.ndim != 2 or not v.shape[0] or not v.shape[1] or not np.isfinite(v).all():
         raise InputError(f"{name} of shape {v.shape}: expected finite vectors [n, d] with n and d of at least 1")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from recsys_lib.core import memory
 from recsys_lib.core.errors import InputError
 
 METRICS = ("cosine", "dot", "euclidean", "pearson")
@@ -62,7 +63,14 @@ def _pairwise(a: np.ndarray, b: np.ndarray, compute: Callable[[np.ndarray, np.nd
     (a, plain_a), (b, plain_b) = _as_rows("a", a), _as_rows("b", b)
     if plain_a and plain_b and a.shape != b.shape:
         raise InputError(f"a has {a.shape[1]} numbers and b {b.shape[1]}: expected vectors of the same length")
-    found = compute(*_pair(a, b))
+    a, b = _pair(a, b)
+    if len(a) * len(b) > BLOCK_SCORES:
+        memory.require(
+            float(a.itemsize) * len(a) * len(b),
+            f"a matrix of {len(a):,} by {len(b):,} similarities",
+            "rank with top_k, which takes the rows in blocks",
+        )
+    found = compute(a, b)
     if plain_a and plain_b:
         return float(found[0, 0])
     return found[0] if plain_a else found[:, 0] if plain_b else found

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from recsys_lib.core import memory, storage
 from recsys_lib.core.errors import InputError
 from recsys_lib.vectors import geometry, similarity
 
@@ -158,3 +159,31 @@ def test_equal_rows_stay_equal_under_every_map(name):
     of = np.random.default_rng(1).integers(0, 9, 501)
     mapped = geometry.fit_geometry(name, few[of]).apply(few[of])
     assert len(np.unique(mapped, axis=0)) == 9
+
+
+@pytest.mark.parametrize("name", geometry.GEOMETRIES)
+def test_a_saved_map_comes_back_in_every_bit(name, tmp_path):
+    made = geometry.fit_geometry(name, CLOUD)
+    made.save(tmp_path)
+    found = geometry.Geometry.load(tmp_path)
+    assert found.name == made.name and (found.matrix is None) == (made.matrix is None)
+    assert np.array_equal(found.apply(CLOUD), made.apply(CLOUD))
+
+
+def test_a_saved_map_that_is_damaged_or_another_thing(tmp_path):
+    geometry.centre(CLOUD).save(tmp_path)
+    next(tmp_path.glob("*.safetensors")).write_bytes(b"x")
+    with pytest.raises(InputError, match="damaged"):
+        geometry.Geometry.load(tmp_path)
+    storage.save(tmp_path, "index", {}, {})
+    with pytest.raises(InputError, match="kind 'index', expected 'geometry'"):
+        geometry.Geometry.load(tmp_path)
+
+
+def test_what_does_not_fit_memory_is_refused_before_it_starts(monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+    with pytest.raises(InputError, match=r"a map fitted in float64 .* needs"):
+        geometry.centre(CLOUD)
+    monkeypatch.setattr(similarity, "BLOCK_SCORES", 1000)  # fewer are not worth a look at memory
+    with pytest.raises(InputError, match=r"a matrix of 200 by 300 similarities needs .* top_k"):
+        similarity.cosine(np.ones((200, 2)), np.ones((300, 2)))

@@ -1,5 +1,6 @@
 """Every code keeps its promise: the bound holds for each vector, ranges saturate, peers agree, bad input is refused."""
 
+import dataclasses
 import pickle
 
 import faiss
@@ -12,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.vectors import geometry, quantization, similarity
-from recsys_lib.vectors.quantization import SCHEMES, floats, integers, vectors
+from recsys_lib.vectors.quantization import SCHEMES, QuantizedVectors, bounds, floats, integers, stored
 
 rng = np.random.default_rng(0)
 CLOUD = (rng.standard_normal((300, 21)) * np.linspace(2, 0.2, 21) + np.linspace(-1, 3, 21)).astype(np.float32)
@@ -125,8 +126,8 @@ def test_cosine_bound_without_direction():
 
 def test_a_bound_is_rounded_up():
     for distance in (0.1, 1 / 3, 1e-50, 7.0):
-        assert float(vectors.rounded_up(np.array([distance]), 3)[0]) >= distance * (1 + 11 * 2.0**-52)
-    assert vectors.rounded_up(np.array([0.0, 1e300]), 3).tolist() == [0, np.inf]
+        assert float(bounds.rounded_up(np.array([distance]), 3)[0]) >= distance * (1 + 11 * 2.0**-52)
+    assert bounds.rounded_up(np.array([0.0, 1e300]), 3).tolist() == [0, np.inf]
 
 
 # ---------------------------------------------------------------- codes, one by one
@@ -498,3 +499,34 @@ def test_other_shapes_are_refused(shape):
 def test_queries_of_another_dimension_are_refused():
     with pytest.raises(InputError, match="21"):
         quantization.quantize(CLOUD, "int8").dot_errors(np.zeros((2, 20)))
+
+
+# ---------------------------------------------------------------- saved
+
+
+@pytest.mark.parametrize("n", [0, 1, 300])
+@pytest.mark.parametrize(
+    ("scheme", "options"), [*((s, {}) for s in SCHEMES), ("int4", {"group": 5}), ("pq", {"bits": 4})]
+)
+def test_saved_codes_come_back_in_every_bit(scheme, options, n, tmp_path):
+    v = np.random.default_rng(0).standard_normal((400, 24)).astype(np.float32)
+    made = quantization.calibrate(v, scheme, **options).quantize(v[:n])
+    made.save(tmp_path)
+    found = QuantizedVectors.load(tmp_path)
+    assert (found.scheme, found.dimension, found.shared_bytes) == (made.scheme, made.dimension, made.shared_bytes)
+    for name in ("codes", "scale", "offset", "errors", "codebook"):
+        assert np.array_equal(getattr(found, name), getattr(made, name))
+        assert getattr(found, name).dtype == getattr(made, name).dtype
+    assert np.array_equal(found.dequantize(), made.dequantize())
+    assert found.bytes_among(0) == made.bytes_among(0)
+
+
+def test_codes_that_cannot_be_read_are_told_in_one_line(tmp_path):
+    made = quantization.quantize(np.eye(4), "int8")
+    stored.save(dataclasses.replace(made, scheme="int3"), tmp_path)
+    with pytest.raises(InputError, match="scheme 'int3': expected one of float32, float16"):
+        QuantizedVectors.load(tmp_path)
+    made.save(tmp_path)
+    next(tmp_path.glob("*.safetensors")).write_bytes(b"")
+    with pytest.raises(InputError, match="damaged"):
+        QuantizedVectors.load(tmp_path)

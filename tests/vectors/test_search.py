@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recsys_lib.core import storage
 from recsys_lib.core.errors import InputError
 from recsys_lib.hardware import measure
 from recsys_lib.kernels import compiler
@@ -260,6 +261,80 @@ def test_fewer_items_than_asked_for():
         assert np.isneginf(found.scores[0, 3:]).all()
     assert index.top_k(items[:0], 3).ids.shape == (0, 3)
     assert index.exact_top_k(items[:0], 3).kept_share == 0
+
+
+# ---------------------------------------------------------------- saved
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_loaded_index_finds_the_same(scheme, metric, backend, tmp_path):
+    rng = np.random.default_rng(2)
+    items, queries = vectors_of("random", 900, 24, rng), vectors_of("random", 9, 24, rng)
+    made = search.Index.build(quantized(items, scheme), items, metric)
+    made.save(tmp_path / "index")
+    loaded = search.Index.load(tmp_path / "index")
+    assert isinstance(loaded.certificate.rows, np.memmap) and loaded.metric == metric
+    for ask in (
+        lambda i: i.exact_top_k(queries, 10),
+        lambda i: i.top_k(queries, 10),
+        lambda i: i.top_k(queries, 10, rescore=3),
+    ):
+        before, after = ask(made), ask(loaded)
+        assert np.array_equal(before.ids, after.ids) and np.array_equal(before.scores, after.scores)
+
+
+def test_an_index_without_rows_and_one_without_items(tmp_path):
+    items = vectors_of("random", 50, 8, np.random.default_rng(0))
+    search.Index.build(quantization.quantize(items, "int8")).save(tmp_path)
+    found = search.Index.load(tmp_path)
+    assert found.certificate is None and found.top_k(items, 1).ids[:, 0].tolist() == list(range(50))
+    empty = items[:0]
+    search.Index.build(quantization.quantize(empty, "int8"), empty).save(tmp_path)
+    assert len(search.Index.load(tmp_path).quantized) == 0
+
+
+def test_saving_again_replaces_all_of_it(tmp_path):
+    items = vectors_of("random", 60, 8, np.random.default_rng(0))
+    for rows in (items, items[:40]):
+        search.Index.build(quantization.quantize(rows, "int8"), rows).save(tmp_path)
+    assert len(search.Index.load(tmp_path).quantized) == 40
+    assert len(list(tmp_path.glob("rows-*.npy"))) == len(list(tmp_path.glob("arrays-*"))) == 1
+    again = search.Index.load(tmp_path)
+    again.save(tmp_path)  # onto the rows that it maps itself
+    assert np.array_equal(search.Index.load(tmp_path).certificate.rows, items[:40])
+
+
+def test_a_save_that_fails_leaves_the_old_index(tmp_path, monkeypatch):
+    items = vectors_of("random", 60, 8, np.random.default_rng(0))
+    search.Index.build(quantization.quantize(items, "int8"), items).save(tmp_path)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "save", full)
+        with pytest.raises(InputError, match=r"cannot be written .No space left on device"):
+            search.Index.build(quantization.quantize(items[:9], "int8"), items[:9]).save(tmp_path)
+    assert np.array_equal(search.Index.load(tmp_path).certificate.rows, items)
+
+
+def test_a_damaged_index_is_told_in_one_line(tmp_path):
+    INDEX.save(tmp_path)
+    rows = next(tmp_path.glob("rows-*.npy"))
+    whole = rows.read_bytes()
+    for damaged in (whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1]), b""):
+        rows.write_bytes(damaged)
+        with pytest.raises(InputError, match="damaged, its checksum differs"):
+            search.Index.load(tmp_path)
+    rows.unlink()
+    with pytest.raises(InputError, match="is missing; save the index again"):
+        search.Index.load(tmp_path)
+    with pytest.raises(InputError, match="no saved object"):
+        search.Index.load(tmp_path / "elsewhere")
+    CODES.save(tmp_path / "codes")
+    with pytest.raises(InputError, match="'quantized vectors', expected 'index'"):
+        search.Index.load(tmp_path / "codes")
 
 
 # ---------------------------------------------------------------- mistakes

@@ -32,8 +32,9 @@ import numpy as np
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.vectors.quantization import binary, floats, integers, pca, product
+from recsys_lib.vectors.quantization.arrays import check
+from recsys_lib.vectors.quantization.codes import QuantizedVectors
 from recsys_lib.vectors.quantization.integers import CALIBRATIONS
-from recsys_lib.vectors.quantization.vectors import QuantizedVectors, check
 
 __all__ = ["CALIBRATIONS", "SCHEMES", "QuantizedVectors", "Quantizer", "calibrate", "quantize"]
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys_lib.core.errors import InputError
+from recsys_lib.vectors.quantization.arrays import NONE, blocks, check
+from recsys_lib.vectors.quantization.bounds import with_errors
+from recsys_lib.vectors.quantization.codes import QuantizedVectors
 from recsys_lib.vectors.quantization.integers import decode
-from recsys_lib.vectors.quantization.vectors import NONE, QuantizedVectors, blocks, check, with_errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +30,11 @@ class Binary:
             centred = v[block].astype(np.float64) - self.mean
             codes[block] = np.packbits(centred > 0, axis=1)
             scale[block] = np.abs(centred).mean(axis=1)
-        q = QuantizedVectors("binary", codes, v.shape[1], scale, self.mean, NONE, NONE, self.mean.nbytes, _from_bits)
+        q = QuantizedVectors("binary", codes, v.shape[1], scale, self.mean, NONE, NONE, self.mean.nbytes, from_bits)
         return with_errors(q, v)
 
 
-def _from_bits(q: QuantizedVectors, rows: slice | np.ndarray) -> np.ndarray:
+def from_bits(q: QuantizedVectors, rows: slice | np.ndarray) -> np.ndarray:
     bits = np.unpackbits(q.codes[rows], axis=1, count=q.dimension).astype(np.int8)
     return decode(2 * bits - 1, q.scale[rows][:, None], q.offset)
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys_lib.vectors.quantization.vectors import NONE, QuantizedVectors, aligned, check, with_errors
+from recsys_lib.vectors.quantization.arrays import NONE, aligned, check
+from recsys_lib.vectors.quantization.bounds import with_errors
+from recsys_lib.vectors.quantization.codes import QuantizedVectors
 
 
 @dataclass(frozen=True)

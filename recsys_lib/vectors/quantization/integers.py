@@ -8,7 +8,9 @@ from functools import partial
 import numpy as np
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.vectors.quantization.vectors import LARGEST, NONE, QuantizedVectors, aligned, blocks, check, with_errors
+from recsys_lib.vectors.quantization.arrays import LARGEST, NONE, aligned, blocks, check
+from recsys_lib.vectors.quantization.bounds import with_errors
+from recsys_lib.vectors.quantization.codes import QuantizedVectors
 
 CALIBRATIONS = ("min-max", "percentile", "mse")
 # Shares of the full range among which ``mse`` chooses.
@@ -128,17 +130,17 @@ class PerVector:
             scale[block], offset[block] = affine(low, high, self.symmetric, levels)
             codes[block] = nearest_codes(part, scale[block, None], offset[block, None], levels)
         if self.symmetric:
-            q = QuantizedVectors("int8", codes, self.dimension, scale, NONE, NONE, NONE, 0, _from_int8)
+            q = QuantizedVectors("int8", codes, self.dimension, scale, NONE, NONE, NONE, 0, from_int8)
         else:
-            q = QuantizedVectors("int8-offset", codes, self.dimension, scale, offset, NONE, NONE, 0, _from_int8_offset)
+            q = QuantizedVectors("int8-offset", codes, self.dimension, scale, offset, NONE, NONE, 0, from_int8_offset)
         return with_errors(q, v)
 
 
-def _from_int8(q: QuantizedVectors, rows: slice | np.ndarray) -> np.ndarray:
+def from_int8(q: QuantizedVectors, rows: slice | np.ndarray) -> np.ndarray:
     return decode(q.codes[rows], q.scale[rows][:, None], None)
 
 
-def _from_int8_offset(q: QuantizedVectors, rows: slice | np.ndarray) -> np.ndarray:
+def from_int8_offset(q: QuantizedVectors, rows: slice | np.ndarray) -> np.ndarray:
     return decode(q.codes[rows], q.scale[rows][:, None], q.offset[rows][:, None])
 
 
@@ -166,12 +168,12 @@ class PerDimension:
             codes[block] = nearest_codes(v[block], self.scale, self.offset, (-128, 127))
         shared = self.scale.nbytes + self.offset.nbytes
         q = QuantizedVectors(
-            "int8-dimension", codes, v.shape[1], self.scale, self.offset, NONE, NONE, shared, _from_dimensions
+            "int8-dimension", codes, v.shape[1], self.scale, self.offset, NONE, NONE, shared, from_dimensions
         )
         return with_errors(q, v)
 
 
-def _from_dimensions(q: QuantizedVectors, rows: slice | np.ndarray) -> np.ndarray:
+def from_dimensions(q: QuantizedVectors, rows: slice | np.ndarray) -> np.ndarray:
     return decode(q.codes[rows], q.scale, q.offset)
 
 
@@ -207,7 +209,7 @@ class Int4:
                 scale[block, g] = affine(low, high, True, (-7, 7))[0]
                 unpacked[:, start : start + self.group] = nearest_codes(part, scale[block, g, None], 0.0, (-7, 7))
             codes[block] = pack(unpacked)
-        decoder = partial(_from_int4, group=self.group)
+        decoder = partial(from_int4, group=self.group)
         return with_errors(QuantizedVectors("int4", codes, self.dimension, scale, NONE, NONE, NONE, 0, decoder), v)
 
 
@@ -227,7 +229,7 @@ def unpack(packed: np.ndarray, dimension: int) -> np.ndarray:
     return codes[:, :dimension]
 
 
-def _from_int4(q: QuantizedVectors, rows: slice | np.ndarray, group: int) -> np.ndarray:
+def from_int4(q: QuantizedVectors, rows: slice | np.ndarray, group: int) -> np.ndarray:
     scale = np.repeat(q.scale[rows], group, axis=1)[:, : q.dimension]
     return decode(unpack(q.codes[rows], q.dimension), scale, None)
 

@@ -8,7 +8,9 @@ import numpy as np
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.vectors.quantization import integers
-from recsys_lib.vectors.quantization.vectors import LARGEST, NONE, QuantizedVectors, blocks, check, norms, rounded_up
+from recsys_lib.vectors.quantization.arrays import LARGEST, NONE, blocks, check
+from recsys_lib.vectors.quantization.bounds import norms, rounded_up
+from recsys_lib.vectors.quantization.codes import QuantizedVectors
 
 # How far axes may be from orthonormal matters to no bound: errors are measured against what is really decoded.
 
@@ -36,7 +38,7 @@ class Principal:
             codes, scale = coordinates.codes, coordinates.scale
         shared = self.mean.nbytes + self.axes.nbytes
         q = QuantizedVectors(
-            self.scheme, codes, v.shape[1], scale, self.mean, NONE, self.axes, shared, _from_coordinates
+            self.scheme, codes, v.shape[1], scale, self.mean, NONE, self.axes, shared, from_coordinates
         )
         return replace(q, errors=_errors(q, v))
 
@@ -47,7 +49,7 @@ def _coordinates(q: QuantizedVectors, rows: slice | np.ndarray) -> np.ndarray:
     return integers.decode(q.codes[rows], q.scale[rows][:, None], None)
 
 
-def _from_coordinates(q: QuantizedVectors, rows: slice | np.ndarray) -> np.ndarray:
+def from_coordinates(q: QuantizedVectors, rows: slice | np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         v = _coordinates(q, rows) @ q.codebook
         v += q.offset

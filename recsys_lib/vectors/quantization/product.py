@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.vectors.quantization.vectors import LARGEST, NONE, QuantizedVectors, aligned, blocks, check, with_errors
+from recsys_lib.vectors.quantization.arrays import LARGEST, NONE, aligned, blocks, check
+from recsys_lib.vectors.quantization.bounds import with_errors
+from recsys_lib.vectors.quantization.codes import QuantizedVectors
 
 # Components are brought to about 1 before distances are squared in float32; farther than this they saturate.
 FARTHEST = 2.0**40
@@ -37,7 +39,7 @@ class Product:
         for block in blocks(len(v)):
             codes[block] = quantizer.compute_codes(_scaled(v[block], self.exponent, self.centroids))
         q = QuantizedVectors(
-            "pq", codes, self.dimension, NONE, NONE, NONE, self.centroids, self.centroids.nbytes, _from_centroids
+            "pq", codes, self.dimension, NONE, NONE, NONE, self.centroids, self.centroids.nbytes, from_centroids
         )
         return with_errors(q, v)
 
@@ -68,15 +70,15 @@ def grouped(q: QuantizedVectors) -> QuantizedVectors:
     whole = n // GROUP
     codes[:whole] = q.codes[: whole * GROUP].reshape(whole, GROUP, width).swapaxes(1, 2)
     codes[whole:, :, : n % GROUP] = q.codes[whole * GROUP :].T
-    return replace(q, codes=codes, decoder=_from_groups)
+    return replace(q, codes=codes, decoder=from_groups)
 
 
-def _from_groups(q: QuantizedVectors, rows: slice | np.ndarray) -> np.ndarray:
+def from_groups(q: QuantizedVectors, rows: slice | np.ndarray) -> np.ndarray:
     ids = np.arange(len(q))[rows]
     return _decoded(q, q.codes[ids // GROUP, :, ids % GROUP])
 
 
-def _from_centroids(q: QuantizedVectors, rows: slice | np.ndarray) -> np.ndarray:
+def from_centroids(q: QuantizedVectors, rows: slice | np.ndarray) -> np.ndarray:
     return _decoded(q, q.codes[rows])
 
 

@@ -8,6 +8,7 @@ bound may belong to the best ``k`` and is scored in float32, the rest cannot.
 
 from __future__ import annotations
 
-from recsys_lib.vectors.search.index import Found, Index
+from recsys_lib.vectors.search.index import Index
+from recsys_lib.vectors.search.query import Found
 
 __all__ = ["Found", "Index"]

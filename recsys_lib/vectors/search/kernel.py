@@ -15,8 +15,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys_lib.kernels.compiler import SEARCH_SOURCE, compiled, isa_flags, structure
+from recsys_lib.vectors.quantization.arrays import LINE, aligned
 from recsys_lib.vectors.quantization.floats import to_bfloat16
-from recsys_lib.vectors.quantization.vectors import LINE, aligned
 from recsys_lib.vectors.search import forms
 from recsys_lib.vectors.search.forms import Form
 

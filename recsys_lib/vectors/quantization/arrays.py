@@ -1,0 +1,43 @@
+"""What all schemes need of arrays: checked float32 rows, blocks of rows, and memory aligned to the cache."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recsys_lib.core.errors import InputError
+from recsys_lib.vectors import similarity
+
+# Rows that are encoded or checked at once: their float64 temporaries stay in the cache.
+BLOCK_ROWS = 1024
+LINE = 64
+NONE = np.empty(0, dtype=np.float32)
+LARGEST = float(np.finfo(np.float32).max)
+
+
+def check(vectors: np.ndarray, dimension: int | None = None) -> np.ndarray:
+    """Float32 rows ``[n, d]``.
+
+    Raises:
+        InputError: another shape or dtype, no component, NaN, infinity or a number beyond float32.
+    """
+    v = np.asarray(vectors)
+    if v.dtype == np.float64:
+        with np.errstate(over="ignore"):
+            v = v.astype(np.float32)
+    v = similarity._vectors("vectors", v)
+    if not v.shape[1] or v.shape[1] != (dimension or v.shape[1]):
+        raise InputError(f"vectors have shape {v.shape}: expected [n, {dimension or 'at least 1'}]")
+    return v
+
+
+def aligned(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """An array of zeros that begins with a line of the cache: NumPy's begin 16 bytes later, and each wide read would take two lines."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    room = np.zeros(size + LINE, dtype=np.uint8)
+    start = -room.ctypes.data % LINE
+    return room[start : start + size].view(dtype).reshape(shape)
+
+
+def blocks(n: int) -> list[slice]:
+    """The rows ``0 ... n - 1`` in blocks."""
+    return [slice(start, min(start + BLOCK_ROWS, n)) for start in range(0, n, BLOCK_ROWS)]

@@ -1,0 +1,266 @@
+"""One call of ``Index.top_k`` or ``Index.exact_top_k``: scan the codes, keep what the bounds allow, rescore, fall back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys_lib.core.errors import InputError
+from recsys_lib.vectors import similarity
+from recsys_lib.vectors.search import kernel, torch_scan
+from recsys_lib.vectors.search.certificate import row_lengths
+from recsys_lib.vectors.search.forms import sign_form
+from recsys_lib.vectors.search.kernel import NO_ID, Bounds, Candidates
+
+if TYPE_CHECKING:
+    from recsys_lib.vectors.search.index import Index
+
+# What a block of queries may use for its candidates, 64 MB as one block of scores in similarity.top_k; nearly all of it stays untouched.
+BLOCK_BYTES = 64 * 2**20
+BLOCK_QUERIES, MIN_CANDIDATES = 1024, 4096
+# Beyond this fraction of the items, scoring all of them by matrix products is faster than scoring candidates one by one.
+MAX_KEPT = 1 / 8
+# Scores are rounded to float32: true scores of unit vectors nearer than this may change places.
+TIE = 2.0**-22
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The best items of every query: ids ``[n, k]`` int64 and scores ``[n, k]`` float32, best first; -1 and -inf where none is left.
+
+    rescored: ``[n]``, how many of the ``n_items`` were scored by their float32 rows. fell_back: ``[n]``, queries for which the
+    bounds could not rule out enough items, so that all were scored by ``similarity.top_k``.
+    """
+
+    ids: np.ndarray
+    scores: np.ndarray
+    rescored: np.ndarray
+    fell_back: np.ndarray
+    n_items: int
+
+    @property
+    def kept_share(self) -> float:
+        """Mean share of the items that were scored in float32, 0 to 1."""
+        return float(self.rescored.mean() / self.n_items) if len(self.rescored) else 0.0
+
+
+class Search:
+    """One call of ``top_k`` or ``exact_top_k``."""
+
+    def __init__(self, index: Index, queries: np.ndarray, k: int, exclude, rescore: int, exact: bool, signs: bool):
+        n_items = len(index.weight)
+        queries = np.ascontiguousarray(similarity._vectors("queries", queries), dtype=np.float32)
+        if queries.shape[1] != index.quantized.dimension:
+            raise InputError(f"queries have {queries.shape[1]} columns: the codes have {index.quantized.dimension}")
+        if not isinstance(k, int | np.integer) or not 1 <= k <= n_items:
+            raise InputError(f"k={k!r}: expected between 1 and the number of items, {n_items}")
+        if index.metric == "dot":
+            similarity._no_overflow(similarity._lengths(queries), np.array([index.longest], dtype=np.float32))
+        self.index, self.queries, self.k, self.exact, self.rescore = index, queries, int(k), exact, rescore
+        self.signs = signs
+        self.seen = _plain(similarity._exclusion(exclude, len(queries), n_items))
+        self.width = self.k if exact else min(n_items, self.k * max(1, rescore))
+        n = len(queries)
+        self.found = Found(
+            np.full((n, self.k), -1, dtype=np.int64), np.full((n, self.k), -np.inf, dtype=np.float32),
+            np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool), n_items,
+        )  # fmt: skip
+
+    def run(self) -> Found:
+        candidates = max(MIN_CANDIDATES, 4 * self.width) if self.exact else self.width
+        each = 8 * candidates * kernel.threads_for(len(self.index.weight))
+        block = int(np.clip(BLOCK_BYTES // each, 1, BLOCK_QUERIES))
+        for start in range(0, len(self.queries), block):
+            self._search(slice(start, min(start + block, len(self.queries))))
+        self._fall_back()
+        return self.found
+
+    def _search(self, part: slice) -> None:
+        lengths = row_lengths(self.queries[part])
+        unit = self.queries[part] / np.where(lengths > 0, lengths, 1)[:, None]
+        seen = None if self.seen is None else self.seen[part]
+        if self.exact:
+            row, ids = self._certain(part, unit, lengths, seen)
+        else:
+            row, ids, score = self._nearest_signs(part, seen) if self.signs else self._nearest(unit, seen)
+        if self.rescore:
+            self.found.rescored[part] = np.bincount(row, minlength=len(unit))
+            row, ids = self._rescored(unit, lengths, row, ids)
+        if self.exact or self.rescore:
+            score = self._pair_scores(row + part.start, ids)
+        elif self.index.metric == "dot" and not self.signs:
+            score = score * (lengths * self.index.longest)[row]
+        _place(self.found, row + part.start, ids, score.astype(np.float32))
+
+    def _certain(self, part: slice, unit: np.ndarray, lengths: np.ndarray, seen) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs of which the best k of each query surely are; none of queries that must fall back, which are marked."""
+        index, certificate = self.index, self.index.certificate
+        assert certificate is not None
+        n, n_items = len(unit), len(index.weight)
+        tie, most = self._tie(lengths), max(self.k, int(MAX_KEPT * n_items))
+        rounding = _rounding(index, certificate.size)
+        if index.exact_form is None:
+            slack = tie + 2 * rounding
+            pairs, given_up = torch_scan.scan(
+                index.quantized, unit, index.weight, certificate.margin, slack, self.k, most, seen
+            )
+            self.found.rescored[part] = np.where(given_up, -1, np.bincount(pairs.row, minlength=n))
+            return pairs.row, pairs.id
+        form = index.exact_form
+        queries = kernel.prepare(form, unit)
+        across = unit - (unit @ certificate.direction)[:, None] * certificate.direction
+        fine, coarse = queries.fine_error, queries.coarse_error
+        slack = tie + 2 * (fine + rounding)
+        bounds = Bounds(
+            certificate.margin,
+            row_lengths(across) * (1 + 1e-6) + 1e-6,
+            slack,
+            (fine + coarse) * (1 + 1e-5) + 2 * rounding,
+        )
+        capacity = max(4 * self.k, min(n_items, BLOCK_BYTES // (8 * n * kernel.threads_for(n_items))))
+        candidates = kernel.scan(form, unit, queries, bounds, self.k, capacity, seen)
+        best = candidates.best.swapaxes(0, 1).reshape(n, -1)
+        limit = np.partition(best, best.shape[1] - self.k, axis=1)[:, best.shape[1] - self.k] - slack
+        self.found.rescored[part] = self._filter(candidates, unit, lengths, limit, most)
+        return candidates.pairs()
+
+    def _nearest(self, unit: np.ndarray, seen) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The best ``width`` pairs of each query by their codes, with their scores."""
+        index, n = self.index, len(unit)
+        if index.form is None:
+            pairs, _ = torch_scan.scan(
+                index.quantized, unit, index.weight, None, np.zeros(n), self.width, self.width, seen
+            )
+            return pairs.row, pairs.id, pairs.score
+        queries = kernel.prepare(index.form, unit)
+        coarse_slack = (queries.fine_error + queries.coarse_error) * (1 + 1e-5) + 2 * _rounding(index, index.form.size)
+        bounds = Bounds(None, np.ones(n), np.zeros(n), coarse_slack)
+        return self._best(kernel.scan(index.form, unit, queries, bounds, self.width, 0, seen))
+
+    def _nearest_signs(self, part: slice, seen) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same by equal signs, whose share minus that of the others is the score."""
+        queries, quantized = self.queries[part], self.index.quantized
+        d, padding = quantized.dimension, -quantized.dimension % 8  # of equal bits
+        if self.index.form is None:
+            pairs, _ = torch_scan.scan(
+                torch_scan.SignVectors(quantized), np.where(queries > quantized.offset, 1.0, -1.0),
+                np.ones(len(quantized), dtype=np.float32), None, np.zeros(len(queries)), self.width, self.width, seen,
+            )  # fmt: skip
+            return pairs.row, pairs.id, pairs.score / d
+        form = sign_form(quantized)
+        nothing = np.zeros(len(queries))
+        bounds = Bounds(None, np.ones(len(queries)), nothing, nothing)
+        row, ids, score = self._best(
+            kernel.scan(form, queries, kernel.prepare(form, queries), bounds, self.width, 0, seen)
+        )
+        return row, ids, (score - padding) / d
+
+    def _best(self, candidates: Candidates) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The best ``width`` pairs of each query of what all threads found."""
+        n = candidates.best.shape[1]
+        best, ids = (a.swapaxes(0, 1).reshape(n, -1) for a in (candidates.best, candidates.best_id))
+        row, column = np.nonzero(ids != NO_ID)
+        return _ranked(row, ids[row, column].astype(np.int64), best[row, column], self.width)
+
+    def _rescored(self, unit: np.ndarray, lengths: np.ndarray, row: np.ndarray, ids: np.ndarray):
+        """Of these pairs, those that may be among the best k by their rows."""
+        if self.index.form is None:
+            return row, ids
+        n = len(unit)
+        listed = np.zeros((1, n, self.width), dtype=np.int32)
+        place = np.arange(len(row)) - np.searchsorted(row, row)
+        listed[0, row, place] = ids
+        count = np.bincount(row, minlength=n)[None].astype(np.int64)
+        empty = np.empty((1, n, 0), dtype=np.float32)
+        candidates = Candidates(empty, empty, np.full(listed.shape, np.inf, np.float32), listed, count)
+        self._filter(candidates, unit, lengths, np.full(n, -np.inf), self.width)
+        return candidates.pairs()
+
+    def _filter(
+        self, candidates: Candidates, unit: np.ndarray, lengths: np.ndarray, limit: np.ndarray, most: int
+    ) -> np.ndarray:
+        certificate = self.index.certificate
+        assert certificate is not None
+        band = self._tie(lengths) + 2 * _rounding(self.index, 1.001)
+        return kernel.rescore(
+            candidates, certificate.rows, unit, self.index.weight, certificate.margin, limit, band, self.k, most
+        )
+
+    def _tie(self, lengths: np.ndarray) -> np.ndarray:
+        """How near to each other two true scores of a unit query may lie and change places when they are rounded to float32.
+
+        A score below the smallest float32 is rounded by up to that.
+        """
+        scale = lengths * self.index.longest if self.index.metric == "dot" else np.ones(len(lengths))
+        return TIE + np.minimum(2.0**-149 / np.maximum(scale, 1e-100), 10)
+
+    def _pair_scores(self, row: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """As ``similarity.top_k`` scores the pairs, in float64."""
+        certificate = self.index.certificate
+        assert certificate is not None
+        rows = certificate.rows
+        if certificate.scaled:
+            needed, ids = np.unique(ids, return_inverse=True)
+            rows = similarity._scaled(np.asarray(rows[needed]))
+        # As similarity.top_k scales them before it scores pairs.
+        queries = similarity._safe(self.queries)[0] if self.index.metric == "cosine" else self.queries
+        return similarity._pair_scores(self.index.metric, queries, rows, row, ids)
+
+    def _fall_back(self) -> None:
+        """Score every item for the queries whose bounds did not prune; a zero query needs no item to be scored."""
+        found = self.found
+        given_up = np.flatnonzero(found.rescored < 0)
+        if not len(given_up):
+            return
+        zero = ~self.queries[given_up].any(axis=1)
+        for query in given_up[zero]:
+            hidden = [] if self.seen is None else self.seen[query].indices
+            first = np.setdiff1d(np.arange(min(found.n_items, self.k + len(hidden))), hidden)[: self.k]
+            found.ids[query, : len(first)], found.scores[query, : len(first)] = first, 0
+        found.rescored[given_up[zero]] = 0
+        rest = given_up[~zero]
+        if not len(rest):
+            return
+        certificate = self.index.certificate
+        assert certificate is not None
+        seen = None if self.seen is None else self.seen[rest]
+        found.ids[rest], found.scores[rest] = similarity.top_k(
+            self.queries[rest], certificate.rows, self.k, seen, self.index.metric
+        )
+        found.rescored[rest], found.fell_back[rest] = found.n_items, True
+
+
+def _rounding(index: Index, size: float) -> float:
+    """What float32 may add to or take from a score: a sum of ``d`` products in any order and a few operations more."""
+    d = max(index.quantized.dimension, index.form.d if index.form else 0)
+    # A code of pca is decoded by a product of its own; each component of it is a sum of that many terms.
+    decoded = np.sqrt(index.quantized.codebook.shape[0]) if index.quantized.scheme.startswith("pca") else 1.0
+    return (d + 64) * 2.0**-24 * size * decoded
+
+
+def _plain(seen: sp.csr_matrix | None) -> sp.csr_matrix | None:
+    """The same items with ascending ids, each once and without stored zeros."""
+    if seen is None:
+        return None
+    row = np.repeat(np.arange(seen.shape[0]), np.diff(seen.indptr))[seen.data != 0]
+    ids = seen.indices[seen.data != 0]
+    plain = sp.csr_matrix((np.ones(len(ids), dtype=np.float32), (row, ids)), shape=seen.shape)
+    plain.sort_indices()
+    return plain
+
+
+def _ranked(row: np.ndarray, ids: np.ndarray, score: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The best ``k`` pairs of each row, best first, equal scores by the smaller id."""
+    order = np.lexsort((ids, -score, row))
+    row, ids, score = row[order], ids[order], score[order]
+    kept = np.arange(len(row)) - np.searchsorted(row, row) < k
+    return row[kept], ids[kept], score[kept]
+
+
+def _place(found: Found, row: np.ndarray, ids: np.ndarray, score: np.ndarray) -> None:
+    row, ids, score = _ranked(row, ids, score, found.ids.shape[1])
+    place = np.arange(len(row)) - np.searchsorted(row, row)
+    found.ids[row, place], found.scores[row, place] = ids, score

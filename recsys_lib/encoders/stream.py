@@ -29,6 +29,7 @@ def texts_of(source: str, columns: tuple[str, ...] = ("title",)) -> Iterator[str
         InputError: neither a data set nor a file, a column that the file lacks, or a file that is not UTF-8.
     """
     from recsys_lib.data import datasets
+    from recsys_lib.data.datasets import csv_table  # noqa: F401  (it lifts the csv module's limit on a field's length)
 
     if source in datasets.NAMES:
         yield from datasets.load(source).item_texts(("title", "author", "genres", "year"))

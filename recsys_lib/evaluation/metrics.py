@@ -123,7 +123,7 @@ def exposure(ids: np.ndarray, n_items: int) -> np.ndarray:
 
 
 def coverage(ids: np.ndarray, n_items: int) -> float:
-    """Share of the catalogue that is recommended to at least one user."""
+    """Fraction of the catalogue that is recommended to at least one user."""
     return float((exposure(ids, n_items) > 0).mean())
 
 
@@ -137,7 +137,7 @@ def gini(ids: np.ndarray, n_items: int) -> float:
 
 
 def novelty(ids: np.ndarray, train: sp.csr_matrix) -> float:
-    """Mean self-information, ``-log2`` of the share of users with an interaction with the item, in bits (Zhou et al., PNAS 2010).
+    """Mean self-information, ``-log2`` of the fraction of users with an interaction with the item, in bits (Zhou et al., PNAS 2010).
 
     An item without interactions counts as having one.
     """
@@ -152,7 +152,7 @@ def popularity_lift(ids: np.ndarray, train: sp.csr_matrix, users: np.ndarray) ->
 
     Mean over users of the mean popularity (training users) of their list, over that of their histories, less 1
     (Abdollahpouri et al., "The Unfairness of Popularity Bias in Recommendation", 2019). Users without history or list are
-    passed over; 0 where there is nobody left.
+    passed over; 0 where no user is left.
     """
     _known(ids, train.shape[1])
     seen = (train != 0).astype(np.float64)

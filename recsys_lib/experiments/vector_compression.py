@@ -1,4 +1,4 @@
-"""What a shorter vector costs a recommendation: every way to store items judged by what it recommends, and by its bytes."""
+"""What a shorter vector costs a recommendation: every method to store items, evaluated by what it recommends and by its bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def variants(dimension: int) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Ways to store a vector of ``dimension`` components, by name: scheme and options, from the most bytes to the fewest."""
+    """Methods to store a vector of ``dimension`` components, by name: scheme and options, from the most bytes to the fewest."""
     eighth = max(1, dimension // 8)
     chosen: dict[str, tuple[str, dict[str, Any]]] = {
         "float32": ("float32", {}),
@@ -79,9 +79,9 @@ def quality(
     test: sp.csr_matrix,
     k: int = 10,
     geometries: Sequence[str] = ("raw", "centred", "zca"),
-    ways: Mapping[str, tuple[str, dict[str, Any]]] | None = None,
+    methods: Mapping[str, tuple[str, dict[str, Any]]] | None = None,
 ) -> pd.DataFrame:
-    """Every way to store ``vectors [n_items, d]`` in every geometry: one row each, ``float32`` first.
+    """Every method to store ``vectors [n_items, d]`` in every geometry: one row each, ``float32`` first.
 
     Items are mapped, scaled to length 1 and quantized; users stay float32. Columns: geometry, stored, bytes (per item, with what is common to
     all shared among this catalogue), code_bytes (the same in a catalogue so large that what is common weighs nothing), ndcg and recall at ``k``; against float32 of the same
@@ -90,13 +90,13 @@ def quality(
     """
     import pandas as pd
 
-    ways = dict(ways or variants(vectors.shape[1]))
-    ways = {"float32": ("float32", {}), **ways}
+    methods = dict(methods or variants(vectors.shape[1]))
+    methods = {"float32": ("float32", {}), **methods}
     rows = []
     for name in geometries:
         unit = similarity.normalize(geometry.fit_geometry(name, vectors).apply(vectors))
         reference: evaluation.Evaluation | None = None
-        for stored, (scheme, options) in ways.items():
+        for stored, (scheme, options) in methods.items():
             codes = quantization.quantize(unit, scheme, **options)
             decoded = codes.dequantize()
             found = evaluation.evaluate(CodedProfile(unit, decoded).fit(train), train, test, k)
@@ -175,10 +175,10 @@ def loss_by_part(
 def book_vectors(
     n: int | None = None, n_queries: int = 200, seed: int = 0, progress: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``n`` centred vectors of Book-Crossing's books (by default of all) and the profiles of ``n_queries`` readers, float32 rows of length 1.
+    """``n`` centred vectors of Book-Crossing's books (by default of all) and the profiles of ``n_queries`` users, float32 rows of length 1.
 
     MiniLM in float32, the same on every processor, on title and author. As many books as the 5-core has come from it, more from all, drawn at random; ``fill_up`` makes what
-    is wanted beyond. Readers have at least 5 of the books of their catalogue (before the draw).
+    is wanted beyond. Users have at least 5 of the books of their catalogue (before the draw).
     """
     from recsys_lib import encoders
     from recsys_lib.data import datasets
@@ -189,8 +189,8 @@ def book_vectors(
     raw = encoders.load("minilm", precision="float32").encode(books.item_texts(("title", "author")), progress=progress)
     unit = similarity.normalize(geometry.centre(raw).apply(raw))
     rng, seen = np.random.default_rng(seed), books.matrix()
-    readers = np.flatnonzero(np.diff(seen.indptr) >= 5)
-    queries = TextProfile(unit).fit(seen).profiles(rng.choice(readers, n_queries, replace=False))
+    users = np.flatnonzero(np.diff(seen.indptr) >= 5)
+    queries = TextProfile(unit).fit(seen).profiles(rng.choice(users, n_queries, replace=False))
     drawn = unit[rng.permutation(len(unit))[:n]]
     return (drawn if n is None or n <= len(drawn) else fill_up(drawn, n, seed)), queries
 
@@ -218,9 +218,9 @@ def recall(ids: np.ndarray, items: np.ndarray, queries: np.ndarray, kth: np.ndar
 def searches(
     items: np.ndarray, queries: np.ndarray, k: int = 10, seconds: float = 0.2, names: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Ways to find the ``k`` best of ``items [n, d]`` by cosine for one query at a time: what each takes to build, to ask, and finds.
+    """Methods to find the ``k`` best of ``items [n, d]`` by cosine for one query at a time: what each takes to build, to ask, and finds.
 
-    Columns: search, items, build_s (codes or graph from float32 vectors; once), query_s (median of single queries, in turns), recall (of
+    Columns: search, items, build_s (codes or graph from float32 vectors; once), query_s (median of single queries, interleaved), recall (of
     the ``k`` best, ``recall``), bytes (per item, with the float32 rows where they are read), exact (whether it always finds the best). ``names`` picks some of
     faiss Flat, int8 exact, int8 rescored, binary rescored, HNSW (32 links, 64 candidates), IVF (4√n lists, 16 visited).
     """
@@ -231,7 +231,7 @@ def searches(
     kth = similarity.top_k(queries, items, k)[1][:, -1]
     rows: list[dict[str, Any]] = []
     work: dict[str, Callable[[], object]] = {}
-    for name, build in ways_to_search(items, k).items():
+    for name, build in search_methods(items, k).items():
         if names and name not in names:
             continue
         start = time.perf_counter()
@@ -255,7 +255,7 @@ def _one_by_one(find: Callable[[np.ndarray], np.ndarray], queries: np.ndarray) -
     return ask
 
 
-def ways_to_search(
+def search_methods(
     items: np.ndarray, k: int
 ) -> dict[str, Callable[[], tuple[Callable[[np.ndarray], np.ndarray], float]]]:
     """How each search of ``items [n, d]`` is built: a call gives what finds ``k`` ids for queries, and its bytes per item beside the float32 rows."""

@@ -365,11 +365,9 @@ def _exclusion(exclude, n_queries: int, n_items: int) -> sp.csr_matrix | None:
         if len(exclude) != n_queries:
             raise InputError(f"exclude has {len(exclude)} lists: expected one per query, {n_queries}")
         lists = [np.asarray(list(e)) for e in exclude]
-        strange = next((e.dtype for e in lists if len(e) and not np.issubdtype(e.dtype, np.integer)), None)
-        if strange is not None:
-            raise InputError(
-                f"exclude holds {strange}: expected ids, whole numbers, or a mask of {(n_queries, n_items)}"
-            )
+        wrong = next((e.dtype for e in lists if len(e) and not np.issubdtype(e.dtype, np.integer)), None)
+        if wrong is not None:
+            raise InputError(f"exclude holds {wrong}: expected ids, whole numbers, or a mask of {(n_queries, n_items)}")
         indices = np.concatenate([e.astype(np.int64) for e in lists] or [np.empty(0, np.int64)])
         if len(indices) and not (indices.min() >= 0 and indices.max() < n_items):
             raise InputError(

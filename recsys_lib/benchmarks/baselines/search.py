@@ -257,7 +257,7 @@ def _graphs(c: Catalogue) -> list[tuple[str, Find, float]]:
     made = []
     for name in ("HNSW", "IVF"):
         start = time.perf_counter()
-        find, _ = compression.ways_to_search(c.items, K)[name]()
+        find, _ = compression.search_methods(c.items, K)[name]()
         made.append((f"faiss {name}", find, time.perf_counter() - start))
     if _has_usearch():
         from usearch.index import Index

@@ -18,7 +18,7 @@ saturates. Vectors are brought to float32 first, and NaN and infinity are refuse
 | ``pca`` | the first coordinates along the learned principal axes, float32 | ``dimensions=d//4`` |
 | ``pca-int8`` | the same coordinates as ``int8`` | ``dimensions=d//4`` |
 
-``calibration`` decides the range that codes span: ``min-max`` all values, ``percentile`` that share of them, ``mse`` the share of the
+``calibration`` decides the range that codes span: ``min-max`` all values, ``percentile`` that fraction of them, ``mse`` the fraction of the
 full range with the least squared error.
 """
 

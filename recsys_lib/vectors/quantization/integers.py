@@ -13,8 +13,8 @@ from recsys_lib.vectors.quantization.bounds import with_errors
 from recsys_lib.vectors.quantization.codes import QuantizedVectors
 
 CALIBRATIONS = ("min-max", "percentile", "mse")
-# Shares of the full range among which ``mse`` chooses.
-SHARES = np.linspace(1.0, 0.3, 29)
+# Fractions of the full range among which ``mse`` chooses.
+FRACTIONS = np.linspace(1.0, 0.3, 29)
 
 
 # ---------------------------------------------------------------- ranges
@@ -43,10 +43,10 @@ def ranges(
         return low, high
     middle, half = (low + high) / 2, (high - low) / 2
     best, least = np.ones_like(half), np.full_like(half, np.inf)
-    for share in SHARES:
-        scale, offset = affine(middle - share * half, middle + share * half, symmetric, levels)
+    for fraction in FRACTIONS:
+        scale, offset = affine(middle - fraction * half, middle + fraction * half, symmetric, levels)
         error = _squared_error(v, axis, scale, offset, levels)
-        best, least = np.where(error < least, share, best), np.minimum(error, least)
+        best, least = np.where(error < least, fraction, best), np.minimum(error, least)
     return middle - best * half, middle + best * half
 
 

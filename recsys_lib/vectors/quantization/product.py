@@ -16,7 +16,7 @@ FARTHEST = 2.0**40
 # Items whose codes `grouped` puts together, as many as there are bytes in the widest vector register.
 GROUP = 64
 # Rounds of k-means, and vectors per centroid that it learns from at most: 25 rounds over all of 13,231 books lower the squared error by 1%.
-ITERATIONS, MOST_PER_CENTROID = 10, 64
+ITERATIONS, MAX_PER_CENTROID = 10, 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +115,7 @@ def fit(train: np.ndarray, subspaces: int | None = None, bits: int = 8, seed: in
     exponent = int(np.frexp(np.abs(train).max())[1])
     quantizer = _empty_quantizer(shape, bits)
     quantizer.cp.seed, quantizer.cp.min_points_per_centroid = int(seed), 1
-    quantizer.cp.niter, quantizer.cp.max_points_per_centroid = ITERATIONS, MOST_PER_CENTROID
+    quantizer.cp.niter, quantizer.cp.max_points_per_centroid = ITERATIONS, MAX_PER_CENTROID
     # On one thread the centroids depend on no other, and on a busy machine many short parallel rounds take far longer.
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)

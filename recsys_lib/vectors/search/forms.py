@@ -21,7 +21,7 @@ KINDS = {
 }  # fmt: skip
 
 # Sums of more 8-bit entries of tables could exceed 16 bits.
-MOST_PARTS = 256
+MAX_PARTS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ def linear_form(q: QuantizedVectors, weight: np.ndarray) -> Form | None:
     if q.scheme not in KINDS or (q.scheme == "int4" and q.scale.shape[1] > 1):
         return None
     kind = KINDS[q.scheme]
-    if kind == PRODUCT and (q.codebook.shape[1] not in (16, 256) or len(q.codebook) > MOST_PARTS):
+    if kind == PRODUCT and (q.codebook.shape[1] not in (16, 256) or len(q.codebook) > MAX_PARTS):
         return None
     if kind == PRODUCT and q.codes.ndim == 3:
         kind = PRODUCT4

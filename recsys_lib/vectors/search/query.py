@@ -43,7 +43,7 @@ class Found:
 
     @property
     def kept_share(self) -> float:
-        """Mean share of the items that were scored in float32, 0 to 1."""
+        """Mean fraction of the items that were scored in float32, 0 to 1."""
         return float(self.rescored.mean() / self.n_items) if len(self.rescored) else 0.0
 
 

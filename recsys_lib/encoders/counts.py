@@ -30,21 +30,25 @@ class Tfidf:
         Raises:
             InputError: no text has a word.
         """
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
-        vectorizer = TfidfVectorizer(
-            sublinear_tf=True,
-            ngram_range=(1, 2),
-            max_features=MOST_WORDS,
-            token_pattern=r"(?u)\b\w+\b",
-            dtype=np.float32,
-        )
+        vectorizer = _vectorizer()
         corpus = encoders.check_texts(corpus)
         try:
             vectorizer.fit(corpus)
         except ValueError as error:
             raise InputError(f"corpus of {len(corpus)} texts: {error}") from error
         return Tfidf(vectorizer)
+
+    @staticmethod
+    def restore(words: Sequence[str], idf: np.ndarray) -> Tfidf:
+        """What was fitted before: ``words`` in the order of the components, and their inverse document frequencies."""
+        vectorizer = _vectorizer({word: i for i, word in enumerate(words)})
+        vectorizer.idf_ = idf
+        return Tfidf(vectorizer)
+
+    @property
+    def words(self) -> list[str]:
+        """Words and pairs of words, in the order of the components."""
+        return self.vectorizer.get_feature_names_out().tolist()
 
     @property
     def dimension(self) -> int:
@@ -55,6 +59,19 @@ class Tfidf:
         if not texts:
             return np.empty((0, self.dimension), dtype=np.float32)
         return self.vectorizer.transform(texts).toarray()
+
+
+def _vectorizer(vocabulary: dict[str, int] | None = None) -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(
+        sublinear_tf=True,
+        ngram_range=(1, 2),
+        max_features=MOST_WORDS,
+        token_pattern=r"(?u)\b\w+\b",
+        dtype=np.float32,
+        vocabulary=vocabulary,
+    )
 
 
 @dataclass(eq=False)

@@ -62,7 +62,9 @@ class Transformer:
         cache: bool = True,
     ):
         self.name = name
-        self.source = resolve_model(name)
+        source = resolve_model(name)
+        # A model is read when it is first needed, and the working directory may have changed by then.
+        self.source = str(Path(source).resolve()) if Path(source).is_dir() else source
         self.cache = cache
         self.token_budget = token_budget
         self.device = _device(device)
@@ -105,7 +107,7 @@ class Transformer:
     def _identity(self) -> dict[str, Any]:
         """All that decides the vectors; what is absent from it has its default."""
         options: dict[str, Any] = {
-            "model": self.name if self.name in table() else Path(self.name).name,
+            "model": self.name if self.name in table() else Path(self.source).name,
             "weights": _fingerprint(self.name, self.files),
             "precision": self.precision,
             "pooling": self.pooling,

@@ -1,15 +1,15 @@
 """Sizing and cost: how large a model is, how fast it could be, what it draws and what it costs.
 
 ``architectures`` reads a configuration; ``sizing`` counts parameters, bytes, operations and bounds time; ``machines`` is the
-table of machines and prices; ``energy`` measures or models joules; ``money`` turns seconds into dollars. On them stand
-``quality`` (what the studies recorded), ``stacks`` (ways to recommend, in works with their times) and ``decision`` (which to
+table of machines and prices; ``energy`` measures or models joules; ``prices`` turns seconds into dollars. On them stand
+``quality`` (what the studies recorded), ``deployments`` (ways to recommend, in works with their times) and ``decision`` (which to
 take for a given traffic). Nothing here needs weights, and only ``energy`` runs anything.
 """
 
 from recsys_lib.cost.architectures import Architecture, architecture, from_config, models
 from recsys_lib.cost.energy import Energy, measure_energy, model_energy
 from recsys_lib.cost.machines import Hardware, hardware, published, table
-from recsys_lib.cost.money import (
+from recsys_lib.cost.prices import (
     Stack,
     TornadoRow,
     Traffic,

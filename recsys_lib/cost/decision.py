@@ -10,13 +10,8 @@ from typing import Any
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.core.paths import TABLES
-from recsys_lib.cost import money
-from recsys_lib.cost.energy import IDLE_SHARE
-from recsys_lib.cost.machines import Hardware
-from recsys_lib.cost.money import Stack, Traffic
-from recsys_lib.cost.quality import Quality, protocols
-from recsys_lib.cost.shares import recorded_shares
-from recsys_lib.cost.stacks import (
+from recsys_lib.cost import prices
+from recsys_lib.cost.deployments import (
     READERS,
     RERANK_BATCHES,
     RERANKER,
@@ -33,6 +28,11 @@ from recsys_lib.cost.stacks import (
     rerank_works,
     works,
 )
+from recsys_lib.cost.energy import IDLE_SHARE
+from recsys_lib.cost.machines import Hardware
+from recsys_lib.cost.prices import Stack, Traffic
+from recsys_lib.cost.quality import Quality, protocols
+from recsys_lib.cost.roofline_fractions import recorded_shares
 from recsys_lib.cost.units import DAYS_PER_MONTH, HOURS_PER_MONTH, Quantity, convert, positive
 
 SCENARIOS = TABLES / "scenarios.toml"
@@ -120,7 +120,7 @@ class Choice:
         """Dollars to encode one new item."""
         stack = self.stacks[0]
         machine = stack.batch_machine or stack.machine
-        return money.usd_per_refresh(machine, 1, stack.item_s, basis=stack.basis)
+        return prices.usd_per_refresh(machine, 1, stack.item_s, basis=stack.basis)
 
 
 def problem(stacks: Sequence[Stack], traffic: Traffic) -> str:
@@ -153,7 +153,7 @@ def house(way: Way, case: Scenario, assumed: Assumptions, protocol: str = PROTOC
         if problem(stacks, traffic):
             refused.append((request_s, number, stacks))
         else:
-            bill = sum(money.usd_per_month(s, _of(s, stacks, traffic), assumed.utilization).value for s in stacks)
+            bill = sum(prices.usd_per_month(s, _of(s, stacks, traffic), assumed.utilization).value for s in stacks)
             found.append((bill, request_s, number, option, stacks))
     stacks = min(found, key=lambda row: row[:3])[4] if found else min(refused, key=lambda row: row[:2])[2]
     return _choice(way, stacks, case, assumed, protocol)
@@ -167,14 +167,14 @@ def _of(stack: Stack, stacks: Sequence[Stack], traffic: Traffic) -> Traffic:
 def _choice(way: Way, stacks: tuple[Stack, ...], case: Scenario, assumed: Assumptions, protocol: str) -> Choice:
     traffic, first, u = case.traffic, stacks[0], assumed.utilization
     batch = first.batch_machine or first.machine
-    refresh = money.usd_per_refresh(batch, traffic.items, first.item_s, basis=first.basis)
-    refresh += money.usd_per_refresh(first.machine, traffic.items, 0.0, first.refit_s, basis=first.basis)
+    refresh = prices.usd_per_refresh(batch, traffic.items, first.item_s, basis=first.basis)
+    refresh += prices.usd_per_refresh(first.machine, traffic.items, 0.0, first.refit_s, basis=first.basis)
     seen, new = way.quality(protocol)
     return Choice(
         way, stacks,
-        _sum(money.usd_per_month(s, _of(s, stacks, traffic), u) for s in stacks),
-        _sum(money.joules_per_month(s, _of(s, stacks, traffic), u) for s in stacks),
-        _sum(money.usd_per_million(s.machine, 1 / s.requests_per_s, u, s.basis) for s in stacks),
+        _sum(prices.usd_per_month(s, _of(s, stacks, traffic), u) for s in stacks),
+        _sum(prices.joules_per_month(s, _of(s, stacks, traffic), u) for s in stacks),
+        _sum(prices.usd_per_million(s.machine, 1 / s.requests_per_s, u, s.basis) for s in stacks),
         refresh, sum(s.request_s for s in stacks), seen, new, problem(stacks, traffic),
     )  # fmt: skip
 
@@ -190,7 +190,7 @@ def _sum(quantities: Iterable[Quantity]) -> Quantity:
 
 
 def decide(case: Scenario, assumed: Assumptions | None = None, protocol: str = PROTOCOL) -> list[Choice]:
-    """Every way, housed for the scenario, in the order of ``stacks.WAYS``."""
+    """Every way, housed for the scenario, in the order of ``deployments.WAYS``."""
     return [house(w, case, assumed or Assumptions(), protocol) for w in WAYS]
 
 
@@ -253,7 +253,7 @@ def tornado(
     assumed: Assumptions,
     ranges: Mapping[str, tuple[float, float, float]],
     protocol: str = PROTOCOL,
-) -> tuple[tuple[money.TornadoRow, ...], dict[str, tuple[str, str]]]:
+) -> tuple[tuple[prices.TornadoRow, ...], dict[str, tuple[str, str]]]:
     """The bill of the verdict as each input of ``bill_at`` moves alone, largest swing first, and the verdict at both ends of each.
 
     ranges: input to ``(low, base, high)``.
@@ -265,7 +265,7 @@ def tornado(
         names[tuple(at.values())] = best.name
         return total
 
-    rows = money.sensitivity(bill, ranges)
+    rows = prices.sensitivity(bill, ranges)
     bases = {name: base for name, (_, base, _) in ranges.items()}
     ends = {}
     for row in rows:
@@ -341,7 +341,7 @@ def break_even(reader: Choice, base: Choice, usd_per_new_item: float, gain: floa
         gain = reader.new.value - base.new.value
     extra = _standing_usd(reader) - _standing_usd(base)
     value = max(0.0, gain) * positive("usd_per_new_item", usd_per_new_item)
-    found = money.break_even_items_per_day(extra, reader.usd_per_item().value, value)
+    found = prices.break_even_items_per_day(extra, reader.usd_per_item().value, value)
     inputs = {**found.inputs, "reader": reader.name, "base": base.name, "gain_ndcg": gain}
     return Quantity(found.value, found.unit, inputs, reader.stacks[0].basis)
 
@@ -366,7 +366,7 @@ def tables() -> dict[str, Any]:
     return {
         "units": {"hour_s": convert(1, "h", "s"), "month_h": HOURS_PER_MONTH, "month_days": DAYS_PER_MONTH},
         "idle_share": IDLE_SHARE,
-        "usable": money.USABLE,
+        "usable": prices.USABLE,
         "machines": [_machine_row(m) for m in rentable()],
         "ways": [_way_row(w) for w in WAYS],
         "quality": {p: {w.name: [q.value for q in w.quality(p)] for w in WAYS} for p in protocols()},

@@ -65,7 +65,7 @@ def model_watts(power_w: float, utilization: float = 1.0, idle_share: float = ID
     """
     positive("power_w", power_w)
     if not (0 <= utilization <= 1 and 0 <= idle_share <= 1):
-        raise InputError(f"utilization={utilization}, idle_share={idle_share}: want shares from 0 to 1")
+        raise InputError(f"utilization={utilization}, idle_share={idle_share}: expected shares from 0 to 1")
     return power_w * (idle_share + (1 - idle_share) * utilization), power_w * utilization, power_w
 
 
@@ -129,7 +129,7 @@ def measure_energy(
     are refreshed only every few milliseconds. Where none is readable, the model with ``power_w`` and ``utilization``.
     """
     if device not in ("cpu", "cuda"):
-        raise InputError(f"device={device!r}: want cpu or cuda")
+        raise InputError(f"device={device!r}: expected cpu or cuda")
     gpus = _nvml_devices() if device == "cuda" else None
     zones = rapl_packages(root) if device == "cpu" else []
     synchronize()

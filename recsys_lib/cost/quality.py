@@ -61,7 +61,7 @@ def recorded(record: str, keys: Sequence[str], protocol: str) -> Quality:
     True
     """
     if record not in STUDIES:
-        raise InputError(f"record {record!r}: want one of {', '.join(STUDIES)}")
+        raise InputError(f"record {record!r}: expected one of {', '.join(STUDIES)}")
     for found in _records(record):
         value = found["metrics"] if found["parameters"].get("protocol") == protocol else {}
         for key in keys:

@@ -56,11 +56,13 @@ KEPT = ("embedding", "output", "router")
 def storage(precision: str, group: int | None = None) -> Format:
     """The format of that name, with another group size if given."""
     if precision not in FORMATS:
-        raise InputError(f"precision={precision!r}: want one of {', '.join(FORMATS)}")
+        raise InputError(f"precision={precision!r}: expected one of {', '.join(FORMATS)}")
     if group is None:
         return FORMATS[precision]
     if group < 1 or not FORMATS[precision].group_bits:
-        raise InputError(f"group={group} with {precision}: want a group of at least 1, and a format that has scales")
+        raise InputError(
+            f"group={group} with {precision}: expected a group of at least 1, and a format that has scales"
+        )
     return replace(FORMATS[precision], group=group)
 
 
@@ -109,7 +111,7 @@ def _seen(attention: Attention, tokens: int) -> int:
 
 def _sizes(*counts: int) -> None:
     if any(count < 1 for count in counts):
-        raise InputError(f"sizes {', '.join(map(str, counts))}: want at least 1 token and 1 sequence")
+        raise InputError(f"sizes {', '.join(map(str, counts))}: expected at least 1 token and 1 sequence")
 
 
 def activation_bytes(
@@ -236,7 +238,7 @@ def machines_needed(total_bytes: float, memory_bytes: float, usable: float = 0.9
     """
     share("usable", usable)
     if not (total_bytes > 0 and memory_bytes > 0):
-        raise InputError(f"total_bytes={total_bytes}, memory_bytes={memory_bytes}: want both above 0")
+        raise InputError(f"total_bytes={total_bytes}, memory_bytes={memory_bytes}: expected both above 0")
     return math.ceil(total_bytes / (memory_bytes * usable))
 
 
@@ -258,7 +260,7 @@ class Bound:
 
 def _bound(roofline: Roofline, operations: float, n_bytes: float, compute: str, machines: int) -> Bound:
     if machines < 1:
-        raise InputError(f"machines={machines}: want at least 1")
+        raise InputError(f"machines={machines}: expected at least 1")
     # Ideal scaling: work and traffic split evenly and nothing is said over the wire. Real machines are slower.
     operations_each, bytes_each = operations / machines, n_bytes / machines
     arithmetic = roofline.least_seconds(operations_each, 0.0, compute)

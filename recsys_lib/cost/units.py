@@ -57,7 +57,7 @@ def _parse(unit: str) -> tuple[str, float]:
     parts = unit.split("/")
     if len(parts) > 2 or any(part not in _UNITS for part in parts):
         known = ", ".join([*_UNITS, *_WATTS])
-        raise InputError(f"unit {unit!r}: want one of {known}, or a quotient of two such as USD/h")
+        raise InputError(f"unit {unit!r}: expected one of {known}, or a quotient of two such as USD/h")
     dimensions, sizes = zip(*(_UNITS[part] for part in parts), strict=True)
     return "/".join(dimensions), sizes[0] / math.prod(sizes[1:])
 
@@ -121,12 +121,12 @@ def positive(name: str, value: float, zero: bool = False) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not (math.isfinite(number) and (number > 0 or (zero and number == 0))):
-        raise InputError(f"{name}={value!r}: want a finite number {'of at least' if zero else 'above'} 0")
+        raise InputError(f"{name}={value!r}: expected a finite number {'of at least' if zero else 'above'} 0")
     return number
 
 
 def share(name: str, value: float) -> float:
     """``value`` as a float, if it is above 0 and at most 1; else an InputError naming it."""
     if not 0 < positive(name, value) <= 1:
-        raise InputError(f"{name}={value!r}: want a share above 0 and at most 1")
+        raise InputError(f"{name}={value!r}: expected a share above 0 and at most 1")
     return float(value)

@@ -163,7 +163,7 @@ def check_device(device: str) -> None:
     import torch
 
     if device not in ("cpu", "cuda"):
-        raise InputError(f"device={device!r}: want cpu or cuda")
+        raise InputError(f"device={device!r}: expected cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("device='cuda': this machine has no usable GPU; use device='cpu'")
 
@@ -190,7 +190,7 @@ def matmul_peak(precision: str, n: int = 2048, device: str = "cpu", seconds: flo
     import torch
 
     if precision not in PRECISIONS:
-        raise InputError(f"precision={precision!r}: want one of {', '.join(PRECISIONS)}")
+        raise InputError(f"precision={precision!r}: expected one of {', '.join(PRECISIONS)}")
     a, b = _operands(precision, n, device)
     product = torch._int_mm if precision == "int8" else torch.mm
     return measure(

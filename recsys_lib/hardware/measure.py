@@ -131,7 +131,7 @@ def compare(
     if not functions:
         raise InputError("compare: no function to time")
     if min_samples < 1 or warmup < 0:
-        raise InputError(f"min_samples={min_samples}, warmup={warmup}: want at least 1 and at least 0")
+        raise InputError(f"min_samples={min_samples}, warmup={warmup}: expected at least 1 and at least 0")
     first = {name: _time(function) for name, function in functions.items()}
     for _ in range(warmup):
         for function in functions.values():

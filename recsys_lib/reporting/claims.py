@@ -27,12 +27,12 @@ def claims(path: Path = CLAIMS) -> list[dict[str, str]]:
     with open(path, encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise InputError(f"{path.name}: has columns {reader.fieldnames}, want {', '.join(COLUMNS)}")
+            raise InputError(f"{path.name}: has columns {reader.fieldnames}, expected {', '.join(COLUMNS)}")
         rows = list(reader)
     for number, row in enumerate(rows, 2):
         if row["verdict"] not in VERDICTS:
             raise InputError(
-                f"{path.name} line {number}: verdict {row['verdict']!r}, want one of {', '.join(VERDICTS)}"
+                f"{path.name} line {number}: verdict {row['verdict']!r}, expected one of {', '.join(VERDICTS)}"
             )
         if (row["verdict"] == "holds in part") != bool(row["condition"]):
             raise InputError(f"{path.name} line {number}: a condition belongs to 'holds in part', and only there")

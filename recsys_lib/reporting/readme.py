@@ -8,7 +8,7 @@ from __future__ import annotations
 from recsys_lib.core.errors import InputError
 from recsys_lib.core.files import write_atomically
 from recsys_lib.core.paths import ROOT
-from recsys_lib.cost import decision, shares, stacks
+from recsys_lib.cost import decision, deployments, roofline_fractions
 from recsys_lib.cost.decision import Choice
 from recsys_lib.reporting import claims as ledger
 
@@ -30,7 +30,7 @@ TOO_LONG = {"en": "no fit in time", "zh": "来不及训练"}
 def answer(language: str = "en") -> str:
     """NDCG@10 and dollars a month of the ways that matter, for the three scenarios; the cheapest that reaches both targets is bold."""
     cases = decision.scenarios()
-    assumed = stacks.Assumptions(shares=shares.recorded_shares())
+    assumed = deployments.Assumptions(shares=roofline_fractions.recorded_shares())
     decided = {name: decision.decide(case, assumed) for name, case in cases.items()}
     best = {name: decision.cheapest_reaching(decided[name], case.seen, case.new) for name, case in cases.items()}
     lines = [f"| {' | '.join(HEADS[language])} |", "|---|---|---|---:|---:|---:|"]
@@ -69,7 +69,7 @@ def renewed(text: str, language: str) -> str:
         _, closed, after = rest.partition(end)
         if not (found and closed):
             raise InputError(
-                f"{FILES[language].name}: want the marks {begin} and {end}, between which the {block} goes"
+                f"{FILES[language].name}: expected the marks {begin} and {end}, between which the {block} goes"
             )
         text = f"{before}{begin}\n\n{table}\n\n{end}{after}"
     return text

@@ -9,7 +9,7 @@ import pytest
 
 from recsys_lib import cost
 from recsys_lib.__main__ import main
-from recsys_lib.benchmarks.workloads import language, points, record, scaling, training
+from recsys_lib.benchmarks.workloads import language, points, record, scaling, timed_rows, training
 from recsys_lib.benchmarks.workloads.path import Path
 from recsys_lib.core.errors import InputError
 from recsys_lib.hardware import machine
@@ -19,8 +19,8 @@ from recsys_lib.hardware.measure import Measurement
 @pytest.fixture
 def quick(monkeypatch):
     """One sample of everything: the tests look at what is counted, not at how long it takes."""
-    monkeypatch.setitem(points.PROTOCOL, "min_samples", 1)
-    monkeypatch.setitem(points.PROTOCOL, "min_seconds", 0.0)
+    monkeypatch.setitem(timed_rows.PROTOCOL, "min_samples", 1)
+    monkeypatch.setitem(timed_rows.PROTOCOL, "min_seconds", 0.0)
     monkeypatch.setitem(scaling.FEW, "min_samples", 1)
     monkeypatch.setitem(scaling.FEW, "min_seconds", 0.0)
 
@@ -112,7 +112,7 @@ def test_points_carry_what_their_shapes_say(quick):
 def test_a_bound_is_the_slower_of_two_and_memory_alone_without_a_peak():
     ceilings = machine.Ceilings({"int8": 100.0}, 10.0, 10.0, ())
     m = Measurement("x", (1.0,), 1.0)
-    point = points.row("scan", "index", "cpu", "int8", "int8", {}, 1000.0, 50.0, m)
+    point = timed_rows.row("scan", "index", "cpu", "int8", "int8", {}, 1000.0, 50.0, m)
     assert points.bound_s(point, ceilings) == 10.0
     assert points.bound_s({**point, "compute": None}, ceilings) == 5.0
 
@@ -270,7 +270,7 @@ def test_mistakes_are_refused_before_anything_is_measured(parts, tmp_path, capsy
         record.measure_parts(["speed"], folder=tmp_path)
     with pytest.raises(InputError, match="name='a/b'"):
         record.measure_parts(["training"], name="a/b", folder=tmp_path)
-    with pytest.raises(InputError, match="want cpu or cuda"):
+    with pytest.raises(InputError, match="expected cpu or cuda"):
         record.measure_parts(["training"], device="tpu", folder=tmp_path)
     assert main(["measure", "speed"]) == 2
     assert capsys.readouterr().err.startswith("recsys_lib measure: part 'speed' is unknown")

@@ -575,7 +575,7 @@ def test_another_dimension_is_refused(unit, to):
 
 @pytest.mark.parametrize("unit", ["EUR", "USD/h/day", "", "usd", "km"])
 def test_an_unknown_unit_is_refused(unit):
-    with pytest.raises(InputError, match="want one of"):
+    with pytest.raises(InputError, match="expected one of"):
         cost.Quantity(1.0, unit)
 
 

@@ -12,9 +12,8 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from recsys_lib import cost
 from recsys_lib.core.errors import InputError
-from recsys_lib.cost import decision, quality, stacks
-from recsys_lib.cost import shares as shares_of
-from recsys_lib.cost.stacks import Assumptions, Work
+from recsys_lib.cost import decision, deployments, quality, roofline_fractions
+from recsys_lib.cost.deployments import Assumptions, Work
 from recsys_lib.experiments import notebooks
 from recsys_lib.reporting import explorer
 from recsys_lib.reporting.explorer import widget
@@ -25,47 +24,50 @@ SHOP = decision.scenario("shop")
 def test_quality_is_what_the_studies_recorded():
     records = json.loads((quality.MEASUREMENTS / "ranking-study.json").read_text())
     ease = next(r for r in records if r["parameters"]["protocol"] == "ml-100k random")["metrics"]["ndcg"]["EASE"]
-    seen, new = stacks.way("EASE").quality("ml-100k random")
+    seen, new = deployments.way("EASE").quality("ml-100k random")
     assert seen.value == ease and seen.row == "ndcg / EASE" and new.row == "strict / chance"
     assert quality.recorded("ranking-study", ("ndcg", "no such way"), "ml-100k random") == quality.UNKNOWN
     assert quality.recorded("ranking-study", ("ndcg",), "ml-100k random") == quality.UNKNOWN
     assert quality.recorded("ranking-study", ("ndcg", "EASE"), "no such protocol") == quality.UNKNOWN
-    with pytest.raises(InputError, match="want one of ranking-study"):
+    with pytest.raises(InputError, match="expected one of ranking-study"):
         quality.recorded("hearsay", ("ndcg",), "ml-100k random")
 
 
 def test_what_was_not_measured_is_unknown_and_reaches_nothing():
     for name in ("8B encoder", "EASE + MiniLM, LLM reranks", "ItemKNN + MiniLM, LLM reranks"):
-        assert stacks.way(name).quality("ml-100k random") == (quality.UNKNOWN, quality.UNKNOWN)
-    seen, new = stacks.way("EASE + 8B encoder").quality("ml-100k random")
+        assert deployments.way(name).quality("ml-100k random") == (quality.UNKNOWN, quality.UNKNOWN)
+    seen, new = deployments.way("EASE + 8B encoder").quality("ml-100k random")
     assert seen.known and not new.known and str(new) == "unknown"
     assert not new.reaches(0.01) and new.reaches(0)
 
 
 def test_works_of_a_request_by_hand():
     assumed = Assumptions(history=50, neighbours=100)
-    assert stacks.request_works(stacks.way("popularity"), 1000.0, assumed) == {}
-    assert stacks.request_works(stacks.way("ItemKNN"), 1000.0, assumed)["neighbours"] == Work(5e3, 4e4, "float32")
-    assert stacks.request_works(stacks.way("EASE"), 1000.0, assumed)["ease"] == Work(5e4, 2e5, "float32")
-    assert stacks.request_works(stacks.way("MiniLM"), 1000.0, assumed)["scan"] == Work(768e3, 384e3, "int8")
-    fit = stacks.refit_work(stacks.way("EASE"), 10.0, 100.0, assumed)
+    assert deployments.request_works(deployments.way("popularity"), 1000.0, assumed) == {}
+    assert deployments.request_works(deployments.way("ItemKNN"), 1000.0, assumed)["neighbours"] == Work(
+        5e3, 4e4, "float32"
+    )
+    assert deployments.request_works(deployments.way("EASE"), 1000.0, assumed)["ease"] == Work(5e4, 2e5, "float32")
+    assert deployments.request_works(deployments.way("MiniLM"), 1000.0, assumed)["scan"] == Work(768e3, 384e3, "int8")
+    fit = deployments.refit_work(deployments.way("EASE"), 10.0, 100.0, assumed)
     assert fit.operations == 2 * 10 * 50 * 50 + 100**3
-    assert stacks.refit_work(stacks.way("MiniLM"), 10.0, 100.0, assumed).operations == 0
+    assert deployments.refit_work(deployments.way("MiniLM"), 10.0, 100.0, assumed).operations == 0
     # EASE's matrix twice, in float32: while one serves the next is fitted.
-    assert stacks.bytes_per_item(stacks.way("EASE"), 1000.0, assumed) == 8000
-    assert stacks.bytes_per_item(stacks.way("ItemKNN + MiniLM"), 1000.0, assumed) == 800 + 384
+    assert deployments.bytes_per_item(deployments.way("EASE"), 1000.0, assumed) == 8000
+    assert deployments.bytes_per_item(deployments.way("ItemKNN + MiniLM"), 1000.0, assumed) == 800 + 384
 
 
 def test_encoding_is_counted_as_sizing_counts_it():
-    work = stacks.encode_work("minilm", 32, 64)
+    work = deployments.encode_work("minilm", 32, 64)
     assert work.operations == cost.encode_flops(cost.architecture("minilm"), 32, 64, skip_masked=True)
     assert work.precision == "half"
     assert work.bound(cost.hardware("l4")) == pytest.approx(work.operations / 121e12)
     # Turing has no bfloat16: half is what a card has.
     assert (
-        stacks.half(cost.hardware("t4"), "half") == "float16" and stacks.half(cost.hardware("l4"), "half") == "bfloat16"
+        deployments.half(cost.hardware("t4"), "half") == "float16"
+        and deployments.half(cost.hardware("l4"), "half") == "bfloat16"
     )
-    static = stacks.encode_work("wordllama", 32, 64)
+    static = deployments.encode_work("wordllama", 32, 64)
     assert static.bytes == 64 * 32 * 256 * 4
 
 
@@ -74,7 +76,7 @@ def test_a_time_is_the_bound_over_the_share_and_says_so():
     work = Work(0.0, 64e9, "float32")
     assert Assumptions().seconds(work, "scan", machine) == pytest.approx(1.0)
     assert Assumptions(shares={"scan on c7a": 0.5}).seconds(work, "scan", machine) == pytest.approx(2.0)
-    option = stacks.options(stacks.way("MiniLM"), 64, Assumptions())[0]
+    option = deployments.options(deployments.way("MiniLM"), 64, Assumptions())[0]
     assert option.stacks(SHOP.traffic, 64, Assumptions())[0].basis == "bound"
     known = Assumptions(shares={"scan on c7a": 0.5, "encode on gpu": 0.3})
     assert option.stacks(SHOP.traffic, 64, known)[0].basis == "model"
@@ -86,12 +88,12 @@ def test_a_time_is_the_bound_over_the_share_and_says_so():
 
 
 def test_recorded_shares_are_shares_of_known_works():
-    shares = shares_of.recorded_shares()
-    assert shares and set(shares) <= set(stacks.works()) and all(0 < v <= 1 for v in shares.values())
+    shares = roofline_fractions.recorded_shares()
+    assert shares and set(shares) <= set(deployments.works()) and all(0 < v <= 1 for v in shares.values())
 
 
 def test_only_machines_with_a_price_in_stock_are_rented():
-    names = {m.name for m in stacks.rentable()}
+    names = {m.name for m in deployments.rentable()}
     assert "tpu-v5e" not in names and "mi300x" not in names and "h100-sxm" in names
     with pytest.raises(InputError, match="no price"):
         _ = cost.hardware("tpu-v5e").price
@@ -105,9 +107,9 @@ def test_price_factors_move_prices_of_their_kind_only():
 
 def test_a_way_is_housed_where_it_costs_least():
     choices = {c.name: c for c in decision.decide(SHOP)}
-    assert len(choices) == len(stacks.WAYS)
+    assert len(choices) == len(deployments.WAYS)
     shop = choices["EASE"]
-    for option in stacks.options(shop.way, SHOP.text_tokens, Assumptions()):
+    for option in deployments.options(shop.way, SHOP.text_tokens, Assumptions()):
         found = option.stacks(SHOP.traffic, SHOP.text_tokens, Assumptions())
         if not decision.problem(found, SHOP.traffic):
             assert shop.usd_per_month.value <= cost.usd_per_month(found[0], SHOP.traffic).value
@@ -147,7 +149,7 @@ def test_a_fit_that_outlasts_its_refresh_is_a_problem():
     by = {c.name: c for c in decision.decide(vast)}
     assert by["EASE"].problem.startswith("takes ") and "days to fit" in by["EASE"].problem
     assert not by["ItemKNN"].problem
-    once = decision.house(stacks.way("EASE"), vast.change(refreshes_per_month=0.0), Assumptions())
+    once = decision.house(deployments.way("EASE"), vast.change(refreshes_per_month=0.0), Assumptions())
     assert not once.problem
 
 
@@ -210,8 +212,8 @@ def test_scenarios_change_by_named_fields_only():
         SHOP.change(catalogue=5)
     with pytest.raises(InputError, match="choose from shop"):
         decision.scenario("bakery")
-    with pytest.raises(InputError, match="want one of popularity"):
-        stacks.way("oracle")
+    with pytest.raises(InputError, match="expected one of popularity"):
+        deployments.way("oracle")
     with pytest.raises(InputError):
         SHOP.change(items=0)
 
@@ -230,11 +232,13 @@ def drawn_cases(count, seed=1):
             new_items_per_day=10 ** draw.uniform(0, 6),
             refreshes_per_month=draw.choice([0.0, draw.uniform(0, 60)]),
             latency_limit_s=10 ** draw.uniform(-2.9, 1),
-            text_tokens=draw.choice(stacks.TEXT_LENGTHS),
+            text_tokens=draw.choice(deployments.TEXT_LENGTHS),
         )
         moved = {name: draw.choice([1.0, draw.uniform(0.3, 3)]) for name in ("cpu_price", "gpu_price")}
         moved["utilization"] = draw.uniform(0.1, 1)
-        shares = shares_of.recorded_shares() | {w: draw.uniform(0.2, 1) for w in stacks.works() if draw.random() < 0.5}
+        shares = roofline_fractions.recorded_shares() | {
+            w: draw.uniform(0.2, 1) for w in deployments.works() if draw.random() < 0.5
+        }
         found.append((case, Assumptions(**moved, shares=shares), moved | {"shares": shares}))
     return found
 
@@ -291,16 +295,20 @@ def test_shares_are_read_from_the_records_of_machines(tmp_path):
     }
     (tmp_path / "a.json").write_text(json.dumps(record))
     (tmp_path / "study.json").write_text("[]")
-    found = shares_of.recorded_shares(tmp_path)
+    found = roofline_fractions.recorded_shares(tmp_path)
     assert found["scan on c7a"] == pytest.approx(0.25) and found["encode on c7a"] == pytest.approx(0.5)
     assert found["ease on c7a"] == found["neighbours on c7a"] == pytest.approx(0.25)
     assert set(found) == {"scan on c7a", "encode on c7a", "ease on c7a", "neighbours on c7a", "decode on gpu"}
     # Whoever was measured is rented: a bound beside a measurement would always win.
-    rented = stacks.options(stacks.way("MiniLM"), 64, Assumptions(shares=found))
-    assert {stacks.family(o.machine) for o in rented} == {stacks.family(o.batch_machine) for o in rented} == {"c7a"}
+    rented = deployments.options(deployments.way("MiniLM"), 64, Assumptions(shares=found))
+    assert (
+        {deployments.family(o.machine) for o in rented}
+        == {deployments.family(o.batch_machine) for o in rented}
+        == {"c7a"}
+    )
     environment["flags"] = ["neon"]
     (tmp_path / "a.json").write_text(json.dumps(record))
-    assert set(shares_of.recorded_shares(tmp_path)) == {"decode on gpu"}
+    assert set(roofline_fractions.recorded_shares(tmp_path)) == {"decode on gpu"}
 
 
 # --- Widgets
@@ -311,7 +319,7 @@ def test_widgets_follow_the_model():
     shown, sliders = box.children[-1], box.children[:-1]
     best = decision.cheapest_reaching(decision.decide(SHOP), SHOP.seen, SHOP.new)
     assert f"<b>{best.name}</b> at <b>{best.usd_per_month.value:,.2f} USD</b>" in shown.value
-    assert shown.value.count("<tr") == len(stacks.WAYS) + 1
+    assert shown.value.count("<tr") == len(deployments.WAYS) + 1
     items = next(s for s in sliders if s.description == "items")
     items.value = 3_000_000
     moved = SHOP.change(items=round(items.value))

@@ -192,7 +192,7 @@ def test_the_heads_that_say_least_go(minilm):
     tokens = minilm.tokenize(TITLES)
     both = [model_compression.run_model(minilm, m, tokens) for m in (silent, smaller)]
     assert np.allclose(*both, atol=1e-3)
-    with pytest.raises(InputError, match="kept=13: want 1 to 12 heads"):
+    with pytest.raises(InputError, match="kept=13: expected 1 to 12 heads"):
         model_compression.without_heads(silent, 13, {})
 
 
@@ -269,7 +269,7 @@ def test_fewer_bits_of_an_encoder_say_less(minilm, shop):
     assert (
         rows.loc[("nearest", 2), "bits per weight"] == 3 > rows.loc[("nearest, per channel", 2), "bits per weight"] > 2
     )
-    with pytest.raises(InputError, match="method='AWQ': want one of nearest"):
+    with pytest.raises(InputError, match="method='AWQ': expected one of nearest"):
         model_compression.encoder_bits(minilm, texts, judge, [8], 32, ["AWQ"])
     _, axes = plots.figure()
     figures.over_bits(axes[0], table, "cosine", table)
@@ -331,5 +331,5 @@ def test_a_footprint_is_of_the_path_alone():
 def test_places_in_bert_and_llama_are_named_alike():
     largest = {"layers.4.mlp.down_proj": np.array([1.0, 2.0, 8.0]), "layers.4.self_attn.q_proj": np.ones(3)}
     assert model_compression.outlying(largest).loc[4].to_dict() == {"down": 4.0, "query": 1.0}
-    with pytest.raises(InputError, match="want the name of a linear layer"):
+    with pytest.raises(InputError, match="expected the name of a linear layer"):
         model_compression.outlying({"head": np.ones(2)})

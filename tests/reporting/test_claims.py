@@ -58,12 +58,14 @@ def write(path, **changes):
 
 def test_mistakes_in_the_table_are_named(tmp_path):
     assert len(ledger.claims(write(tmp_path / "a.csv"))) == 1
-    with pytest.raises(InputError, match=r"line 2: verdict 'perhaps', want one of holds, holds in part, does not hold"):
+    with pytest.raises(
+        InputError, match=r"line 2: verdict 'perhaps', expected one of holds, holds in part, does not hold"
+    ):
         ledger.claims(write(tmp_path / "a.csv", verdict="perhaps"))
     for changes in ({"verdict": "holds in part"}, {"condition": "sometimes"}):
         with pytest.raises(InputError, match="a condition belongs to 'holds in part'"):
             ledger.claims(write(tmp_path / "a.csv", **changes))
-    with pytest.raises(InputError, match="want section, claim"):
+    with pytest.raises(InputError, match="expected section, claim"):
         ledger.claims(write(tmp_path / "a.csv", more="1"))
-    with pytest.raises(InputError, match="want the marks"):
+    with pytest.raises(InputError, match="expected the marks"):
         readme.renewed("a readme without marks", "en")

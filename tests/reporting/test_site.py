@@ -12,7 +12,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from recsys_lib.core import paths
 from recsys_lib.core.errors import InputError
-from recsys_lib.cost import decision, shares, stacks
+from recsys_lib.cost import decision, deployments, roofline_fractions
 from recsys_lib.data import assets
 from recsys_lib.experiments import notebooks
 from recsys_lib.reporting import explorer, site
@@ -219,7 +219,7 @@ def test_the_explorer_in_a_browser_agrees_with_python_to_the_last_digit(address,
     (tmp_path / "explorer.html").write_text(explorer.page(), encoding="utf-8")
     page = rendered(f"file://{tmp_path}/explorer.html{address}", tmp_path)
     case = decision.scenario(name).change(**changes)
-    choices = decision.decide(case, stacks.Assumptions(**assumed, shares=shares.recorded_shares()))
+    choices = decision.decide(case, deployments.Assumptions(**assumed, shares=roofline_fractions.recorded_shares()))
     rows = rows_of(page)
     assert set(rows) == {c.name for c in choices}
     for choice in choices:

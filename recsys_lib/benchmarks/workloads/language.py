@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 
 from recsys_lib import cost
-from recsys_lib.benchmarks.workloads.points import PROTOCOL, counting, model_row
+from recsys_lib.benchmarks.workloads.timed_rows import PROTOCOL, counting, model_row
 from recsys_lib.core.quiet import quiet
 from recsys_lib.cost import Architecture
 from recsys_lib.data.assets import locate

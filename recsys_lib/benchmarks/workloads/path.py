@@ -67,7 +67,7 @@ class Path:
             InputError: an unknown encoder, data set or scheme; ``device="cuda"`` without a GPU.
         """
         if not 1 <= k <= candidates:
-            raise InputError(f"k={k}, candidates={candidates}: want 1 <= k <= candidates")
+            raise InputError(f"k={k}, candidates={candidates}: expected 1 <= k <= candidates")
         if encoder not in encoders.NAMES or encoder not in ("tfidf", "genres", "wordllama"):
             options |= {"device": device, "precision": precision, "cache": False}
         elif device != "cpu":

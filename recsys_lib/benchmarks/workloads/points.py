@@ -1,8 +1,6 @@
 """Work whose operations and bytes are counted from its shapes, timed: the points under a roofline.
 
-A row: work, model, device, precision (of weights or codes), compute (whose peak bounds it; none: only memory does), shape, operations,
-bytes, and a measurement in seconds per call. Bytes are the least that must move, each weight, code or cache entry once, so a point's
-intensity is the highest it can have.
+Each point is a row of ``timed_rows``.
 """
 
 from __future__ import annotations
@@ -14,40 +12,17 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys_lib import cost, encoders
+from recsys_lib.benchmarks.workloads.language import build
+from recsys_lib.benchmarks.workloads.timed_rows import PROTOCOL, counting, model_row, row
 from recsys_lib.encoders import backends
 from recsys_lib.hardware import machine
-from recsys_lib.hardware.measure import Measurement, measure
+from recsys_lib.hardware.measure import measure
 from recsys_lib.recommenders import EASE
 from recsys_lib.vectors import quantization, similarity
 from recsys_lib.vectors.search import Index, kernel
 
 # Names of encoders here and of their configurations in data/models.toml.
 CONFIGURATIONS = {"minilm": "minilm", "e5": "e5-small", "smollm2": "smollm2-135m"}
-PROTOCOL: dict[str, Any] = {"min_samples": 7, "min_seconds": 0.4, "max_seconds": 8.0}
-
-
-def row(
-    work: str, model: str, device: str, precision: str, compute: str | None, shape: dict[str, int],
-    operations: float, n_bytes: float, measurement: Measurement,
-) -> dict[str, Any]:  # fmt: skip
-    """One point, JSON-ready."""
-    return {
-        "work": work, "model": model, "device": device, "precision": precision, "compute": compute, "shape": shape,
-        "operations": float(operations), "bytes": float(n_bytes), "measurement": measurement.to_dict(),
-    }  # fmt: skip
-
-
-def model_row(
-    work: str,
-    model: str,
-    device: str,
-    precision: str,
-    shape: dict[str, int],
-    counted: cost.Bound,
-    measurement: Measurement,
-) -> dict[str, Any]:
-    """One point of a model whose products are made in the precision of its weights."""
-    return row(work, model, device, precision, precision, shape, counted.operations, counted.bytes, measurement)
 
 
 def intensity(point: dict[str, Any]) -> float:
@@ -60,11 +35,6 @@ def bound_s(point: dict[str, Any], ceilings: machine.Ceilings) -> float:
     if point["compute"] is None:
         return point["bytes"] / ceilings.read_rate(point["bytes"])
     return ceilings.least_seconds(point["operations"], point["bytes"], point["compute"])
-
-
-def counting(precision: str) -> machine.Ceilings:
-    """Ceilings of one operation and one byte per second: a bound under them counts, whatever the machine."""
-    return machine.Ceilings({precision: 1.0}, 1.0, 1.0, ())
 
 
 def encode_ways(device: str) -> tuple[tuple[str, str], ...]:
@@ -193,8 +163,6 @@ def counted_by_torch(name: str, tokens: int, batch: int = 1, prompt: bool = Fals
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
-
-    from recsys_lib.benchmarks.workloads.language import build
 
     model = build(name, "meta", torch.float32, head=prompt, attention="eager")
     ids = torch.ones(batch, tokens, dtype=torch.long, device="meta")

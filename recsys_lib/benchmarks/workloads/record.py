@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys_lib import cost
-from recsys_lib.benchmarks.workloads import language, points, scaling, scenarios, training
+from recsys_lib.benchmarks.workloads import language, load_patterns, points, scaling, training
 from recsys_lib.benchmarks.workloads.path import Path as ServingPath
 from recsys_lib.core import paths
 from recsys_lib.core.errors import InputError
@@ -70,11 +70,11 @@ def serve_all(
     least: int = 100,
 ) -> dict[str, Any]:
     """All scenarios with one path; each takes about ``most_s`` seconds at most, with fewer requests if it must, ``least`` at least."""
-    probe = scenarios.single_stream(path.serve, 16)
+    probe = load_patterns.single_stream(path.serve, 16)
     n = max(least, min(requests, int(most_s / probe.latency.p50)))
-    single = scenarios.single_stream(path.serve, n, progress=f"{name}, single stream")
-    probe = scenarios.offline(path.serve, 128, 64)
-    whole = scenarios.offline(
+    single = load_patterns.single_stream(path.serve, n, progress=f"{name}, single stream")
+    probe = load_patterns.offline(path.serve, 128, 64)
+    whole = load_patterns.offline(
         path.serve, max(64, min(samples, int(most_s * probe.throughput))), 64, progress=f"{name}, offline"
     )
     servers, predicted = find_rate(path, name, single, limit_s, most_s / 2, least)
@@ -88,24 +88,24 @@ def serve_all(
 
 
 def find_rate(
-    path: ServingPath, name: str, single: scenarios.Result, limit_s: float, seconds: float, least: int = 100
-) -> tuple[list[scenarios.Result], float]:
+    path: ServingPath, name: str, single: load_patterns.Result, limit_s: float, seconds: float, least: int = 100
+) -> tuple[list[load_patterns.Result], float]:
     """The server at growing shares of what the single stream answers per second, up to the first that takes twice the limit.
 
     Also the highest rate that a simulated queue with the single stream's samples holds: how far service times alone explain the wait.
     """
     capacity = 1 / single.latency.p50
-    found: list[scenarios.Result] = []
+    found: list[load_patterns.Result] = []
     for share in SHARES:
         n = max(least, min(1024, int(seconds * share * capacity)))
         found.append(
-            scenarios.server(path.serve, share * capacity, n, progress=f"{name}, {share * capacity:.0f} per second")
+            load_patterns.server(path.serve, share * capacity, n, progress=f"{name}, {share * capacity:.0f} per second")
         )
         if found[-1].latency.p99 > 2 * limit_s:
             break
-    draw = scenarios.sampled_seconds({1: single.latency.samples})
-    predicted = scenarios.highest_rate(
-        lambda r: scenarios.simulated_server(draw, r, 4000).latency.p99, limit_s, capacity
+    draw = load_patterns.sampled_seconds({1: single.latency.samples})
+    predicted = load_patterns.highest_rate(
+        lambda r: load_patterns.simulated_server(draw, r, 4000).latency.p99, limit_s, capacity
     )
     return found, predicted
 
@@ -159,7 +159,7 @@ def energy_part(device: str) -> list[dict[str, Any]]:
     rows = []
     for name in ("minilm", "smollm2"):
         path = ServingPath.build(name, device=device)
-        n = 64 * max(1, int(4 * scenarios.offline(path.serve, 64, 64).throughput / 64))
+        n = 64 * max(1, int(4 * load_patterns.offline(path.serve, 64, 64).throughput / 64))
         rows.append(energy_of(path, name, n))
     return rows
 
@@ -167,12 +167,12 @@ def energy_part(device: str) -> list[dict[str, Any]]:
 def energy_of(path: ServingPath, name: str, n: int) -> dict[str, Any]:
     """The energy of ``n`` requests offline. A first run warms up and measures how busy the cores are, which the model needs."""
     busy, started = time.process_time(), time.perf_counter()
-    scenarios.offline(path.serve, min(n, 128), 64)
+    load_patterns.offline(path.serve, min(n, 128), 64)
     cores = machine.describe()["cores_logical"]
     busy_share = (time.process_time() - busy) / (time.perf_counter() - started) / cores
     utilization = 1.0 if path.device == "cuda" else min(1.0, max(0.01, busy_share))
     power_w, counts = rated_power(path.device)
-    used = cost.measure_energy(partial(scenarios.offline, path.serve, n, 64), power_w, utilization, path.device)
+    used = cost.measure_energy(partial(load_patterns.offline, path.serve, n, 64), power_w, utilization, path.device)
     return energy_row(f"recommend, {name}", used, n, "requests", power_w, counts) | {"utilization": utilization}
 
 
@@ -240,7 +240,7 @@ def measure_parts(names: Sequence[str] = (), device: str = "cpu", name: str = ""
     machine.check_device(device)
     name = name or machine_name(device)
     if not re.fullmatch(r"[\w.-]+", name):
-        raise InputError(f"name={name!r}: want letters, digits, dots and hyphens")
+        raise InputError(f"name={name!r}: expected letters, digits, dots and hyphens")
     path = (folder or paths.MEASUREMENTS) / f"{name}.json"
     check_writable(path)
     for part in names or PARTS:

@@ -37,7 +37,7 @@ def exponent(sizes: Sequence[float], values: Sequence[float], last: int = 3) -> 
     order = np.argsort(sizes)[-last:]
     x, y = np.asarray(sizes, dtype=float)[order], np.asarray(values, dtype=float)[order]
     if len(x) < 2 or not (x > 0).all() or not (y > 0).all():
-        raise InputError(f"sizes {list(sizes)}, values {list(values)}: want at least two, all above 0")
+        raise InputError(f"sizes {list(sizes)}, values {list(values)}: expected at least two, all above 0")
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
@@ -123,7 +123,7 @@ def encode(
     """
 
     if against not in ("tokens", "batch"):
-        raise InputError(f"against={against!r}: want tokens or batch")
+        raise InputError(f"against={against!r}: expected tokens or batch")
     encoder: Any = encoders.load(name, device=device, precision=precision, cache=False)
     sized = cost.architecture(points.CONFIGURATIONS[name])
     timed, counted = [], []

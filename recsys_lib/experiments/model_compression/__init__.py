@@ -5,7 +5,7 @@ Weights keep their arithmetic here and only their values are rounded; what is re
 """
 
 from recsys_lib.experiments.model_compression.bits import decoder_bits, encoder_bits, input_products
-from recsys_lib.experiments.model_compression.judging import Judge, run_model
+from recsys_lib.experiments.model_compression.evaluate import Judge, run_model
 from recsys_lib.experiments.model_compression.layers import activations, int8_ladder, outlying, sensitivity
 from recsys_lib.experiments.model_compression.parts import (
     n_bytes,

@@ -11,7 +11,7 @@ import numpy as np
 from recsys_lib.core.errors import InputError
 from recsys_lib.encoders import backends
 from recsys_lib.encoders.transformer import Transformer
-from recsys_lib.experiments.model_compression.judging import Judge, run_model
+from recsys_lib.experiments.model_compression.evaluate import Judge, run_model
 from recsys_lib.llm import weights
 from recsys_lib.llm.perplexity import perplexity
 
@@ -28,7 +28,7 @@ def rounded(
 ) -> Callable[[str, Tensor], Tensor]:
     """How ``weights.replaced`` should change a layer; "GPTQ" needs the layers' ``hessians``, "per channel" has one group per output."""
     if method not in METHODS:
-        raise InputError(f"method={method!r}: want one of {'; '.join(METHODS)}")
+        raise InputError(f"method={method!r}: expected one of {'; '.join(METHODS)}")
 
     def change(name: str, weight: Tensor) -> Tensor:
         width = weight.shape[1] if method == "nearest, per channel" or weight.shape[1] % group else group

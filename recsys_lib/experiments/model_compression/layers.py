@@ -12,7 +12,7 @@ import numpy as np
 from recsys_lib.core.errors import InputError
 from recsys_lib.encoders.transformer import Transformer
 from recsys_lib.experiments.model_compression.bits import rounded, through
-from recsys_lib.experiments.model_compression.judging import over_torch, run_model
+from recsys_lib.experiments.model_compression.evaluate import over_torch, run_model
 from recsys_lib.llm import weights
 from recsys_lib.vectors import similarity
 
@@ -37,7 +37,7 @@ def _place(name: str) -> tuple[int, str]:
     """
     found = re.search(r"layers?\.(\d+)\.(.+)$", name)
     if found is None:
-        raise InputError(f"layer {name!r}: want the name of a linear layer inside BERT or Llama")
+        raise InputError(f"layer {name!r}: expected the name of a linear layer inside BERT or Llama")
     return int(found[1]), PLACES.get(found[2], found[2])
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from recsys_lib.core.errors import InputError
 from recsys_lib.encoders import backends
 from recsys_lib.encoders.transformer import Transformer
-from recsys_lib.experiments.model_compression.judging import Judge, run_model
+from recsys_lib.experiments.model_compression.evaluate import Judge, run_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,7 @@ def without_heads(model: Any, kept: int, sums: dict[str, Tensor]) -> Any:
     smaller = deepcopy(model)
     size = model.config.hidden_size // model.config.num_attention_heads
     if not 1 <= kept <= model.config.num_attention_heads:
-        raise InputError(f"kept={kept!r}: want 1 to {model.config.num_attention_heads} heads")
+        raise InputError(f"kept={kept!r}: expected 1 to {model.config.num_attention_heads} heads")
     for i, layer in enumerate(smaller.encoder.layer):
         attention, out = layer.attention.self, layer.attention.output.dense
         heads = out.weight.data.reshape(out.out_features, -1, size)

@@ -14,7 +14,7 @@ import numpy as np
 from recsys_lib.core.errors import InputError
 from recsys_lib.encoders import backends, native
 from recsys_lib.encoders.transformer import Transformer
-from recsys_lib.experiments.model_compression.judging import over_torch
+from recsys_lib.experiments.model_compression.evaluate import over_torch
 from recsys_lib.experiments.model_compression.parts import Part
 from recsys_lib.hardware import measure
 

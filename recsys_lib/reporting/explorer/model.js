@@ -1,4 +1,4 @@
-// The cost model of recsys_lib/cost (stacks.py, money.py, decision.py) in the same order of operations, so that every number
+// The cost model of recsys_lib/cost (deployments.py, prices.py, decision.py) in the same order of operations, so that every number
 // agrees with Python's to the last digit (tests/test_explorer.py). T is decision.tables().
 "use strict";
 

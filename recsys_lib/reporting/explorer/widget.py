@@ -13,7 +13,7 @@ import ipywidgets as widgets
 
 from recsys_lib.cost import decision
 from recsys_lib.cost.decision import Choice, Scenario
-from recsys_lib.cost.stacks import TEXT_LENGTHS, Assumptions
+from recsys_lib.cost.deployments import TEXT_LENGTHS, Assumptions
 
 # Fields of a scenario with a logarithmic slider: label, and the powers of ten from which to which.
 SLIDERS = {

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from recsys_lib.cost.decision import Choice, Scenario
-from recsys_lib.cost.money import TornadoRow
+from recsys_lib.cost.prices import TornadoRow
 from recsys_lib.reporting import plots
 
 if TYPE_CHECKING:

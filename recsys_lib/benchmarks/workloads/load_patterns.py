@@ -181,7 +181,7 @@ def server(
     """
     _at_least_one(requests=requests, largest_batch=largest_batch)
     if not 0 < rate_per_s < np.inf:
-        raise InputError(f"rate_per_s={rate_per_s!r}: want a positive number of requests per second")
+        raise InputError(f"rate_per_s={rate_per_s!r}: expected a positive number of requests per second")
     clock = clock or WallClock()
     log = _Log(serve, clock, progress, requests)
     arrivals = np.cumsum(np.random.default_rng(seed).exponential(1 / rate_per_s, requests)).tolist()
@@ -245,7 +245,7 @@ def highest_rate(p99_s: Callable[[float], float], limit_s: float, most_per_s: fl
         InputError: a limit or range that is not positive.
     """
     if not (limit_s > 0 and most_per_s > 0):
-        raise InputError(f"limit_s={limit_s!r}, most_per_s={most_per_s!r}: want both above 0")
+        raise InputError(f"limit_s={limit_s!r}, most_per_s={most_per_s!r}: expected both above 0")
     if p99_s(most_per_s) <= limit_s:
         return most_per_s
     low, high = 0.0, most_per_s
@@ -258,4 +258,4 @@ def highest_rate(p99_s: Callable[[float], float], limit_s: float, most_per_s: fl
 def _at_least_one(**counts: int) -> None:
     for name, count in counts.items():
         if count < 1:
-            raise InputError(f"{name}={count!r}: want at least 1")
+            raise InputError(f"{name}={count!r}: expected at least 1")

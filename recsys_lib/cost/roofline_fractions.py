@@ -12,9 +12,9 @@ import numpy as np
 
 from recsys_lib.cost import sizing
 from recsys_lib.cost.architectures import architecture
+from recsys_lib.cost.deployments import family, half
 from recsys_lib.cost.machines import Hardware, hardware, published, table
 from recsys_lib.cost.quality import MEASUREMENTS
-from recsys_lib.cost.stacks import family, half
 
 
 def recorded_shares(folder: Path | None = None) -> dict[str, float]:

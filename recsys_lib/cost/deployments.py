@@ -17,7 +17,7 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.cost import sizing
 from recsys_lib.cost.architectures import architecture
 from recsys_lib.cost.machines import Hardware, Price, table
-from recsys_lib.cost.money import UTILIZATION, Stack, Traffic
+from recsys_lib.cost.prices import UTILIZATION, Stack, Traffic
 from recsys_lib.cost.quality import UNKNOWN, Quality, recorded
 from recsys_lib.cost.units import positive, share
 
@@ -144,7 +144,7 @@ def way(name: str) -> Way:
     """The way of that name."""
     found = {w.name: w for w in WAYS}
     if name not in found:
-        raise InputError(f"way {name!r}: want one of {', '.join(found)}")
+        raise InputError(f"way {name!r}: expected one of {', '.join(found)}")
     return found[name]
 
 
@@ -178,7 +178,7 @@ class Assumptions:
             positive(name, getattr(self, name))
         for work, value in self.shares.items():
             if work not in works():
-                raise InputError(f"share of {work!r}: want one of {', '.join(works())}")
+                raise InputError(f"share of {work!r}: expected one of {', '.join(works())}")
             share(f"share of {work}", value)
         object.__setattr__(self, "shares", MappingProxyType(dict(self.shares)))
 
@@ -275,7 +275,7 @@ class Option:
     rerank_batch: int = 1
 
     def stacks(self, traffic: Traffic, text_tokens: int, assumed: Assumptions) -> tuple[Stack, ...]:
-        """What serves and encodes, and after it what reranks, as ``money`` prices them.
+        """What serves and encodes, and after it what reranks, as ``prices`` charges for them.
 
         The latency of a request is the sum over the stacks; a request that waits for a batch to fill waits outside this count.
         """

@@ -24,7 +24,7 @@ BASES = ("measured", "bound", "model")
 
 def _basis(basis: str) -> str:
     if basis not in BASES:
-        raise InputError(f"basis={basis!r}: want one of {', '.join(BASES)}")
+        raise InputError(f"basis={basis!r}: expected one of {', '.join(BASES)}")
     return basis
 
 
@@ -312,7 +312,7 @@ def break_even_items_per_day(
     100.0
     """
     if not math.isfinite(extra_usd_per_month):
-        raise InputError(f"extra_usd_per_month={extra_usd_per_month}: want a finite number")
+        raise InputError(f"extra_usd_per_month={extra_usd_per_month}: expected a finite number")
     cost, value = positive("usd_per_item", usd_per_item, zero=True), positive("value", value_usd_per_item, zero=True)
     margin = (value - cost) * DAYS_PER_MONTH
     items = max(0.0, extra_usd_per_month) / margin if margin > 0 else math.inf
@@ -357,7 +357,7 @@ def sensitivity(
         raise InputError("sensitivity: no input to move")
     for name, (low, base, high) in ranges.items():
         if not low <= base <= high:
-            raise InputError(f"{name}: want low <= base <= high, got {low}, {base}, {high}")
+            raise InputError(f"{name}: expected low <= base <= high, got {low}, {base}, {high}")
     bases = {name: base for name, (_, base, _) in ranges.items()}
     at_base, unit = _value(function(**bases))
     rows = []

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from recsys_lib.benchmarks.workloads import scenarios
-from recsys_lib.benchmarks.workloads.scenarios import (
+from recsys_lib.benchmarks.workloads import load_patterns
+from recsys_lib.benchmarks.workloads.load_patterns import (
     SimulatedClock,
     highest_rate,
     offline,
@@ -109,7 +109,7 @@ def test_service_times_are_drawn_from_the_next_larger_batch():
 def test_a_result_is_json_and_says_what_it_is_not():
     found = json.loads(json.dumps(simulated_server(lambda n: 0.5, 1.0, 20).to_dict()))
     assert found["compliance"] == "MLPerf-like, not compliant"
-    assert len(found["latency"]["samples"]) == 20 and found["method"] == scenarios.METHOD
+    assert len(found["latency"]["samples"]) == 20 and found["method"] == load_patterns.METHOD
 
 
 @pytest.mark.parametrize(

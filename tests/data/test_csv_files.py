@@ -1,6 +1,7 @@
 """What goes wrong in people's own files: each mistake in one line, nothing lost silently."""
 
 import unicodedata
+from pathlib import Path
 
 import pytest
 
@@ -112,3 +113,70 @@ def test_a_file_that_cannot_be_read_or_vanishes_is_named(read, monkeypatch, erro
     monkeypatch.setattr("pandas.read_csv", refuse)
     with pytest.raises(InputError, match=r"events\.csv: not readable"):
         read()
+
+
+# ---------------------------------------------------------------- files that are not what they should be
+
+
+@pytest.mark.parametrize(
+    ("events", "message"),
+    [
+        (b"", r"events\.csv"),
+        (b"user,item\n", r"events\.csv"),
+        (b"user,item\na,1\x00\n", r"events\.csv"),
+        (b"user,item\nnan,1\n", r"events\.csv row 2 column user"),
+        (b"user,item\na,NULL\n", r"events\.csv row 2 column item"),
+        (b"user,item\na," + b"9" * 200_000 + b"\n", r"events\.csv"),
+    ],
+    ids=["empty", "header only", "NUL", "nan user", "NULL item", "huge id"],
+)
+def test_a_file_that_cannot_be_read_gets_one_short_line(read, events, message):
+    with pytest.raises(InputError, match=message) as caught:
+        read(events)
+    assert "\n" not in str(caught.value) and "\x00" not in str(caught.value) and len(str(caught.value)) < 600
+
+
+def test_an_item_twice_is_refused(read):
+    with pytest.raises(InputError, match=r"items\.csv row 3 column id: '1', expected each id once"):
+        read(items="id,title\n1,One\n1,Two\n")
+
+
+@pytest.mark.parametrize(
+    "events",
+    [b"\xef\xbb\xbfuser,item\na,1\n", b"user,item\r\na,1\r\n", b"user,item\na,1"],
+    ids=["BOM", "CRLF", "no newline at the end"],
+)
+def test_one_row_in_every_usual_form_is_read(read, events):
+    data = read(events)
+    assert (data.n_interactions, data.n_users) == (1, 1) and data.item.tolist() == [0]
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "vanished link"])
+def test_a_path_that_is_no_file_gets_one_line(tmp_path, kind):
+    items, path = tmp_path / "items.csv", tmp_path / "events.csv"
+    items.write_text(ITEMS)
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "vanished link":
+        path.symlink_to(tmp_path / "gone.csv")
+    with pytest.raises(InputError, match=r"events\.csv") as caught:
+        datasets.from_csv(path, items)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_without_permission_gets_one_line(tmp_path, monkeypatch):
+    """Root may read everything, so that the system's refusal is imitated."""
+    (tmp_path / "items.csv").write_text(ITEMS)
+    (tmp_path / "events.csv").write_text(EVENTS)
+    original = Path.open
+
+    def refuse(self, *arguments, **options):
+        if self.name == "events.csv":
+            raise PermissionError(13, "Permission denied", str(self))
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(InputError, match=r"events\.csv.*[Pp]ermission") as caught:
+        datasets.from_csv(tmp_path / "events.csv", tmp_path / "items.csv")
+    assert "\n" not in str(caught.value)

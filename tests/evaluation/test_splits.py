@@ -209,3 +209,28 @@ def test_the_validation_part_returns_to_training():
     whole = split.with_validation()
     assert not len(whole.validation_rows) and np.array_equal(whole.test_rows, split.test_rows)
     assert (whole.train != split.train + split.validation).nnz == 0
+
+
+# ---------------------------------------------------------------- the last of each user
+
+
+def test_the_last_of_each_user_by_hand():
+    """User 0 has five in reverse order of time, user 1 one, user 2 none, user 3 two."""
+    data = dataclasses.replace(
+        small([0] * 5 + [1] + [3] * 2, [0, 1, 2, 3, 4, 0, 1, 2]),
+        timestamp=np.array([50, 40, 30, 20, 10, 7, 1, 2], dtype=np.int64),
+    )
+    part = splits.last_of_each_user(data, 0.2, 0.2)
+    assert part.test_rows.tolist() == [0]  # user 3: a fifth of two rounds to none
+    assert part.validation_rows.tolist() == [1, 7] and part.train_rows.tolist() == [2, 3, 4, 5, 6]
+    half = splits.last_of_each_user(data, 0.5)
+    assert half.test_rows.tolist() == [0, 1, 7]
+    assert np.diff(half.train.indptr).tolist() == [3, 1, 0, 1] and np.diff(half.test.indptr).tolist() == [2, 0, 0, 1]
+
+
+def test_equal_times_of_a_user_go_by_row_and_always_alike():
+    data = dataclasses.replace(small([0] * 4, [3, 1, 2, 0]), timestamp=np.zeros(4, dtype=np.int64))
+    part = splits.last_of_each_user(data, 0.25, 0.25)
+    assert part.test_rows.tolist() == [3]
+    again = splits.last_of_each_user(data, 0.25, 0.25)
+    assert (part.test != again.test).nnz == 0 and (part.train != again.train).nnz == 0

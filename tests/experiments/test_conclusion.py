@@ -215,3 +215,16 @@ def test_a_larger_threshold_turns_a_gain_into_a_small_one():
     warm = field(0.2, None, 0.22)
     assert conclusion.conclude(warm, {}, "minilm", 0.05).overall == "model"
     assert conclusion.conclude(warm, {}, "minilm", 0.3).overall == "none"
+
+
+# ---------------------------------------------------------------- takeaways
+
+
+def test_takeaways_are_those_of_the_run():
+    warm, new = field(0.2, 0.2, 0.25), cold(0.1, 0.3, 0.3)
+    found = conclusion.conclude(warm, new, "minilm")
+    lines = conclusion.takeaways(found, "Text alone beats EASE nowhere")
+    assert lines[0] == f"{found.headline}." and "Text alone beats EASE nowhere." in lines
+    assert lines[-len(found.answers) :] == [str(answer) for answer in found.answers]
+    assert "NDCG@10 0.2" in lines[-len(found.answers)] and not any("sample" in line for line in lines)
+    assert "invented" in conclusion.takeaways(found, "Nowhere", sample=True)[0]

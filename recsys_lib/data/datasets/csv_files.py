@@ -11,7 +11,7 @@ import pandas as pd
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.data.datasets import ids
-from recsys_lib.data.datasets.csv_table import ALIASES, NO_TEXT, QUOTES, Table
+from recsys_lib.data.datasets.csv_table import ALIASES, NO_TEXT, QUOTES, Table, shown
 from recsys_lib.data.datasets.dataset import Dataset
 
 _TABS = ("\\t", "tab")
@@ -113,8 +113,8 @@ def _known_items(source: Table, catalogue: Table, unknown_items: str) -> tuple[n
         source.refuse(pd.Series(item < 0), named, "item", expected)
     elif (item < 0).all():
         raise InputError(
-            f"{source.path.name} and {catalogue.path.name} have no item id in common ({named.iloc[0]!r} here, "
-            f"{known[0]!r} there): {note or 'expected the same ids in both, or name other columns for item and id'}"
+            f"{source.path.name} and {catalogue.path.name} have no item id in common ({shown(named.iloc[0])} here, "
+            f"{shown(known[0])} there): {note or 'expected the same ids in both, or name other columns for item and id'}"
         )
     return item, note
 

@@ -36,6 +36,15 @@ QUOTES = ("check", "trust", "off")
 csv.field_size_limit(2**31 - 1)
 
 
+def shown(value: str) -> str:
+    """A value in quotes for a message of one line; its first 60 characters and its length where it is longer.
+
+    >>> shown("007"), shown("9" * 70)[-19:]
+    ("'007'", "9…' (70 characters)")
+    """
+    return repr(value) if len(value) <= 60 else f"{value[:60] + '…'!r} ({len(value):,} characters)"
+
+
 class Table:
     """A file as texts, with the errors that name its rows."""
 
@@ -235,7 +244,7 @@ class Table:
             more = f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""
             row = self.row(int(values.index[rows[0]]) + 1)
             raise InputError(
-                f"{self.path.name} row {row} column {column}: {values.iloc[rows[0]]!r}, expected {expected}{more}"
+                f"{self.path.name} row {row} column {column}: {shown(values.iloc[rows[0]])}, expected {expected}{more}"
             )
 
     def read_ids(self, column: str, rule: str = "exact", once: bool = False) -> str:

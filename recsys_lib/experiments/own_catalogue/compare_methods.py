@@ -19,6 +19,7 @@ from recsys_lib.data.datasets import Dataset
 from recsys_lib.evaluation import Evaluation, splits
 from recsys_lib.evaluation.splits import Split
 from recsys_lib.experiments import study
+from recsys_lib.experiments.own_catalogue.reading import check_options, name_parameter
 from recsys_lib.experiments.study import Method, Outcome
 from recsys_lib.recommenders import Recommender, checks
 from recsys_lib.vectors import geometry
@@ -46,33 +47,32 @@ def read(
     sample_folder: Path,
     *,
     columns: Mapping[str, str] | None = None,
-    separator: str = "",
-    encoding: str = "utf-8",
+    reading: Mapping[str, str] | None = None,
     min_rating: float = 0.0,
     min_interactions: int = 1,
 ) -> Dataset:
-    """The reader's two files (see ``datasets.from_csv``), or the sample shop, written into ``sample_folder``, if both are None.
+    """The user's two files (see ``datasets.from_csv``, and ``reading.OPTIONS`` for ``reading``), or the sample shop, written into ``sample_folder``, if both are None.
 
     Of several interactions of one user with one item the first counts; those whose item is not in the table are dropped;
     ratings below ``min_rating`` are left out if that is above 0; then the ``min_interactions``-core, if that is above 1.
 
     Raises:
-        InputError: one file without the other, what ``from_csv`` refuses, or nothing is left.
+        InputError: an unknown option, one file without the other, what ``from_csv`` refuses, or nothing is left.
     """
+    options = check_options(reading)
     if (interactions is None) != (items is None):
         given, missing = ("interactions", "items") if items is None else ("items", "interactions")
         raise InputError(f"{given} is given and {missing} is not: give both files, or neither for the sample")
     if interactions is None or items is None:
         interactions, items = datasets.write_sample(sample_folder)
-    data = datasets.from_csv(
-        interactions,
-        items,
-        columns=columns,
-        separator=separator,
-        encoding=encoding,
-        duplicates="first",
-        unknown_items="drop",
-    )
+        options = check_options(None)  # those given are about the user's files
+    try:
+        data = datasets.from_csv(
+            interactions, items, columns=columns, duplicates="first", unknown_items="drop", **options
+        )
+    except InputError as error:
+        raise InputError(name_parameter(str(error))) from error
+    data = replace(data, notes=tuple(map(name_parameter, data.notes)))
     if min_rating > 0:
         liked = data.rating >= min_rating
         if not liked.any():

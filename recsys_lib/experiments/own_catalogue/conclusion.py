@@ -150,6 +150,16 @@ def conclude(
     return Conclusion(headline, _advice(warm, cold, overall, new_items, new_share), answers, overall, new_items)
 
 
+def takeaways(found: Conclusion, crossing: str, sample: bool = False) -> list[str]:
+    """What to take from a run, one sentence or two each: the headline, the advice, ``crossing``, and every test with its numbers.
+
+    ``sample``: the run was on the invented sample, which is said first.
+    """
+    invented = "This run was on the sample, which is invented: it proves nothing about other catalogues."
+    opening = [invented] if sample else []
+    return [*opening, f"{found.headline}.", *found.advice, f"{crossing}.", *map(str, found.answers)]
+
+
 def crossing(slices: pd.DataFrame, text: str, counting: str) -> str:
     """Where text alone finds more than counting, in words. ``slices``: a row per slice of the items, by its label, with the number of
     ``test users`` and a column of NDCG per contender; slices with too few users do not count.

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from recsys_lib import encoders
 from recsys_lib.core.errors import InputError
 from recsys_lib.data.datasets import Dataset
 from recsys_lib.evaluation.splits import Split
@@ -65,9 +66,34 @@ def _column(data: Dataset, name: str, argument: str) -> str:
     return names[name.lower()]
 
 
-def check_data(data: Dataset, split: Split, columns: Sequence[str]) -> list[Check]:
-    """Everything worth a look before a comparison, in words. ``columns``: those that make the texts; ``split``: how it is judged."""
-    return [*_interactions(data), *_texts(data, columns), _times(data), *_test(split)]
+def check_data(data: Dataset, split: Split, columns: Sequence[str], encoder: str = "") -> list[Check]:
+    """Everything worth a look before a comparison, in words.
+
+    ``columns``: those that make the texts; ``split``: how methods are evaluated; ``encoder``: whose limit on the length of a
+    text is looked at, where it has one.
+    """
+    texts = [*_texts(data, columns), *(_truncated(data.item_texts(tuple(columns)), encoder) if encoder else [])]
+    return [*_interactions(data), *texts, _times(data), *_test(split)]
+
+
+def _truncated(texts: Sequence[str], name: str) -> list[Check]:
+    """The share of written texts that a transformer cuts; nothing for other encoders."""
+    from recsys_lib.encoders.transformer import Transformer
+
+    model, _, pooling = name.partition(" ")
+    encoder = encoders.load(model, **({"pooling": pooling} if pooling else {}))
+    written = [text for text in texts if text]
+    if not isinstance(encoder, Transformer) or not written:
+        return []
+    share = encoder.truncated(written)
+    return [
+        Check(
+            "texts cut",
+            f"{share:.1%} of the texts are longer than the {encoder.max_tokens_read:,} tokens that {name} reads",
+            "their ends are not read: put what matters first" if share > 0.05
+            else "few" if share else "every text is read to its end",
+        )
+    ]  # fmt: skip
 
 
 def _interactions(data: Dataset) -> list[Check]:

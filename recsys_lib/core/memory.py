@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -48,3 +50,21 @@ def require(n_bytes: float, what: str, instead: str = "") -> None:
     if n_bytes > left:
         advice = f"; {instead}" if instead else ""
         raise InputError(f"{what} needs {gibibytes(n_bytes)} of memory, {gibibytes(left)} are available{advice}")
+
+
+@contextlib.contextmanager
+def refused_when_exhausted(what: str, instead: str = "") -> Iterator[None]:
+    """Turn an allocation that fails inside, of NumPy, of torch or on a GPU, into one line.
+
+    Raises:
+        InputError: memory ran out; ``what`` and ``instead`` as for ``require``.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        exhausted = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        if not exhausted and "can't allocate memory" not in str(error):
+            raise
+        advice = f"; {instead}" if instead else ""
+        reason = str(error).partition("\n")[0] or "no details"
+        raise InputError(f"{what} ran out of memory ({reason}){advice}") from error

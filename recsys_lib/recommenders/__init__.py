@@ -1,4 +1,8 @@
-"""Recommenders: ``fit(train)`` on a CSR matrix ``[n_users, n_items]``, then ``scores(users)`` for all items at once."""
+"""Recommenders: fit on interactions, score all items for training users or for any history, save and load.
+
+``fit(train)`` takes a CSR matrix ``[n_users, n_items]``; ``scores(users)`` scores its rows, ``score(histories)`` anyone's;
+``model.save(folder)``, and ``load(folder)`` here, keep a fitted one.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import scipy.sparse as sp
 
+from recsys_lib.recommenders.base import BaseRecommender, load
 from recsys_lib.recommenders.blends import RankFusion, ScoreBlend
 from recsys_lib.recommenders.ease import EASE
 from recsys_lib.recommenders.factorization import BPR, IALS
@@ -24,6 +29,7 @@ __all__ = [
     "EASE",
     "IALS",
     "SLIM",
+    "BaseRecommender",
     "EASEMap",
     "ItemKNN",
     "MaxSimilarity",
@@ -39,11 +45,12 @@ __all__ = [
     "TextMLP",
     "TextProfile",
     "UserKNN",
+    "load",
 ]
 
 
 class Recommender(Protocol):
-    """The contract that all of them keep.
+    """What evaluation asks of a recommender; ``BaseRecommender`` adds ``score(histories)``, ``save`` and ``load``.
 
     ``fit`` returns the recommender itself; ``scores`` gives float32 ``[len(users), n_items]``, finite, higher is better,
     seen items included (evaluation masks them). Values of ``train`` are weights, 1 for a plain interaction. A user without

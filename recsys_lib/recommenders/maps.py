@@ -1,4 +1,4 @@
-"""Learned maps from text into the space of interactions: what text alone cannot know, and new items need."""
+"""Maps from text into the space of interactions, learned on warm items and applied to cold ones."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import scipy.sparse as sp
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.recommenders import checks
-from recsys_lib.recommenders.ease import EASE
+from recsys_lib.recommenders.base import BaseRecommender
+from recsys_lib.recommenders.ease import ADVICE, EASE
 from recsys_lib.vectors import similarity
 
 
-class RidgeMap:
+class RidgeMap(BaseRecommender):
     """Predict an item's interaction factors from its text vector by ridge regression, then rank by them.
 
     The interaction matrix, its columns scaled to length 1, is cut to ``factors`` by a truncated SVD. Items with training
@@ -21,44 +22,50 @@ class RidgeMap:
     Recommendations", ICDM 2010. A user without history scores 0.
     """
 
+    settings = ("factors", "regularization", "seed")
+    arrays = ("item_vectors", "projection", "item_factors")
+
     def __init__(self, item_vectors: np.ndarray, factors: int = 32, regularization: float = 1.0, seed: int = 0):
         if factors < 1 or not regularization > 0:
-            raise InputError(f"factors={factors!r}, regularization={regularization!r}: want at least 1, more than 0")
+            raise InputError(
+                f"factors={factors!r}, regularization={regularization!r}: expected at least 1, more than 0"
+            )
         self.item_vectors = similarity.normalize(np.asarray(item_vectors, dtype=np.float32))
         self.factors, self.regularization, self.seed = factors, regularization, seed
-        self.train: sp.csr_matrix | None = None
-        self.user_factors = self.item_factors = np.empty((0, factors), dtype=np.float32)
+        self.projection = self.item_factors = np.empty((0, factors), dtype=np.float32)
 
-    def fit(self, train: sp.csr_matrix) -> RidgeMap:
-        self.train = checks.interactions(train)
-        checks.vectors_for(self.train, self.item_vectors)
-        counts = np.asarray((self.train != 0).sum(axis=0)).ravel()
+    def _fit(self, train: sp.csr_matrix, times: sp.csr_matrix | None) -> None:
+        checks.vectors_for(train, self.item_vectors)
+        counts = np.asarray((train != 0).sum(axis=0)).ravel()
         warm = np.flatnonzero(counts)
-        k = min(self.factors, len(warm) - 1, self.train.shape[0] - 1)
+        k = min(self.factors, len(warm) - 1, train.shape[0] - 1)
         if k < 1:
-            self.user_factors, self.item_factors = (np.zeros((n, 1), np.float32) for n in self.train.shape)
-            return self
-        scaled = self.train @ sp.diags(1 / np.sqrt(np.maximum(counts, 1)))
+            self.projection = self.item_factors = np.zeros((train.shape[1], 1), np.float32)
+            return
+        scale = 1 / np.sqrt(np.maximum(counts, 1))
+        scaled = train @ sp.diags(scale)
         start = np.random.default_rng(self.seed).standard_normal(min(scaled.shape))
-        left, values, right = sp.linalg.svds(scaled.astype(np.float64), k=k, v0=start)
+        _, values, right = sp.linalg.svds(scaled.astype(np.float64), k=k, v0=start)
+        # Directions without any variance carry nothing but rounding errors.
+        kept = values > 1e-6 * values.max()
+        values, right = values[kept], right[kept]
         targets = (right * np.sqrt(values)[:, None]).T[warm]
         weights = counts[warm] / (counts[warm] + 5.0)
         x = self.item_vectors[warm].astype(np.float64)
         mean, offset = np.average(x, axis=0, weights=weights), np.average(targets, axis=0, weights=weights)
         centred = x - mean
         gram = (centred.T * weights) @ centred + self.regularization * np.eye(x.shape[1])
-        coefficients = np.linalg.solve(gram, (centred.T * weights) @ (targets - offset))
+        with checks.solvable(f"regularization={self.regularization!r}"):
+            coefficients = np.linalg.solve(gram, (centred.T * weights) @ (targets - offset))
         self.item_factors = ((self.item_vectors - mean) @ coefficients + offset).astype(np.float32)
-        self.user_factors = (left * np.sqrt(values)).astype(np.float32)
-        self.user_factors[np.diff(self.train.indptr) == 0] = 0
-        return self
+        # From a history to its user's factors: of a training user the left singular vectors times √values.
+        self.projection = (right.T * scale[:, None] / np.sqrt(values)).astype(np.float32)
 
-    def scores(self, users: np.ndarray) -> np.ndarray:
-        checks.histories(self.train, users)
-        return self.user_factors[np.asarray(users)] @ self.item_factors.T
+    def _score(self, histories: sp.csr_matrix) -> np.ndarray:
+        return np.asarray(histories @ self.projection) @ self.item_factors.T
 
 
-class EASEMap:
+class EASEMap(BaseRecommender):
     """Predict an item's column of EASE weights from its text vector by ridge regression, then rank by the predicted columns.
 
     EASE is fitted on the items with interactions, ``B [n_items, n_items]``; column ``i`` says how much each item of a history speaks
@@ -67,8 +74,11 @@ class EASEMap:
     kind of item is popular as well. With a ``width`` the regression is not linear but over Gaussian kernels ``exp(-|a - b|²/2 width²)``
     of unit vectors: likeness counts the more, the closer two texts are. ``keep_warm`` leaves EASE's own columns to the items that
     have interactions: one model for warm and cold. Maps from attributes to factors (Gantner et al., ICDM 2010), with EASE's columns
-    as the factors. A user without history scores 0.
+    as the factors. ``device``: where EASE and the regression are solved, "cpu", "cuda" or "auto". A user without history scores 0.
     """
+
+    settings = ("regularization", "ease_regularization", "width", "keep_warm")
+    arrays = ("item_vectors", "weights")
 
     def __init__(
         self,
@@ -77,41 +87,42 @@ class EASEMap:
         ease_regularization: float = 400.0,
         width: float | None = None,
         keep_warm: bool = False,
+        device: str = "cpu",
     ):
         numbers = [regularization, ease_regularization, *([] if width is None else [width])]
         if not all(0 < x < np.inf for x in numbers):
             raise InputError(
-                f"regularization={regularization!r}, ease_regularization={ease_regularization!r}, width={width!r}: want "
-                "positive, finite numbers"
+                f"regularization={regularization!r}, ease_regularization={ease_regularization!r}, width={width!r}: "
+                "expected positive, finite numbers"
             )
         self.item_vectors = similarity.normalize(np.asarray(item_vectors, dtype=np.float32))
         self.regularization, self.width, self.keep_warm = regularization, width, keep_warm
-        self.ease_regularization = ease_regularization
-        self.train: sp.csr_matrix | None = None
+        self.ease_regularization, self.device = ease_regularization, checks.device(device)
         self.weights = np.empty((0, 0), dtype=np.float32)
 
-    def fit(self, train: sp.csr_matrix) -> EASEMap:
+    def _fit(self, train: sp.csr_matrix, times: sp.csr_matrix | None) -> None:
         import torch
 
-        self.train = checks.interactions(train)
-        checks.vectors_for(self.train, self.item_vectors)
-        warm = np.flatnonzero(np.asarray(self.train.sum(axis=0)).ravel())
-        columns = EASE(self.ease_regularization).fit(self.train).weights
+        checks.vectors_for(train, self.item_vectors)
+        warm = np.flatnonzero(np.asarray(train.sum(axis=0)).ravel())
+        checks.square_memory(train.shape[1], 10 if self.width else 6, "EASEMap", ADVICE)
+        columns = EASE(self.ease_regularization, device=self.device).fit(train).weights
+        assert isinstance(columns, np.ndarray)
         self.weights = np.zeros_like(columns)
         if len(warm):
-            targets = torch.from_numpy(columns[:, warm].T)
+            targets = torch.from_numpy(columns[:, warm].T).to(self.device)
             mean = targets.mean(dim=0)
-            predicted = (self._kernel if self.width else self._linear)(warm, targets - mean)
-            self.weights = (predicted + mean).T.contiguous().numpy()
+            with checks.solvable(f"regularization={self.regularization!r}"):
+                predicted = (self._kernel if self.width else self._linear)(warm, targets - mean)
+            self.weights = (predicted + mean).T.contiguous().cpu().numpy()
         if self.keep_warm:
             self.weights[:, warm] = columns[:, warm]
-        return self
 
     def _linear(self, warm: np.ndarray, targets):
         """Predicted ``[n_items, n_items]`` from a system of the size of the vectors."""
         import torch
 
-        x = torch.from_numpy(self.item_vectors)
+        x = torch.from_numpy(self.item_vectors).to(self.device)
         taught = x[warm].double()
         gram = taught.T @ taught
         gram.diagonal().add_(self.regularization)
@@ -123,11 +134,11 @@ class EASEMap:
         import torch
 
         assert self.width is not None
-        x = torch.from_numpy(self.item_vectors)
+        x = torch.from_numpy(self.item_vectors).to(self.device)
         kernel = torch.exp((x @ x[warm].T - 1) / self.width**2)
         gram = kernel[warm].clone()
         gram.diagonal().add_(self.regularization)
         return kernel @ torch.cholesky_solve(targets, torch.linalg.cholesky(gram))
 
-    def scores(self, users: np.ndarray) -> np.ndarray:
-        return np.asarray(checks.histories(self.train, users) @ self.weights)
+    def _score(self, histories: sp.csr_matrix) -> np.ndarray:
+        return np.asarray(histories @ self.weights)

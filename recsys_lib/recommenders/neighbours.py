@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import scipy.sparse as sp
 
+from recsys_lib.core import memory
 from recsys_lib.core.errors import InputError
 from recsys_lib.recommenders import checks
+from recsys_lib.recommenders.base import BaseRecommender
 from recsys_lib.vectors import similarity
 
-# Columns of the item-item product formed at once: bounds memory to this times n_items floats.
+# Rows of similarities formed at once: at most this many, and at most 256 MB of float32.
 BLOCK = 1024
+BLOCK_SIMILARITIES = 2**26
 
 
-class ItemKNN:
+def _rows_at_once(columns: int) -> int:
+    """Rows of a dense block of similarities with so many ``columns``; refused if not even one row fits into memory."""
+    rows = max(1, min(BLOCK, BLOCK_SIMILARITIES // columns))
+    # The block, its sparse form and the copies that a selection makes.
+    memory.require(24 * rows * columns, f"a block of {rows:,} x {columns:,} similarities")
+    return rows
+
+
+class ItemKNN(BaseRecommender):
     """Items like those of the history, by the cosine of their columns (Sarwar et al., WWW 2001).
 
     ``cos(i, j) = x_i · x_j / (|x_i||x_j| + shrinkage)``; each item keeps its ``neighbours`` most similar others, and a user's
@@ -21,9 +34,12 @@ class ItemKNN:
     similarities of ``i``, which favours rare items. ``unit_users=True`` scales every user's row to the same length, so that a user
     who met everything says less about any two items (inverse user frequency, Breese, Heckerman and Kadie, UAI 1998). With
     ``item_vectors [n_items, d]`` the texts stand below the users' rows as ``text_weight`` more users would (Dacrema et al., "A
-    Troubling Analysis", TOIS 2021, section on CF-CBF): an item that nobody has seen then has neighbours too. A user without
-    history scores 0 everywhere.
+    Troubling Analysis", TOIS 2021, section on CF-CBF): a cold item then has neighbours too. A user without history scores 0
+    everywhere.
     """
+
+    settings = ("neighbours", "shrinkage", "normalize", "unit_users", "text_weight")
+    arrays = ("item_vectors", "weights")
 
     def __init__(
         self,
@@ -36,25 +52,25 @@ class ItemKNN:
     ):
         if neighbours < 1 or shrinkage < 0 or text_weight < 0:
             raise InputError(
-                f"neighbours={neighbours!r}, shrinkage={shrinkage!r}, text_weight={text_weight!r}: want at least 1, 0 and 0"
+                f"neighbours={neighbours!r}, shrinkage={shrinkage!r}, text_weight={text_weight!r}: expected at least 1, "
+                "0 and 0"
             )
         self.neighbours, self.shrinkage, self.normalize, self.unit_users = neighbours, shrinkage, normalize, unit_users
         self.item_vectors = None if item_vectors is None else similarity.normalize(np.asarray(item_vectors, np.float32))
         self.text_weight = text_weight
-        self.train: sp.csr_matrix | None = None
         self.weights: sp.csr_matrix | None = None
 
-    def fit(self, train: sp.csr_matrix) -> ItemKNN:
-        self.train = checks.interactions(train)
-        columns = (_unit_rows(self.train) if self.unit_users else self.train).tocsc()
+    def _fit(self, train: sp.csr_matrix, times: sp.csr_matrix | None) -> None:
+        columns = (_unit_rows(train) if self.unit_users else train).tocsc()
         squares = np.asarray(columns.multiply(columns).sum(axis=0)).ravel()
         if self.item_vectors is not None:
-            checks.vectors_for(self.train, self.item_vectors)
+            checks.vectors_for(train, self.item_vectors)
             squares += self.text_weight * (self.item_vectors**2).sum(axis=1)
         lengths = np.sqrt(squares)
         blocks = []
-        for start in range(0, columns.shape[1], BLOCK):
-            stop = min(start + BLOCK, columns.shape[1])
+        step = _rows_at_once(columns.shape[1])
+        for start in range(0, columns.shape[1], step):
+            stop = min(start + step, columns.shape[1])
             cosines = (columns[:, start:stop].T @ columns).toarray()
             if self.item_vectors is not None:
                 cosines += self.text_weight * (self.item_vectors[start:stop] @ self.item_vectors.T)
@@ -66,10 +82,9 @@ class ItemKNN:
             total = np.asarray(neighbours.sum(axis=1)).ravel()
             neighbours = sp.diags(1 / np.where(total > 0, total, 1)) @ neighbours
         self.weights = neighbours.T.tocsr().astype(np.float32)
-        return self
 
-    def scores(self, users: np.ndarray) -> np.ndarray:
-        return (checks.histories(self.train, users) @ self.weights).toarray()
+    def _score(self, histories: sp.csr_matrix) -> np.ndarray:
+        return (histories @ self.weights).toarray()
 
 
 def _unit_rows(train: sp.csr_matrix) -> sp.csr_matrix:
@@ -80,32 +95,60 @@ def _unit_rows(train: sp.csr_matrix) -> sp.csr_matrix:
     return sp.csr_matrix(sp.diags(np.sqrt(mean / np.where(present, squares, 1)).astype(np.float32)) @ train)
 
 
-class UserKNN:
+class UserKNN(BaseRecommender):
     """What the users like this one chose, by the cosine of their rows (Herlocker et al., SIGIR 1999).
 
     Each user keeps the ``neighbours`` most similar others, ``cos(u, v) = x_u · x_v / (|x_u||x_v| + shrinkage)``, and an item's
-    score is the sum of the similarities of those who have it. A user without history scores 0.
+    score is the sum of the similarities of those who have it. Neighbours are users of the training matrix; one whose history
+    is exactly the user's own (a training user's own row, above all) is no neighbour, since it holds nothing new. The training
+    histories are the model: ``save`` stores them. A user without history scores 0.
     """
+
+    settings = ("neighbours", "shrinkage")
+    arrays = ("train",)
 
     def __init__(self, neighbours: int = 100, shrinkage: float = 0.0):
         if neighbours < 1 or shrinkage < 0:
-            raise InputError(f"neighbours={neighbours!r}, shrinkage={shrinkage!r}: want at least 1 and at least 0")
+            raise InputError(f"neighbours={neighbours!r}, shrinkage={shrinkage!r}: expected at least 1 and at least 0")
         self.neighbours, self.shrinkage = neighbours, shrinkage
-        self.train: sp.csr_matrix | None = None
+        self._users_with: dict[bytes, list[int]] = {}
 
-    def fit(self, train: sp.csr_matrix) -> UserKNN:
-        self.train = checks.interactions(train)
-        return self
+    def _fit(self, train: sp.csr_matrix, times: sp.csr_matrix | None) -> None:
+        self._restore({})
 
-    def scores(self, users: np.ndarray) -> np.ndarray:
-        histories = checks.histories(self.train, users)
+    def _restore(self, arrays: dict[str, np.ndarray]) -> None:
         assert self.train is not None
-        lengths = np.sqrt(np.asarray(self.train.multiply(self.train).sum(axis=1))).ravel()
-        users = np.asarray(users, dtype=np.int64)
+        self._users_with = {}
+        for user, history in enumerate(_fingerprints(self.train)):
+            self._users_with.setdefault(history, []).append(user)
+
+    def _score(self, histories: sp.csr_matrix) -> np.ndarray:
+        assert self.train is not None
+        step = _rows_at_once(self.train.shape[0])
+        blocks = [self._block(histories[start : start + step]) for start in range(0, histories.shape[0], step)]
+        return np.concatenate(blocks) if blocks else np.empty(histories.shape, dtype=np.float32)
+
+    def _block(self, histories: sp.csr_matrix) -> np.ndarray:
+        assert self.train is not None
+        lengths, own_lengths = _lengths(self.train), _lengths(histories)
         cosines = (histories @ self.train.T).toarray()
-        cosines /= np.maximum(np.outer(lengths[users], lengths) + self.shrinkage, 1e-12)
-        cosines[np.arange(len(users)), users] = 0
+        cosines /= np.maximum(np.outer(own_lengths, lengths) + self.shrinkage, 1e-12)
+        for row, history in enumerate(_fingerprints(histories)):
+            cosines[row, self._users_with.get(history, [])] = 0
         return (_keep_largest(cosines, self.neighbours) @ self.train).toarray().astype(np.float32)
+
+
+def _lengths(rows: sp.csr_matrix) -> np.ndarray:
+    return np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1))).ravel()
+
+
+def _fingerprints(rows: sp.csr_matrix) -> list[bytes]:
+    """16 bytes for every row, equal where items and weights are; rows are in order of items."""
+    found = []
+    for start, stop in zip(rows.indptr[:-1], rows.indptr[1:], strict=True):
+        items, weights = rows.indices[start:stop].astype(np.int64), rows.data[start:stop]
+        found.append(hashlib.blake2b(items.tobytes() + weights.tobytes(), digest_size=16).digest())
+    return found
 
 
 def _keep_largest(similarities: np.ndarray, k: int) -> sp.csr_matrix:

@@ -1,4 +1,4 @@
-"""The recommender that knows nobody: what it reaches is not to anyone's credit."""
+"""The same ranking for every user: the baseline that shows what personalization adds."""
 
 from __future__ import annotations
 
@@ -7,47 +7,45 @@ import scipy.sparse as sp
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.recommenders import checks
+from recsys_lib.recommenders.base import BaseRecommender
 
 
-class Popularity:
+class Popularity(BaseRecommender):
     """Every item's number of training interactions, for every user alike."""
 
+    arrays = ("counts",)
+
     def __init__(self) -> None:
-        self.train: sp.csr_matrix | None = None
         self.counts = np.empty(0, dtype=np.float32)
 
-    def fit(self, train: sp.csr_matrix) -> Popularity:
-        self.train = checks.interactions(train)
-        self.counts = np.asarray(self.train.sum(axis=0), dtype=np.float32).ravel()
-        return self
+    def _fit(self, train: sp.csr_matrix, times: sp.csr_matrix | None) -> None:
+        self.counts = np.asarray(train.sum(axis=0), dtype=np.float32).ravel()
 
-    def scores(self, users: np.ndarray) -> np.ndarray:
-        checks.histories(self.train, users)
-        return np.tile(self.counts, (len(users), 1))
+    def _score(self, histories: sp.csr_matrix) -> np.ndarray:
+        return np.tile(self.counts, (histories.shape[0], 1))
 
 
-class RecentPopularity:
-    """Popularity in which an interaction loses half its weight every ``half_life_days`` before the latest of all."""
+class RecentPopularity(BaseRecommender):
+    """Popularity in which an interaction loses half its weight every ``half_life_days`` before the latest of all.
+
+    ``fit`` reads times in seconds, as ``Dataset.times`` gives them; ``score`` reads none.
+    """
 
     reads_times = True
+    settings = ("half_life_days",)
+    arrays = ("counts",)
 
     def __init__(self, half_life_days: float = 30.0):
         if not half_life_days > 0:
-            raise InputError(f"half_life_days={half_life_days!r}: want more than 0")
+            raise InputError(f"half_life_days={half_life_days!r}: expected more than 0")
         self.half_life_days = half_life_days
-        self.train: sp.csr_matrix | None = None
         self.counts = np.empty(0, dtype=np.float32)
 
-    def fit(self, train: sp.csr_matrix, times: sp.csr_matrix | None = None) -> RecentPopularity:
-        """``times`` in seconds, as ``Dataset.times`` gives them."""
-        self.train = checks.interactions(train)
-        self.train.sort_indices()
-        age_days = checks.times_for(self.train, times)
+    def _fit(self, train: sp.csr_matrix, times: sp.csr_matrix | None) -> None:
+        age_days = checks.times_for(train, times)
         age_days.data = (age_days.data.max(initial=0) - age_days.data) / 86_400
-        weights = self.train.data * 0.5 ** (age_days.data / self.half_life_days)
-        self.counts = np.bincount(self.train.indices, weights, minlength=train.shape[1]).astype(np.float32)
-        return self
+        weights = train.data * 0.5 ** (age_days.data / self.half_life_days)
+        self.counts = np.bincount(train.indices, weights, minlength=train.shape[1]).astype(np.float32)
 
-    def scores(self, users: np.ndarray) -> np.ndarray:
-        checks.histories(self.train, users)
-        return np.tile(self.counts, (len(users), 1))
+    def _score(self, histories: sp.csr_matrix) -> np.ndarray:
+        return np.tile(self.counts, (histories.shape[0], 1))

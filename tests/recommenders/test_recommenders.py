@@ -160,7 +160,7 @@ def test_scores_need_a_fit_and_known_users(name):
     assert RECOMMENDERS[name]().fit(sp.csr_matrix(CHECKERBOARD)).scores(np.array([0, 0])).shape == (2, 9)
     model = RECOMMENDERS[name]().fit(sp.csr_matrix(CHECKERBOARD))
     for bad in ([9], [-1]):
-        with pytest.raises(InputError, match="want indices from 0 to 8"):
+        with pytest.raises(InputError, match="expected indices from 0 to 8"):
             model.scores(np.array(bad))
 
 
@@ -245,7 +245,7 @@ def test_text_profile_by_hand():
     ],
 )
 def test_bad_settings_are_refused(make):
-    with pytest.raises(InputError, match="want"):
+    with pytest.raises(InputError, match="expected"):
         make()
 
 
@@ -258,7 +258,8 @@ def test_as_many_vectors_as_items(make):
 def test_user_knn_against_a_naive_loop():
     train = random_train()
     cosines = cosine_similarity(train)
-    np.fill_diagonal(cosines, 0)
+    # No one is a neighbour of a user with exactly their own history: the sum of squares is the product only then.
+    cosines[cosines > 1 - 1e-6] = 0
     for u, row in enumerate(cosines):
         keep = sorted(range(40), key=lambda v: (-row[v], v))[:6]
         cosines[u] = [c if v in keep else 0 for v, c in enumerate(row)]
@@ -405,7 +406,7 @@ def test_histories_are_in_order_of_time():
     tied = times.copy()
     tied.data[:] = 7
     assert ordered_histories(train, tied, 3).tolist() == [[1, 2, 3], [0, 0, 2], [0, 0, 0]]
-    with pytest.raises(InputError, match="want a stored time"):
+    with pytest.raises(InputError, match="expected a stored time"):
         ordered_histories(train, times[:, ::-1], 3)
 
 
@@ -455,7 +456,7 @@ def test_those_that_read_times_ask_for_them(make):
     train = (TIMES != 0).astype(np.float32)
     with pytest.raises(InputError, match="times=None"):
         make().fit(train)
-    with pytest.raises(InputError, match="want a stored time"):
+    with pytest.raises(InputError, match="expected a stored time"):
         make().fit(train, TIMES[:, ::-1])
     blend = ScoreBlend([make(), EASE(1.0)], [1, 1])
     assert np.allclose(blend.fit(train, TIMES).recommenders[0].scores(np.arange(3)),

@@ -88,7 +88,8 @@ class SASRec(BaseRecommender):
         return float(np.mean(losses))
 
     def scores(self, users: np.ndarray) -> np.ndarray:
-        return self._score_sequences(self.histories[checks.users_of(self.train, users, loaded=self.n_items > 0), 1:])
+        rows = checks.users_of(self.train, users, loaded=self.n_items > 0)
+        return self._score_sequences(self.histories[rows, 1:])
 
     def score(self, histories: sp.csr_matrix, times: sp.csr_matrix | None = None) -> np.ndarray:
         matrix = checks.new_histories(histories, self.n_items)

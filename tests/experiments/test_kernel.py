@@ -12,6 +12,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 from recsys_lib.core import paths
 from recsys_lib.experiments.runs import execute
 
+pytestmark = pytest.mark.slow
+
 RECORD = (
     "from recsys_lib import experiments\n"
     "import sys, time\n"

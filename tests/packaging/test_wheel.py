@@ -10,6 +10,8 @@ import pytest
 
 from recsys_lib.core import paths
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import numpy as np
 import recsys_lib

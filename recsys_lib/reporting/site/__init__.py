@@ -1,6 +1,9 @@
 """The static site: every notebook as executed, all figures, the ledger of claims, the explorer, and a search over all of it.
 
 Nothing of it needs a network or a server: formulas and diagrams are drawn by pinned scripts, and the search index is a script too.
+
+Jupyter Book and Quarto were considered: both render notebooks well, but neither puts the explorer, the claims and the
+glossary into one search index that works from a disk, and each is a second tool chain to install and pin.
 """
 
 from __future__ import annotations

@@ -54,6 +54,8 @@ def folder(tmp_path_factory):
 
 def test_the_site_needs_no_network_and_its_links_lead_somewhere(folder):
     pages = {page.name: page.read_text(encoding="utf-8") for page in folder.glob("*.html")}
+    # The letters of an encoded picture spell a host's name now and then.
+    pages = {name: re.sub(r"base64,[A-Za-z0-9+/=\s]+", "base64,", text) for name, text in pages.items()}
     assert len(pages) == len(notebooks.numbered_notebooks()) + 5
     links = {}
     for name, text in pages.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from recsys_lib.cli.report import report
 from recsys_lib.cli.run import run
 from recsys_lib.cli.study import study
 from recsys_lib.cli.sweep import sweep
-from recsys_lib.core.errors import InputError
+from recsys_lib.core.errors import InputError, did_you_mean
 
 PROGRAM = "python -m recsys_lib"
 ABOUT = "Recommenders built on language models, and the hardware they cost."
@@ -90,8 +89,7 @@ def _check_command(name: str) -> None:
     if not name:
         raise UsageError(f"argument COMMAND is missing: expected one of {known}")
     if name not in COMMANDS and not name.startswith("-"):
-        near = difflib.get_close_matches(name, COMMANDS, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = did_you_mean(name, COMMANDS)
         raise UsageError(f"command {name!r} is unknown: {hint}expected one of {known}")
 
 

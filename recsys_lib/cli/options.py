@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 import typer
 from typer.core import TyperCommand
 
-from recsys_lib.core.errors import InputError
+from recsys_lib.core.errors import InputError, did_you_mean
 
 DEVICES = ("cpu", "cuda")
 
@@ -62,8 +61,7 @@ def choose(value: str, known: Iterable[str], what: str) -> str:
     names = list(known)
     if value in names:
         return value
-    near = difflib.get_close_matches(value, names, 1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = did_you_mean(value, names)
     raise InputError(f"{what} {value!r} is unknown: {hint}expected one of {', '.join(names)}")
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from filelock import FileLock
 
 from recsys_lib.core.errors import InputError
+from recsys_lib.core.files import sha256_of
 
 FORMAT = 1
 META = "meta.json"
@@ -42,7 +43,7 @@ def save(folder: str | Path, kind: str, arrays: dict[str, np.ndarray], meta: dic
         with FileLock(folder / ".lock"):
             beside = folder / ".arrays.part"
             save_file(stored, beside)
-            digest = _file_digest(beside)
+            digest = sha256_of(beside)
             name = f"arrays-{digest[:16]}.safetensors"
             content = {"format": FORMAT, "kind": kind, "arrays": name, "arrays_sha256": digest, "meta": meta}
             content["sha256"] = _digest(content)
@@ -112,7 +113,7 @@ def _arrays(folder: Path, content: dict[str, Any]) -> dict[str, np.ndarray]:
 
     path = folder / content["arrays"]
     try:
-        if _file_digest(path) != content["arrays_sha256"]:
+        if sha256_of(path) != content["arrays_sha256"]:
             raise InputError(f"{path}: damaged, its checksum differs; {_SAVE_AGAIN}")
         return load_file(path)
     except FileNotFoundError:
@@ -146,11 +147,6 @@ def _as_json(value: Any) -> str:
 
 def _digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(_as_json(content).encode("utf-8")).hexdigest()
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write(path: Path, text: str) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys_lib.core.errors import InputError
+from recsys_lib.core.files import sha256_of
 from recsys_lib.core.quiet import quiet
 
 if TYPE_CHECKING:
@@ -140,8 +141,7 @@ def _state(path: Path) -> tuple[int, int, int]:
 def _content(files: tuple[tuple[str, str, int, int, int], ...]) -> str:
     digest = hashlib.sha256()
     for path, name, *_ in files:
-        with open(path, "rb") as file:
-            digest.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\0".encode())
+        digest.update(f"{name}\0{sha256_of(Path(path))}\0".encode())
     return digest.hexdigest()[:32]
 
 

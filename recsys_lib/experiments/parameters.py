@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from recsys_lib.core.errors import InputError
+from recsys_lib.core.errors import InputError, did_you_mean
 from recsys_lib.experiments.notebooks import read_notebook
 
 # The folder in which the command was given: a path among the parameters starts there, while notebooks run in their own folder.
@@ -47,11 +47,8 @@ def parse_parameter(notebook: str, defaults: Mapping[str, Any], name: str, text:
     Raises:
         InputError: an unknown name (a near one is suggested) or a value of another type.
     """
-    import difflib
-
     if name not in defaults:
-        near = difflib.get_close_matches(name, defaults, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = did_you_mean(name, defaults)
         raise InputError(f"{notebook} has no parameter {name!r}: {hint}it has {', '.join(defaults) or 'none'}")
     default = defaults[name]
     if isinstance(default, str):

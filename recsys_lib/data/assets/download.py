@@ -7,7 +7,6 @@ What an interruption leaves behind is removed by the next ``fetch``, which also 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from recsys_lib.core.errors import InputError
+from recsys_lib.core.files import sha256_of
 from recsys_lib.core.paths import cache_dir
 from recsys_lib.data.assets import MANIFEST, Asset, Member, asset, folder_of, is_whole, table
 
@@ -87,12 +87,6 @@ def _lock(name: str) -> Iterator[None]:
 def _leftovers(name: str) -> list[Path]:
     """What interrupted runs left; also another process's work in progress, so remove it only under the lock."""
     return list((cache_dir() / "assets").glob(f".{name}.part-*"))
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_verified(name: str) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import datetime
-import os
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from recsys_lib.core.errors import InputError
+from recsys_lib.core.files import write_atomically
 
 # Department, then what it sells, in several languages as shops that grew by purchase do.
 _DEPARTMENTS = """
@@ -110,14 +111,9 @@ def _sales(
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write beside ``path``, then rename: whoever reads the same sample at this moment sees a whole file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    """A CSV file, whole: others may read the same sample at this moment."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 
-from recsys_lib.core.errors import InputError
+from recsys_lib.core.errors import InputError, did_you_mean
 
 # Every option with its default: a separator "" is the one that each header shows.
 OPTIONS = {"separator": "", "encoding": "utf-8", "quotes": "check", "match_ids": "exact"}
@@ -26,8 +25,7 @@ def check_options(reading: Mapping[str, str] | None) -> dict[str, str]:
     given = dict(reading or {})
     for name, value in given.items():
         if name not in OPTIONS:
-            near = difflib.get_close_matches(str(name), OPTIONS, 1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            hint = did_you_mean(str(name), OPTIONS)
             raise InputError(f"reading={given}: no option {name!r}; {hint}expected names among {', '.join(OPTIONS)}")
         if not isinstance(value, str):
             raise InputError(f"reading={given}: {name}={value!r}, expected a text")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from filelock import FileLock
 
 from recsys_lib.core import storage
 from recsys_lib.core.errors import InputError
+from recsys_lib.core.files import sha256_of
 from recsys_lib.vectors.quantization import QuantizedVectors, stored
 from recsys_lib.vectors.quantization.product import grouped
 from recsys_lib.vectors.search import kernel
@@ -185,7 +185,7 @@ def _write_rows(folder: Path, rows: np.ndarray) -> dict[str, str]:
         np.save(file, rows, allow_pickle=False)
         file.flush()
         os.fsync(file.fileno())
-    digest = _digest(part)
+    digest = sha256_of(part)
     name = f"rows-{digest[:16]}.npy"
     os.replace(part, folder / name)
     return {"file": name, "sha256": digest}
@@ -194,7 +194,7 @@ def _write_rows(folder: Path, rows: np.ndarray) -> dict[str, str]:
 def _mapped_rows(folder: Path, entry: dict[str, str]) -> np.ndarray:
     path = folder / entry["file"]
     try:
-        if _digest(path) != entry["sha256"]:
+        if sha256_of(path) != entry["sha256"]:
             raise InputError(f"{path}: damaged, its checksum differs; save the index again")
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
@@ -202,11 +202,6 @@ def _mapped_rows(folder: Path, entry: dict[str, str]) -> np.ndarray:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     return rows
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # ---------------------------------------------------------------- making an index

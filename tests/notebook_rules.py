@@ -19,10 +19,10 @@ LONG_LINES = {
     "03_ranking": 9,
     "04_beyond_cosine": 49,
     "05_cold_start": 25,
-    "06_embedding_quantization": 44,
-    "07_model_quantization": 40,
-    "08_hardware_timing": 20,
-    "09_cost_benefit": 44,
+    "08_vector_quantization": 44,
+    "09_model_quantization": 40,
+    "15_hardware_timing": 20,
+    "16_cost_benefit": 44,
     "90_your_own_data": 13,
 }
 # A name, attribute or column that holds a time or a speed: what a busy machine changes.

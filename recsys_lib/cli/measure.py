@@ -1,4 +1,4 @@
-"""``measure``: the workloads of notebooks 07 to 09, timed on this machine."""
+"""``measure``: the workloads of notebooks 09, 15 and 16, timed on this machine."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def study(
         typer.Argument(metavar="NAME", help="ranking, cold, search, model-quantization (default: all)."),
     ] = None,
 ) -> int:
-    """Rerun the full studies of notebooks 04 to 07 and refresh data/measurements/: about five hours in all.
+    """Rerun the full studies of notebooks 04 to 09 and refresh data/measurements/: about five hours in all.
 
     Example: python -m recsys_lib study cold
     """

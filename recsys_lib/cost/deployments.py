@@ -150,7 +150,7 @@ def way(name: str) -> Way:
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What is neither measured nor read in a table. Planning values, there to be moved (notebook 09's tornado, the explorer).
+    """What is neither measured nor read in a table. Planning values, there to be moved (notebook 16's tornado, the explorer).
 
     utilization: share of held time that does work. history: items a request brings. neighbours: kept per item by ItemKNN.
     handling_s: time of one core to receive, parse and answer a request, whatever recommends. encode_batch: texts read at once.
@@ -213,7 +213,7 @@ def request_works(way: Way, items: float, assumed: Assumptions) -> dict[str, Wor
     if "ease" in way.serves:
         found["ease"] = Work(assumed.history * items, 4 * (assumed.history * items), "float32")
     if "scan" in way.serves:
-        # One byte a value: int8 keeps the ranking (notebook 01 and the quality that notebook 06 records).
+        # One byte a value: int8 keeps the ranking (notebook 01 and the quality that notebook 08 records).
         found["scan"] = Work(2 * (items * way.dimensions), items * way.dimensions, "int8")
     return found
 

@@ -66,7 +66,7 @@ STUDIES: dict[str, tuple[Sweep, ...]] = {
         _sweep("05", ("protocol=ml-100k random",), trials=6, seeds=5, models=MODELS),
         _sweep("05", ("protocol=book-crossing random",), trials=3, seeds=5, kept=[0, 1, 2, 4, 8, 16], at_least=26),
     ),
-    "search": (_sweep("06", ("sizes=[1682,36055,269862],[1000000]",), largest_graph=1_000_000),),
+    "search": (_sweep("08", ("sizes=[1682,36055,269862],[1000000]",), largest_graph=1_000_000),),
     "model-quantization": (
         _sweep(
             "07",
@@ -77,7 +77,7 @@ STUDIES: dict[str, tuple[Sweep, ...]] = {
             ladders=["minilm", "smollm2"],
             dimensions=[],
         ),
-        _sweep("07", ("encoder=e5", "paths=[]"), **ROUNDED, decoder_bits=[], ladders=["e5"], dimensions=[]),
+        _sweep("09", ("encoder=e5", "paths=[]"), **ROUNDED, decoder_bits=[], ladders=["e5"], dimensions=[]),
         _sweep(
             "07",
             ("encoder=minilm", f"paths={json.dumps(PATHS)}"),

@@ -23,13 +23,13 @@ def test_save_writes_the_title_into_the_file_and_the_index(folder):
     fig, (ax,) = plots.figure()
     plots.lines(ax, [1, 2, 4], {"a": [1, 2, 3], "b": [3, 2, 1]}, log="x")
     plots.finish(ax, "Fewer bits,\nsame ranking", x="bits", y="NDCG@10")
-    path = plots.save(fig, "07_bits")
+    path = plots.save(fig, "09_bits")
     with Image.open(path) as image:
         assert image.info["Title"] == "Fewer bits, same ranking"
-    assert [p.name for p in folder.iterdir()] == ["07_bits.png"]
+    assert [p.name for p in folder.iterdir()] == ["09_bits.png"]
     index = plots.write_index(folder).read_text(encoding="utf-8")
     assert "## Fewer bits, same ranking" in index
-    assert "(07_bits.png)" in index
+    assert "(09_bits.png)" in index
 
 
 def test_the_title_of_panels_is_that_of_each(folder):

@@ -147,18 +147,18 @@ def test_runs_are_shown_only_when_asked_for_and_with_a_banner(tmp_path, monkeypa
             new_markdown_cell(f"# {title} <1>"),
             new_code_cell("x", outputs=[new_output("display_data", data=data)]),
         ]
-        nbformat.write(new_notebook(cells=cells), tmp_path / where / "07_x.ipynb")
+        nbformat.write(new_notebook(cells=cells), tmp_path / where / "09_x.ipynb")
     site.build(tmp_path / "site")
     assert "<b>As committed &lt;1&gt;</b>" in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     site.build(tmp_path / "site", runs=True)
     assert "<b>As executed &lt;1&gt;</b>" in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
-    page = (tmp_path / "site" / "07_x.html").read_text(encoding="utf-8")
+    page = (tmp_path / "site" / "09_x.html").read_text(encoding="utf-8")
     assert "the answer" in page and "dead" not in page and "your own run of the notebook" in page
-    failed = nbformat.read(tmp_path / "runs" / "07_x.ipynb", as_version=4)
+    failed = nbformat.read(tmp_path / "runs" / "09_x.ipynb", as_version=4)
     failed.cells.insert(
         0, new_markdown_cell("An Exception was encountered", metadata={"tags": ["papermill-error-cell-tag"]})
     )
-    nbformat.write(failed, tmp_path / "runs" / "07_x.ipynb")
+    nbformat.write(failed, tmp_path / "runs" / "09_x.ipynb")
     site.build(tmp_path / "site", runs=True)
     assert "<b>As committed &lt;1&gt;</b>" in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
 

@@ -56,7 +56,7 @@ def encode_rows() -> list[Row]:
     limit = n_tokens * static.table.shape[1] * 4 / machine.read_bandwidth(seconds=0.3).throughput
     size = f"{len(texts):,} texts, static table"
     both = {"ours": timed["static"], DEFAULT: timed[DEFAULT]}
-    rows.append(row("encode", size, DEFAULT, both, limit, "another quality: see notebook 07"))
+    rows.append(row("encode", size, DEFAULT, both, limit, "another quality: see notebook 09"))
     return rows + latency_rows(ours, reference, weights)
 
 

@@ -42,7 +42,7 @@ PAGES = {
     "glossary.html": "Glossary",
 }
 # The figure that answers the question of the README.
-ANSWER = "09_verdict.png"
+ANSWER = "16_verdict.png"
 
 
 def build(folder: Path, runs: bool = False) -> str:

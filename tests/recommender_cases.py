@@ -10,6 +10,7 @@ from recsys_lib.recommenders import (
     EASE,
     IALS,
     SLIM,
+    TIGER,
     EASEMap,
     ItemKNN,
     MaxSimilarity,
@@ -50,6 +51,9 @@ RECOMMENDERS = {
     "IALS": lambda v=PARITY: IALS(factors=2, regularization=0.1, iterations=30),
     "BPR": lambda v=PARITY: BPR(factors=2, iterations=300, learning_rate=0.1, regularization=0.1),
     "SASRec": lambda v=PARITY: SASRec(8, 1, 1, length=6, dropout=0.0, epochs=15, learning_rate=0.02, progress=False),
+    "TIGER": lambda v=PARITY: TIGER(
+        v, 1, 3, 8, 1, 2, length=6, dropout=0.0, epochs=60, learning_rate=0.02, progress=False
+    ),
     "TextProfile": lambda v=PARITY: TextProfile(v),
     "TextProfile and popularity": lambda v=PARITY: TextProfile(v, popularity=0.1),
     "TextProfile, recent": lambda v=PARITY: TextProfile(v, half_life=3.0),

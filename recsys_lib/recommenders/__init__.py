@@ -23,12 +23,14 @@ from recsys_lib.recommenders.slim import SLIM
 from recsys_lib.recommenders.text import MaxSimilarity, TextItemKNN, TextProfile
 from recsys_lib.recommenders.text_ease import TextEASE
 from recsys_lib.recommenders.text_mlp import TextMLP
+from recsys_lib.recommenders.tiger import TIGER, semantic_ids
 
 __all__ = [
     "BPR",
     "EASE",
     "IALS",
     "SLIM",
+    "TIGER",
     "BaseRecommender",
     "EASEMap",
     "ItemKNN",
@@ -46,6 +48,7 @@ __all__ = [
     "TextProfile",
     "UserKNN",
     "load",
+    "semantic_ids",
 ]
 
 

@@ -24,18 +24,18 @@ FLAGS = (
     "-O3", "-std=c11", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
     "-shared", "-fPIC", "-pthread",
 )  # fmt: skip
-# As in encoder.c: precisions, instruction sets, and what encode() returns.
+# As in encoder.h: precisions, instruction sets, and what encode() returns.
 PRECISIONS = ("float32", "bfloat16", "int8")
 INSTRUCTIONS = ("plain C", "AVX2", "AVX-512 VNNI", "AMX")
 UNKNOWN_ID, TOO_LONG = 2, 3
 # Tokens a thread takes at once: enough to read the weights from far away rarely, few enough to share work evenly.
-MOST_CHUNK, LEAST_CHUNK = 1024, 64
+MAX_CHUNK, MIN_CHUNK = 1024, 64
 
 # Poolings that are a weighted sum of tokens; the others need torch.
 POOLINGS = ("mean", "echo", "weighted", "cls", "last", "mean_sqrt_len")
 
 _INT, _POINTER, _DOUBLE = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
-# Field by field as in encoder.c.
+# Field by field as in encoder.h.
 Linear = structure("Linear", n=_INT, k=_INT, packed=_POINTER, scale=_POINTER, shift=_POINTER, bias=_POINTER)
 Layer = structure(
     "Layer", qkv=Linear, out=Linear, up=Linear, down=Linear, gain1=_POINTER, bias1=_POINTER, gain2=_POINTER, bias2=_POINTER,
@@ -250,9 +250,9 @@ def chunks(start: np.ndarray, n_threads: int) -> np.ndarray:
     >>> chunks(np.array([0, 30, 60, 90, 120]), 1).tolist()
     [0, 2, 4]
     """
-    most = min(MOST_CHUNK, max(LEAST_CHUNK, -(-int(start[-1]) // (4 * n_threads))))
+    max_tokens = min(MAX_CHUNK, max(MIN_CHUNK, -(-int(start[-1]) // (4 * n_threads))))
     firsts, at = [], 0
     while at < len(start) - 1:
         firsts.append(at)
-        at = max(at + 1, int(np.searchsorted(start, start[at] + most, side="right")) - 1)
+        at = max(at + 1, int(np.searchsorted(start, start[at] + max_tokens, side="right")) - 1)
     return np.array([*firsts, len(start) - 1], dtype=np.int64)

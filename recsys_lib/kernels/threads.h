@@ -10,8 +10,9 @@
 
 #define MAX_THREADS 64
 
-/* One thread's part of a task. Whoever comes to it first, the thread or the caller who has done everything else, claims it:
-   nobody waits for a thread that the system has not let run. The last of its two owners frees it. */
+/* One thread's part of a task. Whoever comes to it first, the thread or the caller who has done everything
+   else, claims it: nobody waits for a thread that the system has not let run. The last of its two owners
+   frees it. */
 typedef struct {
   const void *problem;
   void *result;
@@ -50,7 +51,7 @@ static int wait_for(Part *part) {
   return failed;
 }
 
-/* A part that a thread of its own has begun, or NULL where the system gives no thread or no memory for one. */
+/* A part that a thread of its own has begun, or NULL where the system gives no thread or no memory. */
 static Part *start(const void *problem, void *result, int (*work)(const void *, void *)) {
   Part *part = calloc(1, sizeof(Part));
   if (!part) return NULL;
@@ -75,9 +76,11 @@ static Part *start(const void *problem, void *result, int (*work)(const void *, 
   return part;
 }
 
-/* Let up to `n` threads take pieces of the problem until none is left, each with a result of its own of `size` bytes. Fewer threads
-   than asked for, the caller alone at the least, do all of it. Returns 0, or the code of a part that failed. */
-static int in_parallel(const void *problem, void *results, int64_t size, int64_t n, int (*work)(const void *, void *)) {
+/* Let up to `n` threads take pieces of the problem until none is left, each with a result of its own of
+   `size` bytes. Fewer threads than asked for, the caller alone at the least, do all of it. Returns 0, or the
+   code of a part that failed. */
+static int in_parallel(const void *problem, void *results, int64_t size, int64_t n,
+                       int (*work)(const void *, void *)) {
   Part *parts[MAX_THREADS] = {NULL};
   if (n > MAX_THREADS) n = MAX_THREADS;
   for (int64_t i = 1; i < n; i++) {

@@ -21,7 +21,7 @@ from recsys_lib.vectors.search import forms
 from recsys_lib.vectors.search.forms import Form
 
 FLAGS = ("-O3", "-std=c11", "-shared", "-fPIC", "-pthread")
-# As in search.c: queries of a panel, and threads at once.
+# As in search.h: queries of a panel, and threads at once.
 LANES, MAX_THREADS = 16, 64
 # Up to so many queries, fine products alone are faster than panels (without matrix units); tables are the quickest to read in panels.
 FEW, FEW_TABLES = 4, 1
@@ -29,18 +29,18 @@ NO_ID = 2**31 - 1
 
 
 _INT, _POINTER = ctypes.c_int64, ctypes.c_void_p
-# Field by field as in search.c.
+# Field by field as in search.h and search.c.
 Scan = structure(
     "Scan", n_items=_INT, d=_INT, kind=_INT, row_bytes=_INT, entries=_INT, n_queries=_INT, k=_INT, capacity=_INT, n_terms=_INT, tiles=_INT,
     codes=_POINTER, factor=_POINTER, margin=_POINTER, term=_POINTER, fine=_POINTER, coarse=_POINTER, fine_scale=_POINTER,
-    coarse_scale=_POINTER, coarse_least=_POINTER, spread=_POINTER, term_scale=_POINTER, slack=_POINTER, coarse_slack=_POINTER, seen_start=_POINTER,
+    coarse_scale=_POINTER, coarse_min=_POINTER, spread=_POINTER, term_scale=_POINTER, slack=_POINTER, coarse_slack=_POINTER, seen_start=_POINTER,
     seen=_POINTER, next=_POINTER,
 )  # fmt: skip
 Found = structure(
     "Found", limit=_POINTER, gate=_POINTER, best=_POINTER, best_id=_POINTER, reach=_POINTER, id=_POINTER, count=_POINTER
 )
 Rescore = structure(
-    "Rescore", n_lists=_INT, n_queries=_INT, k=_INT, capacity=_INT, d=_INT, most=_INT, rows=_POINTER, queries=_POINTER,
+    "Rescore", n_lists=_INT, n_queries=_INT, k=_INT, capacity=_INT, d=_INT, max_rescored=_INT, rows=_POINTER, queries=_POINTER,
     weight=_POINTER, margin=_POINTER, limit=_POINTER, band=_POINTER, reach=_POINTER, id=_POINTER, count=_POINTER,
     rescored=_POINTER, next=_POINTER,
 )  # fmt: skip
@@ -75,7 +75,7 @@ class Queries:
 
     fine: of integer codes ``[n, d]`` int16, of floats ``[n, d]``, of product codes tables ``[n, parts, entries]``, of signs bits. coarse: the
     same of 16 queries together, ``[panels, d/4, 16, 4]`` uint8, ``[panels, d, 16]`` float32 or ``[panels, parts, entries, 16]`` uint8; None for few
-    queries. fine_scale, coarse_scale, coarse_least: ``[padded]``, what a number stands for, and what 0 does. fine_error,
+    queries. fine_scale, coarse_scale, coarse_min: ``[padded]``, what a number stands for, and what 0 does. fine_error,
     coarse_error: ``[n]``, how much rounding took from scores.
     """
 
@@ -84,7 +84,7 @@ class Queries:
     fine_error: np.ndarray
     coarse: np.ndarray | None
     coarse_scale: np.ndarray | None
-    coarse_least: np.ndarray | None
+    coarse_min: np.ndarray | None
     coarse_error: np.ndarray
 
 
@@ -108,9 +108,9 @@ def prepare(form: Form, unit: np.ndarray) -> Queries:
         fine = _array(tables, np.float32)
         if few:
             return Queries(fine, None, nothing, None, None, None, nothing)
-        coarse, scale, least, lost = _rounded_tables(fine, 255 if form.kind == forms.PRODUCT else 127)
+        coarse, scale, minimum, lost = _rounded_tables(fine, 255 if form.kind == forms.PRODUCT else 127)
         coarse = _panels(coarse, np.uint8) if form.kind == forms.PRODUCT else coarse
-        return Queries(fine, None, nothing, coarse, padded(scale), padded(least), lost * form.largest_factor)
+        return Queries(fine, None, nothing, coarse, padded(scale), padded(minimum), lost * form.largest_factor)
     if form.kind == forms.BITS:
         ones = np.ones(-(-len(v) // LANES) * LANES, np.float32)
         signs = None if few else _panels8(2 * np.unpackbits(v, axis=1, bitorder="little").astype(np.int8) - 1)
@@ -131,13 +131,13 @@ def _array(v: np.ndarray, dtype: type) -> np.ndarray:
     return np.ascontiguousarray(v, dtype=dtype)
 
 
-def _rounded(v: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Whole numbers up to ``most``, the scale of every row, and the length of what rounding took."""
+def _rounded(v: np.ndarray, max_code: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Whole numbers up to ``max_code``, the scale of every row, and the length of what rounding took."""
     largest = np.abs(v).max(axis=1, initial=0)
-    scale = (largest / most).astype(np.float32)
+    scale = (largest / max_code).astype(np.float32)
     scale = np.where(scale > 0, scale, np.float32(1))
     exact = scale[:, None].astype(np.float64)
-    codes = np.clip(np.rint(v / exact), -most, most)
+    codes = np.clip(np.rint(v / exact), -max_code, max_code)
     lost = v - codes * exact
     return codes, scale, np.sqrt(np.einsum("ij,ij->i", lost, lost))
 
@@ -176,16 +176,19 @@ def _panels(v: np.ndarray, dtype: type = np.float32) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(raised.reshape(-1, LANES, *v.shape[1:]), 1, -1))
 
 
-def _rounded_tables(tables: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Tables ``[n, parts, entries]`` as whole numbers up to ``most``, steps per query, what a sum of zeros stands for, and the most it errs."""
-    least = tables.min(axis=2, keepdims=True)
-    raised = tables - least
-    step = raised.max(axis=(1, 2), initial=0) / np.float32(most)
+def _rounded_tables(tables: np.ndarray, max_code: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Tables ``[n, parts, entries]`` as whole numbers up to ``max_code``.
+
+    Also steps per query, what a sum of zeros stands for, and the maximum error of a sum.
+    """
+    minimum = tables.min(axis=2, keepdims=True)
+    raised = tables - minimum
+    step = raised.max(axis=(1, 2), initial=0) / np.float32(max_code)
     step = np.where(step > 0, step, np.float32(1))[:, None, None]
-    codes = np.minimum(np.rint(raised / step), most)
+    codes = np.minimum(np.rint(raised / step), max_code)
     raised -= codes * step
     errs = np.abs(raised, out=raised).max(axis=2).sum(axis=1, dtype=np.float64)
-    return codes.astype(np.uint8), step[:, 0, 0], least.sum(axis=(1, 2), dtype=np.float64), errs * (1 + 1e-5)
+    return codes.astype(np.uint8), step[:, 0, 0], minimum.sum(axis=(1, 2), dtype=np.float64), errs * (1 + 1e-5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,13 +234,13 @@ def scan(
     n_threads = threads_for(n_items)
     shape = (n_threads, n)
     out = Candidates(
-        np.empty((*shape, k), np.float32), np.empty((*shape, k), np.int32), _room((*shape, capacity), np.float32),
-        _room((*shape, capacity), np.int32), np.empty(shape, np.int64),
+        np.empty((*shape, k), np.float32), np.empty((*shape, k), np.int32), _lazy_zeros((*shape, capacity), np.float32),
+        _lazy_zeros((*shape, capacity), np.int32), np.empty(shape, np.int64),
     )  # fmt: skip
     limits = np.empty((2, n_threads, -(-n // LANES) * LANES), np.float32)
     arrays = [
         form.codes, form.factor, bounds.margin, form.terms, queries.fine, queries.coarse, queries.fine_scale,
-        queries.coarse_scale, queries.coarse_least, padded(bounds.spread), padded(form.directions @ unit.T), bounds.slack.astype(np.float32),
+        queries.coarse_scale, queries.coarse_min, padded(bounds.spread), padded(form.directions @ unit.T), bounds.slack.astype(np.float32),
         bounds.coarse_slack.astype(np.float32), *_csr(seen), np.zeros(1, np.int64),
     ]  # fmt: skip
     row_bytes = form.codes.shape[1] * form.codes.itemsize
@@ -264,11 +267,11 @@ def scan(
 
 def rescore(
     candidates: Candidates, rows: np.ndarray, unit: np.ndarray, weight: np.ndarray, margin: np.ndarray | None,
-    limit: np.ndarray, band: np.ndarray, k: int, most: int,
+    limit: np.ndarray, band: np.ndarray, k: int, max_rescored: int,
 ) -> np.ndarray:  # fmt: skip
     """Leave of ``candidates`` those that may be among the best ``k`` by their ``rows`` in float32.
 
-    Returns how many of each query were scored, ``[n]``, or -1 where they would have been more than ``most``: none is left.
+    Returns how many of each query were scored, ``[n]``, or -1 where they would have been more than ``max_rescored``: none is left.
     """
     n_lists, n, capacity = candidates.id.shape
     rescored = np.empty(n, dtype=np.int64)
@@ -276,7 +279,7 @@ def rescore(
         rows, unit.astype(np.float32), weight, margin, limit.astype(np.float32), band.astype(np.float32), candidates.reach,
         candidates.id, candidates.count, rescored, np.zeros(1, np.int64),
     ]  # fmt: skip
-    problem = Rescore(n_lists, n, k, capacity, rows.shape[1], most, *map(_address, arrays))
+    problem = Rescore(n_lists, n, k, capacity, rows.shape[1], max_rescored, *map(_address, arrays))
     _check(_library().rescore(ctypes.byref(problem), _INT(min(threads(), -(-n // 4)))))
     return rescored
 
@@ -286,8 +289,8 @@ def _check(failed: int) -> None:
         raise MemoryError("no memory for a block of codes")
 
 
-def _room(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """An array of zeros in pages of its own, taken when they are first written: NumPy would ask for huge ones, and nearly all of it stays untouched."""
+def _lazy_zeros(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """Zeros whose pages are taken when they are first written; NumPy asks for huge pages, and few are written."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     return np.frombuffer(mmap.mmap(-1, size), dtype).reshape(shape) if size else np.empty(shape, dtype)
 

@@ -100,12 +100,12 @@ class Search:
         index, certificate = self.index, self.index.certificate
         assert certificate is not None
         n, n_items = len(unit), len(index.weight)
-        tie, most = self._tie(lengths), max(self.k, int(MAX_KEPT * n_items))
+        tie, max_kept = self._tie(lengths), max(self.k, int(MAX_KEPT * n_items))
         rounding = _rounding(index, certificate.size)
         if index.exact_form is None:
             slack = tie + 2 * rounding
             pairs, given_up = torch_scan.scan(
-                index.quantized, unit, index.weight, certificate.margin, slack, self.k, most, seen
+                index.quantized, unit, index.weight, certificate.margin, slack, self.k, max_kept, seen
             )
             self.found.rescored[part] = np.where(given_up, -1, np.bincount(pairs.row, minlength=n))
             return pairs.row, pairs.id
@@ -124,7 +124,7 @@ class Search:
         candidates = kernel.scan(form, unit, queries, bounds, self.k, capacity, seen)
         best = candidates.best.swapaxes(0, 1).reshape(n, -1)
         limit = np.partition(best, best.shape[1] - self.k, axis=1)[:, best.shape[1] - self.k] - slack
-        self.found.rescored[part] = self._filter(candidates, unit, lengths, limit, most)
+        self.found.rescored[part] = self._filter(candidates, unit, lengths, limit, max_kept)
         return candidates.pairs()
 
     def _nearest(self, unit: np.ndarray, seen) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -180,13 +180,13 @@ class Search:
         return candidates.pairs()
 
     def _filter(
-        self, candidates: Candidates, unit: np.ndarray, lengths: np.ndarray, limit: np.ndarray, most: int
+        self, candidates: Candidates, unit: np.ndarray, lengths: np.ndarray, limit: np.ndarray, max_kept: int
     ) -> np.ndarray:
         certificate = self.index.certificate
         assert certificate is not None
         band = self._tie(lengths) + 2 * _rounding(self.index, 1.001)
         return kernel.rescore(
-            candidates, certificate.rows, unit, self.index.weight, certificate.margin, limit, band, self.k, most
+            candidates, certificate.rows, unit, self.index.weight, certificate.margin, limit, band, self.k, max_kept
         )
 
     def _tie(self, lengths: np.ndarray) -> np.ndarray:

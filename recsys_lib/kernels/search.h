@@ -1,0 +1,168 @@
+/* What the parts of the search kernel share: the problem, the results, and the candidates of a query.
+
+   The arrays of a scan (item i, query q, d dimensions, 16 queries in a panel, LANES):
+
+     codes   [n_items, row_bytes]         item 0 | item 1 | ...
+             read once, in blocks of about 96 KiB
+     codes   [groups, row_bytes, 64]      PRODUCT4: the same byte of 64 items together, one vector register
+     fine    [n_queries, d]               query 0 | query 1 | ...
+             one product of a pair, always summed in one order
+     coarse  [panels, d/4, 16, 4] bytes   | q0: 0 1 2 3 | q1: 0 1 2 3 | ... | q15: 0 1 2 3 |
+             4 dimensions of 16 queries make a line of 64 bytes, one vector register
+
+   Found, one for each thread, per query: a heap of the k best lower bounds, and a list of the items whose
+   upper bound reaches the limit, which is the k-th best lower bound less the slack. */
+
+#pragma once
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "amx.h"
+#include "threads.h"
+
+#if defined(__AVX512VNNI__) && defined(__AVX512BW__) && !defined(PORTABLE)
+#include <immintrin.h>
+#define WIDE 1
+#else
+#define WIDE 0
+#endif
+#if WIDE && AMX && defined(__AVX512BF16__)
+#define TILES 1
+#else
+#define TILES 0
+#endif
+
+#define UNROLL _Pragma("GCC unroll 8")
+#define LANES 16 /* queries of one panel */
+#define ROWS 8   /* items whose sums with WIDTH panels fit the vector registers */
+#define WIDTH 3
+#define GROUP 64 /* items whose sums with a panel fit the matrix registers; bytes of a vector register */
+#define MAX_PARTS 256
+#define AT_ONCE 4               /* queries whose sums over parts fit the vector registers */
+#define BLOCK_BYTES (96 * 1024) /* of codes, unpacked: they stay in the cache while all queries pass */
+#define SAMPLE 32               /* one block of so many comes first */
+/* Bytes: how far ahead of its use a code is fetched; processors themselves stop at the end of a 4 KB page. */
+#define AHEAD 8192
+
+enum { INT8, INT4, BINARY, FLOAT32, FLOAT16, BFLOAT16, PRODUCT, PRODUCT4, BITS };
+
+typedef struct {
+  int64_t n_items, d, kind, row_bytes, entries, n_queries, k, capacity, n_terms;
+  int64_t tiles;        /* whether matrix units may be used, see matrix_units() */
+  const uint8_t *codes; /* [n_items, row_bytes], PRODUCT4 [groups, row_bytes, GROUP]; PRODUCT: d parts */
+  const float *factor, *margin, *term;    /* [n_items], [n_items] or NULL for 0, [n_terms, n_items] */
+  const void *fine, *coarse;              /* see kernel.py; without coarse ones, all products are fine */
+  const float *fine_scale, *coarse_scale; /* [padded]: what a code of a query stands for */
+  const float *coarse_min;                /* [padded]: what 0 stands for in coarse tables */
+  const float *spread, *term_scale;       /* [padded], [n_terms, padded]; see padded() */
+  const float *slack, *coarse_slack;      /* [n_queries]: how far below the k-th best a score may be */
+  const int64_t *seen_start, *seen;       /* items to leave out: CSR with ascending ids, or NULL */
+  _Atomic int64_t *next;                  /* how many blocks of items were taken */
+} Scan;
+
+typedef struct {
+  float *limit, *gate; /* [padded]: below them a fine or a coarse score is out */
+  float *best;         /* [n_queries, k]: the best lower bounds so far, a heap with the worst on top */
+  int32_t *best_id;    /* [n_queries, k] */
+  float *reach;        /* [n_queries, capacity]: upper bounds of the candidates */
+  int32_t *id;         /* [n_queries, capacity] */
+  int64_t *count;      /* [n_queries]: candidates, or -1 where there were too many */
+} Found;
+
+/* Codes of some items, unpacked: int8, float or, for product codes and BITS, bytes; stride in codes, and the
+   size of a code. tiles: the same as matrix registers read them, int8 or bfloat16, rows of whole 64 bytes;
+   NULL where they do not. */
+typedef struct {
+  const void *codes;
+  int64_t stride, size;
+  const uint8_t *tiles;
+  int64_t tile_bytes;
+} Block;
+
+static inline void fetch_ahead(const void *code, int64_t bytes) {
+  for (int64_t line = 0; line < bytes; line += 64) __builtin_prefetch((const char *)code + AHEAD + line);
+}
+
+static inline int is_float(const Scan *p) { return p->kind >= FLOAT32 && p->kind <= BFLOAT16; }
+
+/* n_queries up to a multiple of 16. */
+static inline int64_t padded(const Scan *p) { return (p->n_queries + LANES - 1) / LANES * LANES; }
+
+/* ---------------------------------------------------------------- candidates */
+
+static int worse(float a, int32_t a_id, float b, int32_t b_id) { return a < b || (a == b && a_id > b_id); }
+
+/* Put a score in the place of the worst of k. */
+static void replace_worst(float *score, int32_t *id, int64_t k, float new_score, int32_t new_id) {
+  int64_t at = 0;
+  for (;;) {
+    int64_t child = 2 * at + 1;
+    if (child >= k) break;
+    if (child + 1 < k && worse(score[child + 1], id[child + 1], score[child], id[child])) child++;
+    if (!worse(score[child], id[child], new_score, new_id)) break;
+    score[at] = score[child], id[at] = id[child], at = child;
+  }
+  score[at] = new_score, id[at] = new_id;
+}
+
+static int is_seen(const Scan *p, int64_t q, int64_t item) {
+  if (!p->seen) return 0;
+  int64_t low = p->seen_start[q], high = p->seen_start[q + 1];
+  while (low < high) {
+    int64_t middle = (low + high) / 2;
+    if (p->seen[middle] < item)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low < p->seen_start[q + 1] && p->seen[low] == item;
+}
+
+/* Keep the candidates that reach the limit. */
+static int64_t compact(float *reach, int32_t *id, int64_t count, float limit) {
+  int64_t kept = 0;
+  for (int64_t j = 0; j < count; j++)
+    if (!(reach[j] < limit)) reach[kept] = reach[j], id[kept] = id[j], kept++;
+  return kept;
+}
+
+static void consider(const Scan *p, Found *f, int64_t item, int64_t q, float score) {
+  float margin = p->margin ? p->margin[item] * p->spread[q] : 0;
+  if (score + margin < f->limit[q] || f->count[q] < 0 || is_seen(p, q, item)) return;
+  float *best = f->best + q * p->k;
+  if (worse(best[0], f->best_id[q * p->k], score - margin, (int32_t)item)) {
+    replace_worst(best, f->best_id + q * p->k, p->k, score - margin, (int32_t)item);
+    f->limit[q] = best[0] - p->slack[q];
+    f->gate[q] = f->limit[q] - p->coarse_slack[q];
+  }
+  if (!p->capacity) return;
+  float *reach = f->reach + q * p->capacity;
+  int32_t *id = f->id + q * p->capacity;
+  if (f->count[q] == p->capacity) {
+    f->count[q] = compact(reach, id, p->capacity, f->limit[q]);
+    if (2 * f->count[q] > p->capacity) { /* the bounds do not prune: give the query up */
+      f->count[q] = -1, f->limit[q] = f->gate[q] = INFINITY;
+      return;
+    }
+  }
+  reach[f->count[q]] = score + margin, id[f->count[q]++] = (int32_t)item;
+}
+
+/* ---------------------------------------------------------------- parts of codes */
+
+/* Parts of an item of PRODUCT4: all lower halves of bytes first, as kernel.py orders tables. */
+static void unpack_parts(const Scan *p, int64_t item, uint8_t *out) {
+  const uint8_t *code = p->codes + item / GROUP * GROUP * p->row_bytes + item % GROUP;
+  for (int64_t j = 0; j < p->row_bytes; j++, code += GROUP)
+    out[j] = *code & 15, out[p->row_bytes + j] = *code >> 4;
+}
+
+#if WIDE
+static inline __m512 widened(int64_t kind, const uint16_t *bits) {
+  __m256i narrow = _mm256_loadu_si256((const __m256i *)bits);
+  if (kind == FLOAT16) return _mm512_cvtph_ps(narrow);
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16));
+}
+#endif

@@ -1,0 +1,137 @@
+/* Blocks of items: codes in place, or unpacked into buffers in the form that products read. */
+
+#pragma once
+#include "search.h"
+
+static float half(uint16_t bits) {
+  uint32_t rest = (uint32_t)(bits & 0x7fff) << 13, sign = (uint32_t)(bits & 0x8000) << 16;
+  float size;
+  memcpy(&size, &rest, 4);
+  /* The exponents of the two formats differ by 112, and this holds for subnormal numbers too. */
+  size *= 0x1p112f;
+  memcpy(&rest, &size, 4);
+  rest |= sign;
+  memcpy(&size, &rest, 4);
+  return size;
+}
+
+static void unpack_int(int64_t kind, const uint8_t *code, int64_t d, int8_t *out) {
+  if (kind == INT8)
+    memcpy(out, code, d);
+  else if (kind == INT4) { /* all lower halves first: kernel.py orders queries likewise */
+    for (int64_t j = 0; j < d / 2; j++) out[j] = (code[j] & 15) - 8;
+    for (int64_t j = 0; j < d / 2; j++) out[d / 2 + j] = (code[j] >> 4) - 8;
+  } else {
+    int64_t j = 0;
+#if WIDE
+    for (; j + 64 <= d; j += 64) {
+      uint64_t bits;
+      memcpy(&bits, code + j / 8, 8);
+      _mm512_storeu_si512(out + j, _mm512_mask_blend_epi8(bits, _mm512_set1_epi8(-1), _mm512_set1_epi8(1)));
+    }
+#endif
+    for (; j < d; j++) out[j] = (code[j / 8] >> (j % 8)) & 1 ? 1 : -1;
+  }
+}
+
+static void unpack_float(int64_t kind, const uint8_t *code, int64_t d, float *out) {
+  const uint16_t *bits = (const uint16_t *)code;
+  int64_t j = 0;
+#if WIDE
+  for (; j + 16 <= d; j += 16) _mm512_storeu_ps(out + j, widened(kind, bits + j));
+#endif
+  for (; j < d; j++) {
+    uint32_t whole = (uint32_t)bits[j] << 16;
+    if (kind == FLOAT16)
+      out[j] = half(bits[j]);
+    else
+      memcpy(out + j, &whole, 4);
+  }
+}
+
+/* A code of floats of any kind in bfloat16, rounded to nearest even. */
+static void round_float(int64_t kind, const uint8_t *code, int64_t d, uint16_t *out) {
+#if TILES
+  if (kind == BFLOAT16) memcpy(out, code, 2 * d), d = 0;
+  for (int64_t j = 0; j < d; j += 16) {
+    const __mmask16 some = d - j < 16 ? (1u << (d - j)) - 1 : 0xffff;
+    __m512 real = kind == FLOAT32
+                      ? _mm512_maskz_loadu_ps(some, (const float *)code + j)
+                      : _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(some, (const uint16_t *)code + j));
+    _mm256_mask_storeu_epi16(out + j, some, (__m256i)_mm512_cvtneps_pbh(real));
+  }
+#else
+  (void)kind, (void)code, (void)d, (void)out; /* only tiles are made of them */
+#endif
+}
+
+/* Every SAMPLE-th block comes first, so that limits are near their ends early, whatever the order of the
+ * items. */
+static int64_t in_order(int64_t place, int64_t n) {
+  int64_t sampled = (n + SAMPLE - 1) / SAMPLE, rest = place - sampled;
+  return rest < 0 ? place * SAMPLE : rest + rest / (SAMPLE - 1) + 1;
+}
+
+/* How the codes of a block reach the products: in place, or unpacked into these buffers. */
+typedef struct {
+  int64_t n; /* items of a block, a multiple of GROUP */
+  int64_t size, stride, tile_bytes;
+  void *unpacked, *tiles; /* [n, stride * size], [n, tile_bytes], or NULL: in place */
+  float *score;           /* [n] */
+  int32_t *offset;        /* [n] */
+  int tiled;              /* whether there are tiles at all */
+} Buffers;
+
+/* From the start of a line of the cache: what lies across two of them takes twice as long to read. */
+static void *zeros(int64_t bytes) {
+  void *made = aligned_alloc(64, up_to(bytes, 64));
+  return made ? memset(made, 0, bytes) : NULL;
+}
+
+static Buffers buffers_for(const Scan *p) {
+  const int kind = (int)p->kind, many = p->coarse != NULL, integer = kind <= BINARY;
+  const int narrow = WIDE && is_float(p) && kind != FLOAT32 && (!many || p->tiles) && p->d % 64 == 0;
+  const int in_place = narrow || kind == FLOAT32 || kind == BITS || kind == PRODUCT ||
+                       (WIDE && kind == PRODUCT4) ||
+                       (kind == INT8 && (!WIDE || (p->d % 64 == 0 && (uintptr_t)p->codes % 64 == 0)));
+  Buffers r = {0};
+  r.tiled = WIDE && many && (integer || kind == BITS || (is_float(p) && p->tiles));
+  r.size = narrow ? 2 : is_float(p) ? 4 : 1;
+  r.stride = in_place ? p->row_bytes / r.size : up_to(p->d, 64);
+  r.tile_bytes = up_to(is_float(p) ? 2 * p->d : p->d, 64);
+  /* Whether tiles are the codes themselves. */
+  const int same = integer || (kind == BFLOAT16 && narrow && (uintptr_t)p->codes % 64 == 0);
+  const int64_t bytes = r.stride * r.size + (r.tiled && !same ? r.tile_bytes : 0);
+  /* Unpacked for few queries, codes are read but once or twice: they stay in the smallest cache. */
+  r.n = (in_place || many ? BLOCK_BYTES : BLOCK_BYTES / 4) / bytes / GROUP * GROUP;
+  if (r.n < GROUP) r.n = GROUP;
+  if (!in_place) r.unpacked = zeros(r.n * r.stride * r.size);
+  if (r.tiled && !same) r.tiles = zeros(r.n * r.tile_bytes);
+  r.score = malloc(r.n * sizeof(float));
+  r.offset = malloc(r.n * sizeof(int32_t));
+  if ((!in_place && !r.unpacked) || (r.tiled && !same && !r.tiles) || !r.offset)
+    free(r.score), r.score = NULL;
+  return r;
+}
+
+/* Items from ... from + n - 1, ready to be multiplied. */
+static Block block_of(const Scan *p, const Buffers *r, int64_t from, int64_t n) {
+  const uint8_t *codes = p->codes + from * p->row_bytes;
+  Block block = {r->unpacked ? r->unpacked : codes, r->stride, r->size, NULL, r->tile_bytes};
+  if (r->tiled) block.tiles = r->tiles ? r->tiles : block.codes;
+  for (int64_t i = 0; i < n && (r->unpacked || r->tiles); i++) {
+    const uint8_t *code = codes + i * p->row_bytes;
+    fetch_ahead(code, p->row_bytes);
+    if (r->unpacked && p->kind == PRODUCT4)
+      unpack_parts(p, from + i, (uint8_t *)r->unpacked + i * r->stride);
+    else if (r->unpacked && is_float(p))
+      unpack_float(p->kind, code, p->d, (float *)r->unpacked + i * r->stride);
+    else if (r->unpacked)
+      unpack_int(p->kind, code, p->d, (int8_t *)r->unpacked + i * r->stride);
+    if (r->tiles && is_float(p))
+      round_float(p->kind, code, p->d, (uint16_t *)((char *)r->tiles + i * r->tile_bytes));
+    else if (r->tiles)
+      unpack_int(BINARY, code, p->d, (int8_t *)r->tiles + i * r->tile_bytes);
+  }
+  return block;
+}

@@ -1,0 +1,120 @@
+/* Fine products: a query times a code of any kind, summed in the same order wherever it is called from. */
+
+#pragma once
+#include "search.h"
+
+static int32_t product_int(const int16_t *query, const int8_t *code, int64_t d) {
+  int64_t j = 0;
+  int32_t sum = 0;
+#if WIDE
+  __m512i sums[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+  for (; j + 64 <= d; j += 64) UNROLL
+    for (int i = 0; i < 2; i++) {
+      __m512i wide = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(code + j + 32 * i)));
+      sums[i] = _mm512_dpwssd_epi32(sums[i], wide, _mm512_loadu_si512(query + j + 32 * i));
+    }
+  sum = _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1]));
+#endif
+  for (; j < d; j++) sum += (int32_t)query[j] * code[j];
+  return sum;
+}
+
+static float product_float(const float *a, const float *b, int64_t d) {
+  float sum = 0;
+  int64_t j = 0;
+#if WIDE
+  __m512 sums[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
+  for (; j + 64 <= d; j += 64) UNROLL
+    for (int i = 0; i < 4; i++)
+      sums[i] = _mm512_fmadd_ps(_mm512_loadu_ps(a + j + 16 * i), _mm512_loadu_ps(b + j + 16 * i), sums[i]);
+  sum = _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])));
+#else
+  float sums[16] = {0};
+  for (; j + 16 <= d; j += 16)
+    for (int i = 0; i < 16; i++) sums[i] += a[j + i] * b[j + i];
+  for (int i = 0; i < 16; i++) sum += sums[i];
+#endif
+  for (; j < d; j++) sum += a[j] * b[j];
+  return sum;
+}
+
+#if WIDE
+/* As product_float of the unpacked code, for whole steps of 64. */
+static float product_narrow(int64_t kind, const float *a, const uint16_t *b, int64_t d) {
+  __m512 sums[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
+  for (int64_t j = 0; j < d; j += 64) UNROLL
+    for (int i = 0; i < 4; i++)
+      sums[i] = _mm512_fmadd_ps(_mm512_loadu_ps(a + j + 16 * i), widened(kind, b + j + 16 * i), sums[i]);
+  return _mm512_reduce_add_ps(
+      _mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])));
+}
+#endif
+
+static float product_table(const float *table, const uint8_t *code, int64_t parts, int64_t entries) {
+  float sums[4] = {0};
+  int64_t j = 0;
+  for (; j + 4 <= parts; j += 4)
+    for (int i = 0; i < 4; i++) sums[i] += table[(j + i) * entries + code[j + i]];
+  for (; j < parts; j++) sums[0] += table[j * entries + code[j]];
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+static int32_t product_bits(const uint8_t *query, const uint8_t *code, int64_t bytes) {
+  int64_t differing = 0, j = 0;
+  for (; j + 8 <= bytes; j += 8) {
+    uint64_t a, b;
+    memcpy(&a, query + j, 8), memcpy(&b, code + j, 8);
+    differing += __builtin_popcountll(a ^ b);
+  }
+  for (; j < bytes; j++) differing += __builtin_popcount(query[j] ^ code[j]);
+  return (int32_t)(8 * bytes - 2 * differing);
+}
+
+/* A query times a code, whatever they are. */
+static inline float product(const Scan *p, Block block, int64_t i, int64_t q) {
+  const void *code = (const char *)block.codes + i * block.stride * block.size;
+  if (p->kind <= BINARY)
+    return p->fine_scale[q] * (float)product_int((const int16_t *)p->fine + q * p->d, code, p->d);
+  if (p->kind == BITS)
+    return p->fine_scale[q] *
+           (float)product_bits((const uint8_t *)p->fine + q * p->row_bytes, code, p->row_bytes);
+  if (p->kind >= PRODUCT)
+    return product_table((const float *)p->fine + q * p->d * p->entries, code, p->d, p->entries);
+#if WIDE
+  if (block.size == 2) return product_narrow(p->kind, (const float *)p->fine + q * p->d, code, p->d);
+#endif
+  return product_float((const float *)p->fine + q * p->d, code, p->d);
+}
+
+static inline float fine_score(const Scan *p, int64_t item, Block block, int64_t i, int64_t q) {
+  float score = product(p, block, i, q) * p->factor[item];
+  for (int64_t t = 0; t < p->n_terms; t++)
+    score += p->term[t * p->n_items + item] * p->term_scale[t * padded(p) + q];
+  return score;
+}
+
+/* Items first ... n - 1 of a block by their fine scores, the same as fine_score gives; many at once pass by
+ * unnoticed. */
+static void scan_few(const Scan *p, Found *f, int64_t from, int64_t n, Block block, int64_t first,
+                     float *score) {
+  for (int64_t q = 0; q < p->n_queries; q++) {
+    const float *factor = p->factor + from, *margin = p->margin ? p->margin + from : NULL,
+                spread = p->spread[q];
+    for (int64_t i = first; i < n; i++) {
+      if (!q) fetch_ahead((const char *)block.codes + i * block.stride * block.size, p->row_bytes);
+      score[i] = product(p, block, i, q);
+    }
+    for (int64_t i = first; i < n; i++) score[i] *= factor[i];
+    for (int64_t t = 0; t < p->n_terms; t++) {
+      const float *term = p->term + t * p->n_items + from, scale = p->term_scale[t * padded(p) + q];
+      for (int64_t i = first; i < n; i++) score[i] += term[i] * scale;
+    }
+    for (int64_t i = first; i < n; i += LANES) {
+      const int64_t end = i + LANES < n ? i + LANES : n;
+      const float limit = f->limit[q];
+      int passed = 0;
+      for (int64_t j = i; j < end; j++) passed |= !(score[j] + (margin ? margin[j] * spread : 0) < limit);
+      for (int64_t j = i; j < end && passed; j++) consider(p, f, from + j, q, score[j]);
+    }
+  }
+}

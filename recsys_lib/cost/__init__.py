@@ -7,8 +7,12 @@ take for a given traffic). Nothing here needs weights, and only ``energy`` runs 
 """
 
 from recsys_lib.cost.architectures import Architecture, architecture, from_config, models
+from recsys_lib.cost.assumptions import Assumptions
+from recsys_lib.cost.choose import Decision, RankedOption, decide
 from recsys_lib.cost.energy import Energy, measure_energy, model_energy
 from recsys_lib.cost.machines import Hardware, hardware, published, table
+from recsys_lib.cost.options import OPTIONS, DeploymentOption
+from recsys_lib.cost.placement import Deployment
 from recsys_lib.cost.prices import (
     Stack,
     TornadoRow,
@@ -27,6 +31,7 @@ from recsys_lib.cost.prices import (
     usd_per_month,
     usd_per_refresh,
 )
+from recsys_lib.cost.services import Service
 from recsys_lib.cost.sizing import (
     FORMATS,
     Bound,
@@ -46,18 +51,27 @@ from recsys_lib.cost.sizing import (
     read_bytes,
     weight_bytes,
 )
+from recsys_lib.cost.uncertainty import MethodQuality
 from recsys_lib.cost.units import DAYS_PER_MONTH, HOURS_PER_MONTH, Quantity, convert
 
 __all__ = [
     "DAYS_PER_MONTH",
     "FORMATS",
     "HOURS_PER_MONTH",
+    "OPTIONS",
     "Architecture",
+    "Assumptions",
     "Bound",
+    "Decision",
+    "Deployment",
+    "DeploymentOption",
     "Energy",
     "Hardware",
     "Memory",
+    "MethodQuality",
     "Quantity",
+    "RankedOption",
+    "Service",
     "Stack",
     "TornadoRow",
     "Traffic",
@@ -68,6 +82,7 @@ __all__ = [
     "break_even_items_per_day",
     "cheapest",
     "convert",
+    "decide",
     "decode_bound",
     "decode_flops",
     "encode_bound",

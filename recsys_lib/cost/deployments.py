@@ -19,7 +19,7 @@ from recsys_lib.cost.architectures import architecture
 from recsys_lib.cost.machines import Hardware, Price, table
 from recsys_lib.cost.prices import UTILIZATION, Stack, Traffic
 from recsys_lib.cost.quality import UNKNOWN, Quality, recorded
-from recsys_lib.cost.units import positive, share
+from recsys_lib.cost.units import fraction, positive
 
 # Kinds of work whose share of the bound is measured apart, on every family of machines apart: "scan on c7i", "decode on gpu".
 ON_PROCESSORS = ("neighbours", "ease", "scan", "ease fit", "encode")
@@ -171,7 +171,7 @@ class Assumptions:
     shares: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        share("utilization", self.utilization)
+        fraction("utilization", self.utilization)
         for name in ("history", "neighbours", "handling_s", "encode_batch", "cpu_price", "gpu_price"):
             positive(name, getattr(self, name))
         for name in ("candidates", "shown", "answer_tokens"):
@@ -179,7 +179,7 @@ class Assumptions:
         for work, value in self.shares.items():
             if work not in works():
                 raise InputError(f"share of {work!r}: expected one of {', '.join(works())}")
-            share(f"share of {work}", value)
+            fraction(f"share of {work}", value)
         object.__setattr__(self, "shares", MappingProxyType(dict(self.shares)))
 
     def seconds(self, work: Work, kind: str, machine: Hardware) -> float:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.cost.units import Quantity, positive, share
+from recsys_lib.cost.units import Quantity, fraction, positive
 from recsys_lib.hardware.measure import synchronize
 
 POWERCAP = Path("/sys/class/powercap")
@@ -72,7 +72,7 @@ def model_watts(power_w: float, utilization: float = 1.0, idle_share: float = ID
 def model_energy(seconds: float, power_w: float, utilization: float = 1.0) -> Energy:
     """The model's energy for ``seconds`` at ``utilization``."""
     positive("seconds", seconds)
-    share("utilization", utilization)
+    fraction("utilization", utilization)
     expected, low, high = (watts * seconds for watts in model_watts(power_w, utilization))
     return Energy(expected, low, high, seconds, "model")
 

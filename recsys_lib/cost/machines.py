@@ -121,6 +121,43 @@ def hardware(name: str) -> Hardware:
     return table()[name]
 
 
+# What drivers call the cards, in whole words after the maker's: word for word, so that an L40S is no L4 and an A6000 no 4090.
+# Two sizes of one card are told apart by their memory.
+CARD_NAMES: dict[str, tuple[str, ...]] = {
+    "t4": ("t4",),
+    "a10g": ("a10g",),
+    "l4": ("l4",),
+    "l40s": ("l40s",),
+    "rtx-4090": ("rtx 4090",),
+    "a100-40": ("a100-sxm4-40gb",),
+    "a100-80": ("a100-sxm4-80gb",),
+    "h100-pcie": ("h100 pcie",),
+    "h100-sxm": ("h100 80gb hbm3", "h100 sxm5 80gb"),
+    "h200": ("h200",),
+    "b200": ("b200",),
+    "mi300x": ("instinct mi300x", "instinct mi300x oam"),
+}
+_MAKERS = ("nvidia", "tesla", "geforce", "amd", "ati")
+
+
+def card(name: str, memory_bytes: float | None = None) -> Hardware | None:
+    """The accelerator that a driver calls ``name``; None for one that is not in the table, however alike its name.
+
+    ``memory_bytes``, where the driver gives it, must agree within a tenth.
+
+    >>> card("NVIDIA L40S").name, card("NVIDIA A100-SXM4-80GB").name, card("NVIDIA RTX A6000")
+    ('l40s', 'a100-80', None)
+    """
+    words = [word for word in name.lower().split() if word not in _MAKERS]
+    found = next((key for key, names in CARD_NAMES.items() if " ".join(words) in names), None)
+    if found is None:
+        return None
+    machine = hardware(found)
+    if memory_bytes and not 0.9 < memory_bytes / machine.memory_bytes < 1.1:
+        return None
+    return machine
+
+
 @lru_cache
 def published() -> dict[str, list[dict]]:
     """``data/published.toml``: figures of others that estimates are held against, by kind."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from recsys_lib.core.errors import InputError
 from recsys_lib.cost.energy import model_watts
 from recsys_lib.cost.machines import Hardware
-from recsys_lib.cost.units import DAYS_PER_MONTH, HOURS_PER_MONTH, Quantity, convert, positive, share
+from recsys_lib.cost.units import DAYS_PER_MONTH, HOURS_PER_MONTH, Quantity, convert, fraction, positive
 
 # Held time that does work on a machine sized for the peak of a day: a planning value, not a measurement.
 UTILIZATION = 0.5
@@ -31,7 +31,7 @@ def _basis(basis: str) -> str:
 def _paid(machine: Hardware, work_s: float, unit: str, utilization: float, basis: str, **inputs) -> Quantity:
     """Dollars for ``work_s`` seconds of work on ``machine``; the unit's denominator is the caller's."""
     price = machine.price
-    usd = convert(price.usd_per_hour, "USD/h", "USD/s") * work_s / share("utilization", utilization)
+    usd = convert(price.usd_per_hour, "USD/h", "USD/s") * work_s / fraction("utilization", utilization)
     shown = {
         **inputs,
         "machine": machine.name,
@@ -45,7 +45,7 @@ def _paid(machine: Hardware, work_s: float, unit: str, utilization: float, basis
 
 def _spent(machine: Hardware, work_s: float, unit: str, utilization: float, basis: str, **inputs) -> Quantity:
     """Joules for ``work_s`` seconds of work, by the power model; idling between pieces of work is charged to them."""
-    share("utilization", utilization)
+    fraction("utilization", utilization)
     held_s = work_s / utilization
     expected, low, high = (watts * held_s for watts in model_watts(machine.watts, utilization))
     shown = {
@@ -134,7 +134,7 @@ def usd_per_hour_owned(
 ) -> Quantity:
     """An hour of a machine one owns: its price written off evenly, and its power (the model's at ``utilization``)."""
     write_off = convert(positive("purchase_usd", purchase_usd) / positive("years", years), "USD/year", "USD/h")
-    watts = model_watts(power_w, share("utilization", utilization))[0]
+    watts = model_watts(power_w, fraction("utilization", utilization))[0]
     power = usd_of_energy(Quantity(watts * 3600, "J"), usd_per_kwh, pue).value
     inputs = {
         "purchase_usd": purchase_usd,
@@ -201,8 +201,8 @@ class Stack:
 
 def machines_serving(stack: Stack, traffic: Traffic, utilization: float = UTILIZATION, usable: float = USABLE) -> int:
     """Machines held to serve the traffic: enough for the rate at ``utilization``, each replica spread over enough memory."""
-    replicas = math.ceil(traffic.requests_per_s / (stack.requests_per_s * share("utilization", utilization)))
-    shards = math.ceil(stack.needs_bytes(traffic) / (stack.machine.memory_bytes * share("usable", usable)))
+    replicas = math.ceil(traffic.requests_per_s / (stack.requests_per_s * fraction("utilization", utilization)))
+    shards = math.ceil(stack.needs_bytes(traffic) / (stack.machine.memory_bytes * fraction("usable", usable)))
     return replicas * max(1, shards)
 
 

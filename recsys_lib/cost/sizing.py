@@ -14,7 +14,7 @@ from typing import Protocol
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.cost.architectures import NEVER_MULTIPLY, Architecture, Attention, Weight
-from recsys_lib.cost.units import share
+from recsys_lib.cost.units import fraction
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ def machines_needed(total_bytes: float, memory_bytes: float, usable: float = 0.9
     >>> machines_needed(141e9, 80e9)
     2
     """
-    share("usable", usable)
+    fraction("usable", usable)
     if not (total_bytes > 0 and memory_bytes > 0):
         raise InputError(f"total_bytes={total_bytes}, memory_bytes={memory_bytes}: expected both above 0")
     return math.ceil(total_bytes / (memory_bytes * usable))

@@ -125,8 +125,20 @@ def positive(name: str, value: float, zero: bool = False) -> float:
     return number
 
 
-def share(name: str, value: float) -> float:
+def fraction(name: str, value: float) -> float:
     """``value`` as a float, if it is above 0 and at most 1; else an InputError naming it."""
     if not 0 < positive(name, value) <= 1:
-        raise InputError(f"{name}={value!r}: expected a share above 0 and at most 1")
+        raise InputError(f"{name}={value!r}: expected a fraction above 0 and at most 1")
     return float(value)
+
+
+def two_digits(value: float) -> str:
+    """A modelled number as it is printed: two significant digits, with commas.
+
+    >>> two_digits(26081.3), two_digits(0.04402), two_digits(7.0), two_digits(0)
+    ('26,000', '0.044', '7.0', '0')
+    """
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else str(value)
+    rounded = float(f"{value:.1e}")
+    return f"{rounded:,.{max(0, 1 - math.floor(math.log10(abs(rounded))))}f}"

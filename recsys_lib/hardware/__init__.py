@@ -1,1 +1,2 @@
-"""What this machine is and reaches (``machine``), and how time and memory are measured (``measure``)."""
+"""What this machine is and reaches (``machine``), how time and memory are measured (``measure``), latency under load
+(``load_patterns``)."""

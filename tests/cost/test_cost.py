@@ -509,7 +509,7 @@ def test_every_machine_says_where_its_figures_come_from():
         for offer in row.prices:
             assert 0.01 < offer.usd_per_hour < 100
             assert offer.source and offer.counts and offer.offer and offer.date.year == 2026
-            assert offer.obtained in ("read", "known")
+            assert offer.obtained in ("read", "known", "derived")
 
 
 def test_peaks_are_dense_and_ordered():

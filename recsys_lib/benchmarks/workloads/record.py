@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from recsys_lib import cost
-from recsys_lib.benchmarks.workloads import language, load_patterns, points, scaling, training
+from recsys_lib.benchmarks.workloads import language, points, scaling, training
 from recsys_lib.benchmarks.workloads.path import Path as ServingPath
 from recsys_lib.core import paths
 from recsys_lib.core.errors import InputError
 from recsys_lib.core.files import check_writable, write_atomically
 from recsys_lib.experiments.records import read_json
-from recsys_lib.hardware import machine
+from recsys_lib.hardware import load_patterns, machine
 from recsys_lib.hardware.measure import Measurement
 
 METHOD = "timing/1"

@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from recsys_lib.benchmarks.workloads import load_patterns
-from recsys_lib.benchmarks.workloads.load_patterns import (
+from recsys_lib.core.errors import InputError
+from recsys_lib.hardware import load_patterns
+from recsys_lib.hardware.load_patterns import (
     SimulatedClock,
     highest_rate,
     offline,
@@ -16,7 +17,6 @@ from recsys_lib.benchmarks.workloads.load_patterns import (
     simulated_server,
     single_stream,
 )
-from recsys_lib.core.errors import InputError
 
 
 def service(clock, seconds=0.25):

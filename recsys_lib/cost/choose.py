@@ -1,0 +1,175 @@
+"""Which option to choose for one catalogue and one traffic: ranked, in dollars, with what would change the choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys_lib.core.errors import InputError
+from recsys_lib.cost.assumptions import Assumptions
+from recsys_lib.cost.placement import Deployment
+from recsys_lib.cost.recorded_fractions import default_assumptions
+from recsys_lib.cost.services import Service
+from recsys_lib.cost.turning_points import TurningPoint, nearest_turning_points
+from recsys_lib.cost.uncertainty import MethodQuality, draw, placed
+from recsys_lib.cost.units import positive, two_digits
+
+USD_PER_POINT = 10.0
+
+
+@dataclass(frozen=True)
+class RankedOption:
+    """One method, served at its cheapest.
+
+    usd_per_month, usd_per_million: the bill, and the bill over a million lists; where ``is_bound`` the least it could be. p99_s: the
+    99th percentile of the latency at the peak. quality: NDCG@10 over all requests, None where a part was not measured. net_usd_per_month:
+    what that quality earns less the bill, against a quality of 0. probability: of being the best under everything uncertain.
+    problem: why it cannot serve, empty if it can; nearest: what would have to change.
+    """
+
+    name: str
+    deployment: Deployment
+    warm: float | None
+    cold: float | None
+    quality: float | None
+    net_usd_per_month: float | None
+    probability: float
+
+    @property
+    def usd_per_month(self) -> float:
+        return self.deployment.usd_per_month
+
+    @property
+    def usd_per_million(self) -> float:
+        return self.deployment.usd_per_million
+
+    @property
+    def p99_s(self) -> float:
+        return self.deployment.p99_s
+
+    @property
+    def is_bound(self) -> bool:
+        return self.deployment.basis == "bound"
+
+    @property
+    def problem(self) -> str:
+        return self.deployment.problem
+
+    @property
+    def nearest(self) -> str:
+        return self.deployment.nearest
+
+    @property
+    def usd_text(self) -> str:
+        """The bill with two significant digits, and ≥ where it is a lower bound."""
+        return ("≥ " if self.is_bound else "") + f"${two_digits(self.usd_per_month)}"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The options from best to worst (those that cannot serve or were not measured last), and what to say about them.
+
+    regret_usd_per_month: mean loss over all draws of taking the second best instead of the best; 0 where there is no second.
+    sentence: for a manager. changes: the three numbers that would change the choice, nearest first; fewer where nothing else would.
+    """
+
+    ranked: tuple[RankedOption, ...]
+    regret_usd_per_month: float
+    sentence: str
+    changes: tuple[str, ...]
+    turning_points: tuple[TurningPoint, ...]
+    service: Service
+    usd_per_point: float
+
+    @property
+    def best(self) -> RankedOption | None:
+        first = self.ranked[0]
+        return first if first.net_usd_per_month is not None else None
+
+
+def decide(
+    methods: Mapping[str, MethodQuality],
+    service: Service,
+    usd_per_point: float = USD_PER_POINT,
+    assumptions: Assumptions | None = None,
+    draws: int = 200,
+    seed: int = 0,
+) -> Decision:
+    """Rank methods by what their measured quality earns less what serving it costs.
+
+    methods: name to its quality, with bootstrap samples, and the deployment option that serves it (``MethodQuality``; the names of
+    options are those of ``cost.OPTIONS``: popularity, ItemKNN, EASE, EASE top 100, static vectors, MiniLM, ItemKNN + MiniLM, EASE +
+    TF-IDF map, EASE + MiniLM map, EASE + all encoders map, ...). service: traffic, catalogue and limits. usd_per_point: US dollars that
+    0.01 NDCG@10 is worth per million lists. assumptions: planning values; by default those of this repository, with the fractions of
+    the roofline that were measured. draws: of everything uncertain; 200 take about two seconds.
+
+    Raises:
+        InputError: no method, an unknown deployment, or a number out of its range.
+
+    >>> methods = {"popularity": MethodQuality("popularity", 0.21, 0.06), "ItemKNN": MethodQuality("ItemKNN", 0.40, 0.06)}
+    >>> decision = decide(methods, Service(users=10_000, requests_per_s=5.0, items=20_000), draws=2)
+    >>> decision.best.name, decision.best.usd_text
+    ('ItemKNN', '$65')
+    """
+    positive("usd_per_point", usd_per_point, zero=True)
+    if draws < 1:
+        raise InputError(f"draws={draws!r}: expected at least 1")
+    a = assumptions or default_assumptions()
+    found = draw(methods, service, a, draws, seed)
+    share = service.cold_share
+    net, quality = found.net_usd(share, usd_per_point), found.quality(share)
+    leads = (net == net.max(axis=1, keepdims=True)) & np.isfinite(net)
+    probability = (leads / np.maximum(leads.sum(axis=1, keepdims=True), 1)).mean(axis=0)
+    options = [
+        RankedOption(
+            name, one, methods[name].warm, methods[name].cold, _number(quality[0, i]), _number(net[0, i]),
+            float(probability[i]),
+        )
+        for i, (name, one) in enumerate(zip(methods, placed(methods, service, a), strict=True))
+    ]  # fmt: skip
+    order = sorted(range(len(options)), key=lambda i: (-net[0, i], options[i].usd_per_month))
+    ranked = tuple(options[i] for i in order)
+    regret = _regret(net, order)
+    points = nearest_turning_points(methods, service, a, usd_per_point) if np.isfinite(net[0]).any() else ()
+    return Decision(
+        ranked, regret, _sentence(ranked, service, usd_per_point, regret), tuple(str(p) for p in points), points,
+        service, usd_per_point,
+    )  # fmt: skip
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _regret(net: np.ndarray, order: list[int]) -> float:
+    """Mean loss of the second against the best, over the draws in which both can serve."""
+    if len(order) < 2 or not np.isfinite(net[0, order[1]]):
+        return 0.0
+    both = np.isfinite(net[:, order[0]]) & np.isfinite(net[:, order[1]])
+    return float((net[both, order[0]] - net[both, order[1]]).mean())
+
+
+def _sentence(ranked: tuple[RankedOption, ...], service: Service, usd_per_point: float, regret: float) -> str:
+    """What to tell a manager."""
+    best = ranked[0]
+    asked = f"{service.items:,} items and {service.requests_per_s:g} lists a second at the peak"
+    if best.net_usd_per_month is None:
+        closest = min(ranked, key=lambda o: o.p99_s)
+        why = (
+            f"{closest.name}: {closest.problem}; it needs {closest.nearest}" if closest.problem else "none was measured"
+        )
+        return f"No option measured can serve {asked} ({why})."
+    assert best.quality is not None
+    text = (
+        f"For {asked}, use {best.name}: about {best.usd_text} a month (${two_digits(best.usd_per_million)} per million lists), "
+        f"p99 {best.p99_s * 1e3:,.0f} ms, NDCG@10 {best.quality:.3f}."
+    )
+    if len(ranked) > 1 and ranked[1].net_usd_per_month is not None:
+        second = ranked[1]
+        text += (
+            f" It is the best with probability {best.probability:.0%} if 0.01 NDCG is worth ${usd_per_point:g} per million lists; "
+            f"{second.name} at {second.usd_text} is second, and choosing it would lose about ${two_digits(max(regret, 0))} a month."
+        )
+    return text

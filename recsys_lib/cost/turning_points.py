@@ -1,0 +1,119 @@
+"""Which numbers would change the choice, and how far each has to move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys_lib.cost.assumptions import Assumptions
+from recsys_lib.cost.placement import deployments
+from recsys_lib.cost.services import Service
+from recsys_lib.cost.uncertainty import MethodQuality, moved, options_of
+from recsys_lib.cost.units import two_digits
+
+# Factors tried on every number, nearest first; between the last that changes nothing and the first that does, bisection.
+FACTORS = (1.5, 2.0, 4.0, 10.0, 30.0, 100.0, 1000.0)
+STEPS = 6
+WORDS = {
+    "usd_per_point": "the value of 0.01 NDCG@10 per million lists",
+    "cold_requests": "the fraction of requests for cold items",
+    "requests_per_s": "the lists a second at the peak",
+    "items": "the items in the catalogue",
+    "latency_limit_s": "the latency limit in seconds",
+    "new_items_per_day": "the new items a day",
+    "cpu_price": "the price of processors, times the list",
+    "speed": "the speed of the software, times the measured",
+}
+
+
+@dataclass(frozen=True)
+class TurningPoint:
+    """The value of one number at which another method becomes the best, and which."""
+
+    number: str
+    base: float
+    value: float
+    best: str
+    then: str
+
+    @property
+    def factor(self) -> float:
+        """How far away it is: the ratio of the larger to the smaller value."""
+        return max(self.value, self.base) / max(min(self.value, self.base), 1e-12)
+
+    def __str__(self) -> str:
+        side = "above" if self.value > self.base else "below"
+        words = WORDS.get(self.number, self.number)
+        return f"{words} {side} {two_digits(self.value)} (now {two_digits(self.base)}): {self.then}"
+
+
+def nearest_turning_points(
+    methods: Mapping[str, MethodQuality], service: Service, a: Assumptions, usd_per_point: float, count: int = 3
+) -> tuple[TurningPoint, ...]:
+    """The ``count`` numbers that change the best method with the smallest change of their own, nearest first."""
+    best_at = _best_at(methods, service, a, usd_per_point)
+    found = []
+    for number, base in _bases(service, a, usd_per_point).items():
+        ways = [_first_change(best_at, number, base, up) for up in (True, False)]
+        near = [p for p in ways if p]
+        if near:
+            found.append(min(near, key=lambda p: p.factor))
+    return tuple(sorted(found, key=lambda p: p.factor)[:count])
+
+
+def _bases(service: Service, a: Assumptions, usd_per_point: float) -> dict[str, float]:
+    """The numbers that may move, with their values now; what is 0 has no factor and is left out."""
+    values = {
+        "usd_per_point": usd_per_point,
+        "cold_requests": service.cold_share,
+        "requests_per_s": service.requests_per_s,
+        "items": float(service.items),
+        "latency_limit_s": service.latency_limit_s,
+        "new_items_per_day": service.new_items_per_day,
+        "cpu_price": a.cpu_price,
+        "speed": 1.0,
+    }
+    return {name: value for name, value in values.items() if value > 0}
+
+
+def _best_at(
+    methods: Mapping[str, MethodQuality], service: Service, a: Assumptions, usd_per_point: float
+) -> Callable[[str, float], str]:
+    """A function that names the best method when one number is multiplied."""
+    options, qualities = options_of(methods), list(methods.values())
+    # The fraction of cold requests moves on its own, not with the new items.
+    fixed = service.change(cold_requests=service.cold_share)
+
+    def best(number: str, factor: float) -> str:
+        worth = usd_per_point * (factor if number == "usd_per_point" else 1.0)
+        there, assumed = (fixed, a) if number == "usd_per_point" else moved(fixed, a, {number: factor})
+        nets = []
+        for quality, one in zip(qualities, deployments(there, assumed, options), strict=True):
+            warm = 0.0 if there.cold_share == 1 else quality.warm
+            cold = 0.0 if there.cold_share == 0 else quality.cold
+            if one.problem or warm is None or cold is None:
+                nets.append(-np.inf)
+                continue
+            mixed = (1 - there.cold_share) * warm + there.cold_share * cold
+            nets.append(100 * mixed * worth * there.lists_per_month / 1e6 - one.usd_per_month)
+        return list(methods)[int(np.argmax(nets))] if np.isfinite(nets).any() else "no option"
+
+    return best
+
+
+def _first_change(best_at: Callable[[str, float], str], number: str, base: float, up: bool) -> TurningPoint | None:
+    """Where the best method changes first as the number grows, or shrinks; None where it never does."""
+    now, same = best_at(number, 1.0), 1.0
+    for factor in FACTORS:
+        factor = factor if up else 1 / factor
+        if number == "cold_requests" and base * factor > 1:
+            factor = 1 / base
+        if best_at(number, factor) != now:
+            for _ in range(STEPS):
+                middle = (same * factor) ** 0.5
+                same, factor = (middle, factor) if best_at(number, middle) == now else (same, middle)
+            return TurningPoint(number, base, base * factor, now, best_at(number, factor))
+        same = factor
+    return None

@@ -72,14 +72,15 @@ def check_record(record: Path | None) -> None:
     Raises:
         InputError: it cannot be written, or holds no list of records.
     """
-    from recsys_lib.experiments.records import read_json
+    from recsys_lib.core.records import runs_of
 
     check_output_file(record)
     if record is None or not record.exists():
         return
-    known = read_json(record)
-    if not isinstance(known, list) or not all(isinstance(r, dict) and "parameters" in r for r in known):
-        raise InputError(f"{record}: expected a JSON list of records, as --record writes it; choose another file")
+    try:
+        runs_of(record)
+    except InputError as error:
+        raise InputError(f"{error}; choose another file") from error
 
 
 def run_sweep(

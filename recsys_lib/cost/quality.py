@@ -6,15 +6,14 @@ among items that have none (notebook 05, the cold items ranked among themselves)
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.core.paths import MEASUREMENTS
+from recsys_lib.core.records import runs_of
 
-MEASUREMENTS = MEASUREMENTS
 # What a record of data/measurements is called, and the notebook that shows it.
 STUDIES = {
     "ranking-study": "04_beyond_cosine.ipynb",
@@ -51,7 +50,7 @@ def _records(name: str) -> tuple[dict, ...]:
     path = MEASUREMENTS / f"{name}.json"
     if not path.exists():
         return ()
-    return tuple(json.loads(path.read_text(encoding="utf-8")))
+    return tuple(runs_of(path))
 
 
 def recorded(record: str, keys: Sequence[str], protocol: str) -> Quality:

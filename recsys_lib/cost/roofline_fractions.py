@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from recsys_lib.core import records
+from recsys_lib.core.paths import MEASUREMENTS
 from recsys_lib.cost import sizing
 from recsys_lib.cost.architectures import architecture
 from recsys_lib.cost.deployments import family, half
 from recsys_lib.cost.machines import Hardware, hardware, published, table
-from recsys_lib.cost.quality import MEASUREMENTS
 
 
 def recorded_shares(folder: Path | None = None) -> dict[str, float]:
@@ -26,7 +26,7 @@ def recorded_shares(folder: Path | None = None) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for path in sorted((folder or MEASUREMENTS).glob("*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = records.read(path)
         parts = content.get("parts", {}) if isinstance(content, dict) else {}
         for part in ("ceilings", "points", "language"):
             content = parts.get(part, {"rows": ()})

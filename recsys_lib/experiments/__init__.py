@@ -1,6 +1,7 @@
-"""How a notebook is run, swept and recorded; how the studies and a reader's own catalogue are laid out."""
+"""How a notebook is run, swept and recorded; how studies and a user's own catalogue are arranged."""
 
+from recsys_lib.core.records import measurements
+from recsys_lib.experiments.notebook_record import record, rows
 from recsys_lib.experiments.parameters import given_path
-from recsys_lib.experiments.records import measurements, record, rows
 
 __all__ = ["given_path", "measurements", "record", "rows"]

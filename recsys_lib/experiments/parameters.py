@@ -92,7 +92,7 @@ def grid_of(path: Path, axes: Iterable[str], fixed: Mapping[str, str] = {}) -> l
         name, separator, texts = axis.partition("=")
         parts = _axis_values(texts)
         if not separator or not all(parts):
-            raise InputError(f"grid {axis!r}: want NAME=V1,V2 with at least one value and none empty")
+            raise InputError(f"grid {axis!r}: expected NAME=V1,V2 with at least one value and none empty")
         if name in values or name in constants:
             raise InputError(f"grid {axis!r}: parameter {name!r} is given twice")
         parsed = [parse_parameter(path.stem, defaults, name, text) for text in parts]

@@ -5,7 +5,6 @@ Every run is a papermill execution in its own process, because papermill changes
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -18,13 +17,13 @@ from typing import Any
 
 import psutil
 
-from recsys_lib.core import paths
+from recsys_lib.core import paths, records
 from recsys_lib.core.errors import InputError
 from recsys_lib.core.files import write_atomically
 from recsys_lib.experiments.kernel import kernel_environment
+from recsys_lib.experiments.notebook_record import RECORD_VARIABLE
 from recsys_lib.experiments.notebooks import mark_executed, read_notebook, strip_volatile
 from recsys_lib.experiments.parameters import FOLDER_VARIABLE
-from recsys_lib.experiments.records import RECORD_VARIABLE
 
 # A cell of the full study works for half an hour on two busy cores.
 CELL_TIMEOUT_S = 4 * 3600
@@ -110,7 +109,7 @@ def _hint(failure: Exception) -> str:
 
 
 def _metrics(record: Path) -> dict[str, Any]:
-    return json.loads(record.read_text(encoding="utf-8"))["metrics"] if record.exists() else {}
+    return records.read(record)["metrics"] if record.exists() else {}
 
 
 def _move_results(folder: Path, output: Path) -> None:

@@ -69,7 +69,7 @@ STUDIES: dict[str, tuple[Sweep, ...]] = {
     "search": (_sweep("08", ("sizes=[1682,36055,269862],[1000000]",), largest_graph=1_000_000),),
     "model-quantization": (
         _sweep(
-            "07",
+            "09",
             ("encoder=minilm", "paths=[]"),
             **ROUNDED,
             decoder_bits=[8, 6, 5, 4, 3, 2],
@@ -79,7 +79,7 @@ STUDIES: dict[str, tuple[Sweep, ...]] = {
         ),
         _sweep("09", ("encoder=e5", "paths=[]"), **ROUNDED, decoder_bits=[], ladders=["e5"], dimensions=[]),
         _sweep(
-            "07",
+            "09",
             ("encoder=minilm", f"paths={json.dumps(PATHS)}"),
             bits=[8],
             methods=["nearest"],

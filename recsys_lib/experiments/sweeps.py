@@ -18,11 +18,10 @@ from typing import Any
 
 import psutil
 
-from recsys_lib.core import paths
+from recsys_lib.core import paths, records
 from recsys_lib.core.errors import InputError
 from recsys_lib.core.files import check_writable, write_atomically
 from recsys_lib.experiments.notebooks import read_notebook
-from recsys_lib.experiments.records import flat, read_json
 from recsys_lib.experiments.runs import Run, execute
 
 # What decides a result beside a notebook: code of every language, and the tables and records that are read.
@@ -77,8 +76,9 @@ def _end_with(parent: int) -> None:
 
 def _read_run(path: Path) -> Run | None:
     try:
-        return Run(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        outcome = records.read(path)
+        return Run(**{key: value for key, value in outcome.items() if key != "schema"})
+    except (InputError, AttributeError, TypeError):
         return None
 
 
@@ -93,7 +93,7 @@ def sweep(
 
     Files in ``folder`` (default ``runs/sweep-<notebook>``): per run ``<id>.ipynb``, its record ``<id>.json`` and what
     became of it ``<id>.run.json``; over all ``manifest.json`` and a tidy ``table.csv`` (parameters, metrics, seconds).
-    ``jobs`` processes at once (default: one per core) share the cores' threads; measuring time wants ``jobs=1``.
+    ``jobs`` processes at once (default: one per core) share the cores' threads; measure time with ``jobs=1``.
     Ctrl-C stops, keeps the finished runs and raises KeyboardInterrupt.
 
     Raises:
@@ -102,7 +102,7 @@ def sweep(
     from tqdm import tqdm
 
     if jobs < 0:
-        raise InputError(f"jobs={jobs}: want how many runs at once, or 0 for one per core")
+        raise InputError(f"jobs={jobs}: expected how many runs at once, or 0 for one per core")
 
     folder = folder or paths.RUNS / f"sweep-{path.stem}"
     check_writable(folder / "table.csv")
@@ -139,7 +139,7 @@ def sweep(
 
 def _write_tables(folder: Path, runs: Sequence[Run]) -> None:
     manifest = [{key: value for key, value in asdict(run).items() if key != "metrics"} for run in runs]
-    write_atomically(folder / "manifest.json", json.dumps(manifest, ensure_ascii=False, indent=1))
+    records.write(folder / "manifest.json", manifest)
     table = tidy(runs)
     if len(table):
         write_atomically(folder / "table.csv", table.to_csv(index=False))
@@ -150,18 +150,22 @@ def gather(folder: Path, runs: Sequence[Run], path: Path, axes: Sequence[str] = 
 
     Records that are there of other values of the swept ``axes`` (parameters) stay, so that one protocol can be rerun alone.
     """
-    records = [read_json(folder / f"{run.id}.json") for run in runs if run.status == "finished"]
-    swept = [[r["parameters"].get(axis) for axis in axes] for r in records]
-    there = read_json(path) if axes and path.exists() else []
+    new = [records.read(folder / f"{run.id}.json") for run in runs if run.status == "finished"]
+    swept = [[r["parameters"].get(axis) for axis in axes] for r in new]
+    there = records.runs_of(path) if axes and path.exists() else []
     kept = [r for r in there if [r["parameters"].get(axis) for axis in axes] not in swept]
-    write_atomically(path, json.dumps([*kept, *records], ensure_ascii=False, indent=1) + "\n")
+    records.write(path, [*kept, *new])
 
 
 def tidy(runs: Sequence[Run]):
     """One row per finished run: its parameters, its scalar metrics (nested ones as ``a.b``), seconds."""
     import pandas as pd
 
-    rows = [{**run.parameters, **flat(run.metrics), "seconds": run.seconds} for run in runs if run.status == "finished"]
+    rows = [
+        {**run.parameters, **records.flat(run.metrics), "seconds": run.seconds}
+        for run in runs
+        if run.status == "finished"
+    ]
     return pd.DataFrame(rows)
 
 
@@ -170,4 +174,4 @@ if __name__ == "__main__":
     _end_with(int(sys.argv[3]))
     _job = json.loads(sys.argv[1])
     _run = execute(**_job | {"path": Path(_job["path"]), "output": Path(_job["output"])})
-    write_atomically(Path(sys.argv[2]), json.dumps(asdict(_run), ensure_ascii=False, indent=1))
+    records.write(Path(sys.argv[2]), asdict(_run))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recsys_lib.core import records
 from recsys_lib.core.errors import InputError
-from recsys_lib.core.files import write_atomically
-from recsys_lib.experiments import records, sweeps
+from recsys_lib.experiments import sweeps
 from recsys_lib.experiments.runs import Run
 from recsys_lib.reporting import plots
 
@@ -101,7 +100,7 @@ def probe(json_file: Path | None = None, device: str = "cpu") -> str:
     description, ceilings = machine.describe(), machine.ceilings(device)
     if json_file:
         content = {"environment": description, "measurements": [m.to_dict() for m in ceilings.measurements]}
-        write_atomically(json_file, json.dumps(content, indent=1))
+        records.write(json_file, content)
     d = description
     rows = [
         (

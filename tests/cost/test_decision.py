@@ -288,7 +288,7 @@ def test_shares_are_read_from_the_records_of_machines(tmp_path):
     small = {**encode, "shape": {"batch": 1}, "measurement": {"samples": [50.0]}}
     reads = [{"name": f"streaming read {n}", "work": n, "samples": [n / 32e9]} for n in (1e6, 1e9)]
     reads[0]["samples"] = [1e6 / 120e9]
-    part = {"environment": environment, "device": "cpu"}
+    part = {"environment": environment, "device": "cpu", "date": "2026-11-28", "method": "1", "seconds": 1.0}
     record = {
         "machine": "a",
         "parts": {"points": {**part, "rows": [scan, encode, small]}, "ceilings": {**part, "rows": reads}},

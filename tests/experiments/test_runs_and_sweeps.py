@@ -36,6 +36,7 @@ def notebook(tmp_path):
         new_code_cell(
             "path = os.environ['RECSYS_RECORD']\n"
             "content = {'notebook': 'n', 'parameters': {'k': k}, 'metrics': {'square': k * k, 'nested': {'name': name}}}\n"
+            "content |= {'environment': {}, 'seconds': 0.5}\n"
             "open(path, 'w').write(json.dumps(content))"
         ),
     ]
@@ -260,7 +261,7 @@ def test_record_is_whole_and_plain(tmp_path, monkeypatch):
     monkeypatch.setenv("RECSYS_RECORD", str(tmp_path / "deep" / "r.json"))
     path = experiments.record("03", {"k": np.int64(3)}, {"ndcg": np.float32(0.5), "list": np.arange(2)})
     content = json.loads(path.read_text())
-    assert set(content) == {"notebook", "parameters", "metrics", "environment", "seconds"}
+    assert set(content) == {"schema", "notebook", "parameters", "metrics", "environment", "seconds"}
     assert content["parameters"] == {"k": 3}
     assert content["metrics"] == {"ndcg": 0.5, "list": [0, 1]}
     assert content["seconds"] > 0
@@ -314,7 +315,7 @@ def test_records_of_a_sweep_are_gathered_and_read_back(notebook, tmp_path, monke
     with pytest.raises(InputError, match=r"lost\.json: cannot be read"):
         experiments.measurements("lost")
     (tmp_path / "odd.json").write_text('{"metrics": 1}')
-    with pytest.raises(InputError, match="want a list of records"):
+    with pytest.raises(InputError, match=r"odd\.json: expected a record with one of the keys"):
         experiments.measurements("odd")
 
 

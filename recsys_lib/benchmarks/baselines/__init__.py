@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,8 +13,8 @@ from recsys_lib.benchmarks.baselines.recommend import recommend_rows
 from recsys_lib.benchmarks.baselines.rows import Row
 from recsys_lib.benchmarks.baselines.search import search_rows
 from recsys_lib.benchmarks.baselines.similarity import similarity_rows
+from recsys_lib.core import records
 from recsys_lib.core.errors import InputError
-from recsys_lib.core.files import write_atomically
 from recsys_lib.hardware import machine
 
 BENCHES: dict[str, Any] = {
@@ -62,14 +61,14 @@ def _write(json_file: Path, name: str, rows: list[dict[str, Any]], **more: Any) 
         "rows": rows,
         "environment": machine.describe(),
     }
-    write_atomically(json_file, json.dumps(content, indent=1))
+    records.write(json_file, content)
 
 
 def _search_parts(json_file: Path | None, parts: Sequence[str]) -> list[Row]:
     """Rows of the parts; written after each, so that a run that is ended early leaves what it measured."""
     kept: dict[str, Any] = {"rows": [], "parts": {}}
     if json_file and parts and json_file.is_file():
-        kept |= json.loads(json_file.read_text(encoding="utf-8"))
+        kept |= records.read(json_file)
     measured: list[Row] = []
     ran: dict[str, str] = {}
     for part, rows in search_rows(parts):

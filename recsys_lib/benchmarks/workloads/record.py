@@ -9,7 +9,6 @@ Parts that are held against the ceilings measure them once more when they are do
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -23,9 +22,9 @@ from recsys_lib import cost
 from recsys_lib.benchmarks.workloads import language, points, scaling, training
 from recsys_lib.benchmarks.workloads.path import Path as ServingPath
 from recsys_lib.core import paths
+from recsys_lib.core import records as record_files
 from recsys_lib.core.errors import InputError
-from recsys_lib.core.files import check_writable, write_atomically
-from recsys_lib.experiments.records import read_json
+from recsys_lib.core.files import check_writable
 from recsys_lib.hardware import load_patterns, machine
 from recsys_lib.hardware.measure import Measurement
 
@@ -247,13 +246,13 @@ def measure_parts(names: Sequence[str] = (), device: str = "cpu", name: str = ""
         started = time.perf_counter()
         rows = PARTS[part](device)
         again = ceilings_part(device, 0.3) if part in BOUNDED else []
-        content: Any = read_json(path) if path.exists() else {"machine": name, "parts": {}}
+        content: Any = record_files.read(path) if path.exists() else {"machine": name, "parts": {}}
         content["parts"][part] = {
             "date": datetime.now(UTC).date().isoformat(), "method": METHOD, "device": device,
             "environment": machine.describe(), "seconds": round(time.perf_counter() - started, 1), "rows": rows,
             "ceilings": again,
         }  # fmt: skip
-        write_atomically(path, json.dumps(_rounded(content), ensure_ascii=False, allow_nan=False) + "\n")
+        record_files.write(path, _rounded(content), indent=None)
     return path
 
 
@@ -276,7 +275,7 @@ def records(folder: Path | None = None) -> dict[str, dict[str, Any]]:
     """
     found = {}
     for path in sorted((folder or paths.MEASUREMENTS).glob("*.json")):
-        content = read_json(path)
+        content = record_files.read(path)
         if isinstance(content, dict) and "machine" in content and "parts" in content:
             found[content["machine"]] = content["parts"]
     return found

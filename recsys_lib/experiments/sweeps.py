@@ -25,7 +25,7 @@ from recsys_lib.experiments.notebooks import read_notebook
 from recsys_lib.experiments.runs import Run, execute
 
 # What decides a result beside a notebook: code of every language, and the tables and records that are read.
-SOURCES = ("*.py", "*.c", "*.h", "*.js", "*.html", "*.css")
+SOURCES = ("*.py", "*.c", "*.h", "*.js", "*.html", "*.css", "*.txt")
 TABLES = ("*.toml", "*.csv", "measurements/*.json")
 
 

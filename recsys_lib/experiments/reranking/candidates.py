@@ -1,0 +1,213 @@
+"""What is reranked: the best candidates of a first stage for some users, their histories, and what they chose
+in the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys_lib import encoders, evaluation, recommenders
+from recsys_lib.core.errors import InputError
+from recsys_lib.data import datasets
+from recsys_lib.data.datasets import Dataset
+from recsys_lib.evaluation import splits
+from recsys_lib.evaluation.protocols import VALIDATION, dataset_of, split_of
+from recsys_lib.evaluation.splits import Split
+from recsys_lib.evaluation.tuning import Method, cold_validation, known_users, tune
+from recsys_lib.experiments.study.methods import EASE_MAP_SPACE, EASE_SPACE, ITEM_KNN_SPACE
+from recsys_lib.llm.rerank import Lists
+from recsys_lib.vectors import geometry, similarity
+
+STAGES = ("EASE", "ItemKNN", "cold map")
+CATALOGUES = ("ml-100k", "book-crossing", "citeulike")
+TRIALS = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """Interactions with what a prompt says about items: ``kind`` of ``prompts.KINDS``, one text and one title
+    an item."""
+
+    name: str
+    kind: str
+    data: Dataset
+    texts: list[str]
+    titles: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """A first stage's lists: ``users [n]``, item ``ids [n, k]`` and ``scores [n, k]`` best first, test items
+    as CSR ``[n, n_items]``.
+
+    ``histories``: item ids of each user's training interactions, the most recent first.
+    """
+
+    users: np.ndarray
+    ids: np.ndarray
+    scores: np.ndarray
+    relevant: sp.csr_matrix
+    histories: list[np.ndarray] = field(default_factory=list)
+
+    def first(self, n: int) -> Candidates:
+        """The lists of the first ``n`` users."""
+        return Candidates(self.users[:n], self.ids[:n], self.scores[:n], self.relevant[:n], self.histories[:n])
+
+    def lists(self, texts: Sequence[str], max_history: int) -> Lists:
+        """As texts, for a reranker."""
+        histories = [[texts[i] for i in h[:max_history]] for h in self.histories]
+        return Lists(histories, [[texts[i] for i in row if i >= 0] for row in self.ids])
+
+
+def catalogue(name: str, folder: str | Path | None = None) -> Catalogue:
+    """A catalogue by name; ``citeulike`` is read from a ``folder`` with interactions.csv and items.csv
+    (title, abstract).
+
+    Raises:
+        InputError: an unknown name, or citeulike without its folder.
+    """
+    if name not in CATALOGUES:
+        raise InputError(f"catalogue={name!r}: expected one of {', '.join(CATALOGUES)}")
+    if name == "citeulike":
+        if folder is None:
+            raise InputError("catalogue='citeulike': expected the folder that holds its interactions.csv and items.csv")
+        data = datasets.from_csv(Path(folder) / "interactions.csv", Path(folder) / "items.csv", name=name)
+        titles = data.item_texts(("title",))
+        return Catalogue(name, "paper", data, data.item_texts(("title", "abstract")), titles)
+    data = dataset_of(f"{name} random")
+    kind, fields = ("film", ("title", "year")) if name == "ml-100k" else ("book", ("title", "author"))
+    return Catalogue(name, kind, data, data.item_texts(fields), data.item_texts(("title",)))
+
+
+def warm_split(source: Catalogue, seed: int) -> Split:
+    """The random split of the study's protocol; of a folder's catalogue a fifth of each user's
+    interactions."""
+    if source.name == "citeulike":
+        return splits.random_split(source.data, 0.2, VALIDATION, seed)
+    return split_of(f"{source.name} random", seed)
+
+
+def first_stage(
+    source: Catalogue, stage: str, n_users: int, n_validation: int, seed: int = 0, k: int = 20
+) -> tuple[Candidates, Candidates]:
+    """The best ``k`` candidates of a tuned first stage for random users: on the validation part, then on the
+    test.
+
+    The users of the validation lists are others than those of the test lists where there are enough. A
+    smaller ``n_users`` gives the first of the same users.
+
+    Raises:
+        InputError: an unknown stage.
+    """
+    if stage not in STAGES:
+        raise InputError(f"stage={stage!r}: expected one of {', '.join(STAGES)}")
+    if stage == "cold map":
+        return _cold(source, n_users, n_validation, seed, k)
+    make, space = (recommenders.EASE, EASE_SPACE) if stage == "EASE" else (recommenders.ItemKNN, ITEM_KNN_SPACE)
+    split = warm_split(source, seed)
+    held = known_users(split.validation, split.train)
+    best = tune(Method(make, space), split.train, held, TRIALS, seed)[0].parameters
+    test_users, validation_users = _draw(split.test, split.with_validation().train, held, n_users, n_validation, seed)
+    whole = split.with_validation()
+    validation = _lists(make(**best).fit(split.train), split, held, validation_users, k, None, seed)
+    return validation, _lists(make(**best).fit(whole.train), whole, whole.test, test_users, k, None, seed)
+
+
+def _cold(source: Catalogue, n_users: int, n_validation: int, seed: int, k: int) -> tuple[Candidates, Candidates]:
+    """Items without interactions, ranked among themselves by the map from text to EASE's columns."""
+    split = splits.cold_item_split(source.data, 0.2, seed)
+    raw = encoders.load("minilm", precision="float32").encode(source.data.item_texts(), progress=False)
+    warm = np.asarray(split.train.sum(axis=0)).ravel() > 0
+    vectors = geometry.centre(raw[warm]).apply(raw)
+    train, held, cold = cold_validation(split, seed=seed)
+    method = Method(lambda **p: recommenders.EASEMap(vectors, **p), EASE_MAP_SPACE)
+    best = tune(method, train, held, TRIALS, seed, candidates=cold)[0].parameters
+    test_users, validation_users = _draw(split.test, split.train, known_users(held, train), n_users, n_validation, seed)
+    inner = replace(split, train_rows=split.train_rows[~np.isin(source.data.item[split.train_rows], cold)])
+    fitted = method.make(**best).fit(train)
+    validation = _lists(fitted, inner, held, validation_users, k, cold, seed)
+    return validation, _lists(
+        method.make(**best).fit(split.train), split, split.test, test_users, k, split.cold_items, seed
+    )
+
+
+def _draw(
+    test: sp.csr_matrix, train: sp.csr_matrix, held: sp.csr_matrix, n_users: int, n_validation: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Users with something to find in a random order: the first for the test, the last for the validation
+    lists."""
+    order = np.random.default_rng([seed, 6]).permutation(train.shape[0])
+    for_test = order[(np.diff(known_users(test, train).indptr) > 0)[order]][:n_users]
+    reversed_order = order[::-1]
+    return for_test, reversed_order[(np.diff(held.indptr) > 0)[reversed_order]][:n_validation]
+
+
+def _lists(
+    fitted: recommenders.Recommender, split: Split, relevant: sp.csr_matrix, users: np.ndarray, k: int,
+    candidates: np.ndarray | None, seed: int,
+) -> Candidates:  # fmt: skip
+    train = split.train
+    ids = evaluation.recommend(fitted, train, users, k, candidates)
+    scores = np.take_along_axis(np.asarray(fitted.scores(users)), np.maximum(ids, 0), axis=1)
+    return Candidates(users, ids, scores, relevant[users], _histories(split, users, seed))
+
+
+def _histories(split: Split, users: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Training items of each user, the most recent first; in random order where the data set has no times."""
+    train, times = split.train, split.train_times
+    found = []
+    for user in users:
+        items = train.indices[train.indptr[user] : train.indptr[user + 1]]
+        if times is None:
+            found.append(np.random.default_rng([seed, int(user)]).permutation(items))
+        else:
+            row = times[user]
+            found.append(row.indices[np.lexsort((row.indices, -row.data))])
+    return found
+
+
+# ---------------------------------------------------------------- controls
+
+
+def masked_titles(source: Catalogue) -> list[str]:
+    """Texts without titles: year and genres of a film, author of a book, the abstract of a paper."""
+    fields = {"film": ("year", "genres"), "book": ("author", "year"), "paper": ("abstract",)}[source.kind]
+    return source.data.item_texts(fields)
+
+
+def ids_for_titles(source: Catalogue) -> list[str]:
+    """Texts that say only which item it is, by a number."""
+    return [f"{source.kind} {i}" for i in range(source.data.n_items)]
+
+
+def shuffled_histories(found: Candidates, seed: int = 0) -> Candidates:
+    """The same histories, each in random order."""
+    rng = np.random.default_rng(seed)
+    return replace(found, histories=[rng.permutation(h) for h in found.histories])
+
+
+def others_histories(found: Candidates) -> Candidates:
+    """Every user with the history of the user before."""
+    return replace(found, histories=[*found.histories[-1:], *found.histories[:-1]])
+
+
+CONTROLS: dict[str, Callable[[Catalogue, Candidates], tuple[list[str], Candidates]]] = {
+    "none": lambda source, found: (source.texts, found),
+    "titles masked": lambda source, found: (masked_titles(source), found),
+    "ids for titles": lambda source, found: (ids_for_titles(source), found),
+    "history shuffled": lambda source, found: (source.texts, shuffled_histories(found)),
+    "another user's history": lambda source, found: (source.texts, others_histories(found)),
+    "no history": lambda source, found: (source.texts, replace(found, histories=[h[:0] for h in found.histories])),
+}
+
+
+def history_scores(found: Candidates, vectors: np.ndarray) -> np.ndarray:
+    """Cosine of each candidate to the mean of the history's unit vectors, ``[n, k]``: the cheapest user
+    vector."""
+    unit = similarity.normalize(vectors)
+    means = np.stack([unit[h].mean(axis=0) if len(h) else np.zeros(unit.shape[1]) for h in found.histories])
+    return np.einsum("nkd,nd->nk", unit[found.ids], means)

@@ -1,0 +1,65 @@
+"""How good a reordered list is, between its floor and its ceiling; fused with the first stage's scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from recsys_lib.evaluation import metrics
+from recsys_lib.evaluation.ranking import Evaluation
+from recsys_lib.experiments.reranking.candidates import Candidates
+from recsys_lib.llm.rerank import order
+
+WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+
+
+def evaluate(found: Candidates, scores: Sequence[np.ndarray] | np.ndarray, k: int = 10) -> Evaluation:
+    """The first ``k`` of every list by falling ``scores``; equal scores keep the first stage's order."""
+    ids = np.full((len(found.users), k), -1, dtype=np.int64)
+    for row, (own, score) in enumerate(zip(found.ids, scores, strict=True)):
+        own = own[own >= 0]
+        ranked = own[order(np.asarray(score)[: len(own)])][:k]
+        ids[row, : len(ranked)] = ranked
+    return Evaluation(k, found.users, metrics.all_metrics(ids, found.relevant), ids)
+
+
+def first_stage_scores(found: Candidates) -> np.ndarray:
+    """Scores that keep the first stage's order, ``[n, k]``."""
+    return np.tile(-np.arange(found.ids.shape[1], dtype=np.float32), (len(found.ids), 1))
+
+
+def perfect_scores(found: Candidates) -> np.ndarray:
+    """1 for candidates that are test items: the best order there is."""
+    return metrics.hits(found.ids, found.relevant).astype(np.float32)
+
+
+def floor(found: Candidates, k: int = 10) -> np.ndarray:
+    """Expected NDCG at ``k`` of a random order of each list, exact, ``[n]``."""
+    relevant = metrics.hits(found.ids, found.relevant).sum(axis=1)
+    present = np.maximum((found.ids >= 0).sum(axis=1), 1)
+    discount = 1 / np.log2(np.arange(2, k + 2))
+    ideal = np.cumsum(discount)[np.minimum(np.diff(found.relevant.indptr), k) - 1]
+    return relevant / present * discount.sum() / ideal
+
+
+def standardized(scores: Sequence[np.ndarray] | np.ndarray) -> list[np.ndarray]:
+    """Each list's scores with mean 0 and standard deviation 1; a list of equal scores is all 0."""
+    found = []
+    for own in scores:
+        centred = np.asarray(own, dtype=np.float64) - np.mean(own)
+        deviation = centred.std()
+        found.append(centred / deviation if deviation > 1e-9 else np.zeros_like(centred))
+    return found
+
+
+def fused(found: Candidates, scores: Sequence[np.ndarray], weight: float) -> list[np.ndarray]:
+    """``(1 - weight)`` of the first stage's standardized scores and ``weight`` of the reranker's."""
+    firsts = standardized([row[ids >= 0] for row, ids in zip(found.scores, found.ids, strict=True)])
+    return [(1 - weight) * a + weight * b for a, b in zip(firsts, standardized(scores), strict=True)]
+
+
+def tuned_weight(found: Candidates, scores: Sequence[np.ndarray]) -> float:
+    """The weight of ``WEIGHTS`` with the best mean NDCG on (validation) lists; 0 where no other is better."""
+    values = [evaluate(found, fused(found, scores, w)).mean()["ndcg"] for w in WEIGHTS]
+    return WEIGHTS[int(np.argmax(np.round(values, 9)))]

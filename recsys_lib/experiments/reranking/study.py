@@ -1,0 +1,244 @@
+"""The recorded reranking study: which cases, in which order, and what is kept of each.
+
+``run`` does what ``data/measurements/rerank-study.json`` lacks and writes the file after every case, so that
+an interrupted study goes on where it was. A record holds its case as ``parameters`` and, as ``metrics``,
+means, paired tests, tokens and seconds, and the values of every user.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recsys_lib.core import paths, records
+from recsys_lib.core.errors import InputError
+from recsys_lib.evaluation.ranking import Evaluation
+from recsys_lib.evaluation.statistics import compare
+from recsys_lib.experiments.reranking import results
+from recsys_lib.experiments.reranking.candidates import CONTROLS, Candidates, Catalogue, catalogue, first_stage
+from recsys_lib.hardware import machine
+from recsys_lib.llm import language_model, rerank
+from recsys_lib.llm.prompts import Prompts
+
+RECORD = "rerank-study"
+# Folder of the catalogue that no package carries.
+FOLDER_VARIABLE = "RECSYS_CITEULIKE"
+MAX_USERS, MAX_VALIDATION = 200, 60
+
+
+@dataclass(frozen=True)
+class Case:
+    """One cell of the study: a model and method that reorder a first stage's candidates for ``users``
+    users."""
+
+    catalogue: str
+    stage: str
+    model: str
+    method: str
+    users: int
+    validation: int = 0
+    precision: str = "float32"
+    permutations: int = 2
+    history: int = 10
+    control: str = "none"
+    language: str = "en"
+    seed: int = 0
+
+
+METHODS = ("yes/no", "likelihood", "first token", "pairwise heap", "setwise 4", "all pairs", "written", "cross-encoder")
+
+
+def _films(model: str, users: int, validation: int, precision: str = "float32", **more: Any) -> Case:
+    method = more.pop("method", "first token")
+    return Case("ml-100k", more.pop("stage", "EASE"), model, method, users, validation, precision, **more)
+
+
+def cases() -> list[Case]:
+    """All cases, the most important first."""
+    small, half, large, cross = "smollm2", "qwen-coder-0.5b", "qwen-coder-1.5b", "ms-marco"
+    pairs = {"method": "cross-encoder"}
+    asked = {"method": "yes/no"}
+    warm = [
+        _films(cross, 200, 60, "int8", **pairs),
+        _films(small, 200, 60),
+        _films(half, 100, 30, "int8"),
+        _films(large, 50, 20, "int8"),
+        _films(small, 200, 60, **asked),
+        _films(half, 100, 30, "int8", **asked),
+    ]
+    cold = [
+        _films(cross, 200, 60, "int8", stage="cold map", **pairs),
+        _films(small, 200, 60, stage="cold map", **asked),
+        _films(cross, 200, 60, "int8", stage="ItemKNN", **pairs),
+        _films(small, 200, 60, stage="ItemKNN", **asked),
+        _films(half, 100, 30, "int8", stage="cold map", **asked),
+    ]
+    books = [
+        Case("book-crossing", "EASE", cross, "cross-encoder", 200, 60, "int8"),
+        Case("book-crossing", "EASE", small, "yes/no", 200, 60),
+        Case("book-crossing", "EASE", half, "yes/no", 60, 20, "int8"),
+    ]
+    names = ("another user's history", "titles masked", "ids for titles", "history shuffled", "no history")
+    controls = [_films(small, 200, 0, control=name, **asked) for name in names]
+    papers = [
+        Case("citeulike", "EASE", cross, "cross-encoder", 200, 60, "int8"),
+        Case("citeulike", "EASE", small, "yes/no", 100, 30),
+        Case("citeulike", "EASE", half, "yes/no", 30, 10, "int8"),
+    ]
+    larger = [_films(large, 50, 20, "int8", **asked), _films(half, 50, 0, "int8", control=names[0], **asked)]
+    forms = [
+        _films(small, 200, 0, language="zh", **asked),
+        *(_films(small, 200, 0, history=n, **asked) for n in (3, 30)),
+        *(_films(small, 100, 0, permutations=n) for n in (1, 8)),
+        _films(small, 100, 30, method="likelihood"),
+        _films(small, 50, 0, method="setwise 4"),
+        _films(small, 50, 0, method="pairwise heap"),
+        _films(small, 50, 0, method="written"),
+        _films(small, 5, 0, method="all pairs"),
+        _films(half, 100, 0, "int8", language="zh", **asked),
+    ]
+    others = [
+        Case("book-crossing", "ItemKNN", cross, "cross-encoder", 200, 60, "int8"),
+        Case("book-crossing", "cold map", cross, "cross-encoder", 200, 60, "int8"),
+        Case("book-crossing", "cold map", small, "yes/no", 100, 30),
+        Case("book-crossing", "EASE", large, "yes/no", 25, 10, "int8"),
+        _films(large, 50, 20, "int8", stage="cold map", **asked),
+        _films(half, 100, 30, "int8", stage="ItemKNN", **asked),
+        *(_films(cross, 200, 60, "int8", seed=seed, **pairs) for seed in (1, 2)),
+        *(_films(small, 200, 60, seed=seed, **asked) for seed in (1, 2)),
+    ]
+    return warm + cold + books + controls + papers + larger + forms + others
+
+
+@lru_cache(maxsize=1)
+def _model(name: str, precision: str) -> language_model.LanguageModel:
+    return language_model.load(name, precision)
+
+
+@lru_cache(maxsize=4)
+def _stage(name: str, stage: str, seed: int) -> tuple[Catalogue, Candidates, Candidates]:
+    source = catalogue(name, os.environ.get(FOLDER_VARIABLE))
+    return source, *first_stage(source, stage, MAX_USERS, MAX_VALIDATION, seed)
+
+
+def reranker(case: Case, kind: str) -> rerank.Reranker:
+    """The method of a case.
+
+    Raises:
+        InputError: an unknown method.
+    """
+    if case.method not in METHODS:
+        raise InputError(f"method={case.method!r}: expected one of {', '.join(METHODS)}")
+    if case.method == "cross-encoder":
+        return rerank.CrossEncoder(max_history=case.history)
+    prompts = Prompts(_model(case.model, case.precision), case.language, kind, max_history=case.history)
+    if case.method == "first token":
+        return rerank.FirstToken(prompts, case.permutations, seed=case.seed)
+    if case.method in ("pairwise heap", "setwise 4"):
+        return rerank.HeapSort(prompts, 2 if case.method == "pairwise heap" else 4)
+    makes: dict[str, Any] = {
+        "yes/no": rerank.YesNo, "likelihood": rerank.TitleLikelihood,
+        "all pairs": rerank.AllPairs, "written": rerank.WrittenPermutation,
+    }  # fmt: skip
+    return makes[case.method](prompts)
+
+
+def run_case(case: Case) -> dict[str, Any]:
+    """One case's metrics; its lists come from the first stage of the whole study, so that cases share their
+    users."""
+    source, validation, test = _stage(case.catalogue, case.stage, case.seed)
+    method = reranker(case, source.kind)
+    weight = None
+    if case.validation:
+        held = validation.first(case.validation)
+        weight = results.tuned_weight(held, _scores(case, method, source, held)[0])
+    found = test.first(case.users)
+    scores, usage = _scores(case, method, source, found)
+    return _metrics(found, scores, weight) | _work(usage, method)
+
+
+def _scores(
+    case: Case, method: rerank.Reranker, source: Catalogue, found: Candidates
+) -> tuple[list[np.ndarray], rerank.Usage]:
+    texts, changed = CONTROLS[case.control](source, found)
+    return rerank.rerank(method, changed.lists(texts, case.history))
+
+
+def _metrics(found: Candidates, scores: Sequence[np.ndarray], weight: float | None) -> dict[str, Any]:
+    """Means first, then tests, then the values of every user."""
+    first = results.evaluate(found, results.first_stage_scores(found))
+    ours = results.evaluate(found, scores)
+    chance = results.floor(found)
+    metrics: dict[str, Any] = {
+        "ndcg": ours.mean()["ndcg"],
+        "first_stage": first.mean()["ndcg"],
+        "ceiling": results.evaluate(found, results.perfect_scores(found)).mean()["ndcg"],
+        "floor": float(chance.mean()),
+        "minus_first_stage": _paired(ours, first),
+        "minus_floor": _paired(ours, replace(ours, per_user={"ndcg": chance})),
+    }
+    per_user = {"ndcg": ours.per_user["ndcg"], "first_stage": first.per_user["ndcg"], "floor": chance}
+    if weight is not None:
+        both = results.evaluate(found, results.fused(found, scores, weight))
+        metrics |= {"fused": both.mean()["ndcg"], "weight": weight, "fused_minus_first_stage": _paired(both, first)}
+        per_user["fused"] = both.per_user["ndcg"]
+    metrics["users"] = found.users.tolist()
+    metrics["per_user"] = {name: np.round(values, 5).tolist() for name, values in per_user.items()}
+    return metrics
+
+
+def _paired(a: Evaluation, b: Evaluation) -> dict[str, float]:
+    c = compare(a, b)
+    return {"difference": c.difference, "low": c.low, "high": c.high, "p": c.p_value}
+
+
+def _work(usage: rerank.Usage, method: rerank.Reranker) -> dict[str, Any]:
+    """Tokens and seconds of a list, and what prompts cut."""
+    n = max(usage.lists, 1)
+    prompts = getattr(method, "prompts", None)
+    cut = method.history_entries_cut if isinstance(method, rerank.CrossEncoder) else 0
+    return {
+        "read_tokens": usage.read_tokens / n,
+        "prompt_tokens": usage.prompt_tokens / n,
+        "written_tokens": usage.written_tokens / n,
+        "repaired": usage.repaired,
+        "cpu_seconds_per_list": float(np.mean(usage.cpu_seconds)),
+        "seconds_per_list": float(np.mean(usage.seconds)),
+        "seconds_p99": float(np.quantile(usage.seconds, 0.99)),
+        "cuts": {"history_entries": cut} if prompts is None else asdict(prompts.cuts),
+        "parameters_of_model": None if prompts is None else prompts.model.n_parameters,
+    }
+
+
+def run(path: Path | None = None, chosen: Sequence[Case] | None = None) -> Path:
+    """Run every case that the record lacks, and write the record after each.
+
+    A case that cannot run here (a model or catalogue that is not fetched, a package that is missing) is named
+    and left out.
+    """
+    path = path or paths.MEASUREMENTS / f"{RECORD}.json"
+    found = records.read(path) if path.is_file() else []
+    todo = list(cases() if chosen is None else chosen)
+    for i, case in enumerate(todo, 1):
+        parameters = asdict(case)
+        name = f"{i}/{len(todo)} {case.catalogue}, {case.stage}, {case.model}, {case.method}, {case.control}"
+        if any(record["parameters"] == parameters for record in found):
+            continue
+        try:
+            metrics = run_case(case)
+        except InputError as error:
+            print(f"study rerank: {name}: left out: {error}", flush=True)
+            continue
+        found.append({
+            "notebook": "06_llm_ranking", "parameters": parameters, "metrics": metrics,
+            "environment": machine.describe(), "seconds": round(metrics["seconds_per_list"] * case.users, 1),
+        })  # fmt: skip
+        records.write(path, found, indent=None)
+        print(f"study rerank: {name}: {metrics['ndcg']:.4f}, first stage {metrics['first_stage']:.4f}", flush=True)
+    return path

@@ -1,0 +1,191 @@
+"""Many token sequences through one transformer pass, without padding, on top of prefixes that were read
+before.
+
+All new tokens of a batch lie one after another in a single row, so that every matrix product of the model
+sees them together. Only attention knows which tokens belong together: new segments that share a prefix form a
+group, every segment sees the prefix's stored keys and values and, causally, itself. Any decoder of
+transformers that takes its attention from transformers' table of attention functions runs unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from recsys_lib.core.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NAME = "recsys_packed"
+# Segments of a group are attended together up to so many tokens: the mask hides what a segment must not see
+# of the others.
+CHUNK_TOKENS = 128
+
+
+@dataclass(eq=False)
+class Prefix:
+    """Tokens already read: ``length`` of them, and per layer their keys and values ``[key heads, length, head
+    dimension]``."""
+
+    length: int
+    keys: list[Tensor]
+    values: list[Tensor]
+
+
+@dataclass(frozen=True)
+class Group:
+    """New segments of tokens that continue one prefix (None: the beginning)."""
+
+    prefix: Prefix | None
+    segments: Sequence[Sequence[int]]
+
+
+@dataclass(eq=False)
+class Extension:
+    """Result of a pass: hidden states ``[tokens, d]`` of all new tokens, where each segment ends, and the new
+    prefixes if kept."""
+
+    hidden: Tensor
+    ends: list[int]
+    prefixes: list[Prefix]
+
+    def last(self) -> Tensor:
+        """Hidden state of the last token of every segment, ``[segments, d]``."""
+        return self.hidden[[end - 1 for end in self.ends]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Chunk:
+    """Neighbouring segments of a group: tokens ``begin`` to ``end`` of the pass, and who sees whom (None:
+    plain causal)."""
+
+    prefix: Prefix | None
+    begin: int
+    end: int
+    mask: Tensor | None
+
+
+class _Pass:
+    """One pass: what attention needs to know, and the keys and values it saw if they are to be kept."""
+
+    def __init__(self, groups: Sequence[Group], keep: bool, device: Any):
+        self.keep = keep
+        self.kept: dict[int, tuple[Tensor, Tensor]] = {}
+        self.ids: list[int] = []
+        self.positions: list[int] = []
+        self.segments: list[tuple[Prefix | None, int, int]] = []
+        self.chunks: list[_Chunk] = []
+        for group in groups:
+            self._add(group, device)
+
+    def _add(self, group: Group, device: Any) -> None:
+        before = 0 if group.prefix is None else group.prefix.length
+        pending: list[int] = []
+        begin = len(self.ids)
+        for segment in group.segments:
+            if not len(segment):
+                raise InputError("a segment of 0 tokens: expected at least one")
+            if pending and len(self.ids) - begin + len(segment) > CHUNK_TOKENS:
+                self.chunks.append(_chunk(group.prefix, begin, pending, device))
+                begin, pending = len(self.ids), []
+            self.segments.append((group.prefix, len(self.ids), len(self.ids) + len(segment)))
+            self.ids += segment
+            self.positions += range(before, before + len(segment))
+            pending.append(len(segment))
+        if pending:
+            self.chunks.append(_chunk(group.prefix, begin, pending, device))
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """Attention of all new tokens: ``query [heads, T, d]``, ``key`` and ``value [key heads, T, d]``;
+        gives ``[T, heads, d]``."""
+        import torch
+
+        if self.keep:
+            self.kept[layer] = (key, value)
+        out = torch.empty_like(query)
+        for c in self.chunks:
+            k, v = key[:, c.begin : c.end], value[:, c.begin : c.end]
+            if c.prefix is not None:
+                k = torch.cat([c.prefix.keys[layer], k], dim=1)
+                v = torch.cat([c.prefix.values[layer], v], dim=1)
+            q = query[None, :, c.begin : c.end]
+            out[:, c.begin : c.end] = torch.nn.functional.scaled_dot_product_attention(
+                q, k[None], v[None], attn_mask=c.mask, is_causal=c.mask is None, scale=scaling,
+                enable_gqa=query.shape[0] != key.shape[0],
+            )[0]  # fmt: skip
+        return out.transpose(0, 1)
+
+    def prefixes(self) -> list[Prefix]:
+        """What was read so far at the end of every segment."""
+        import torch
+
+        layers = sorted(self.kept)
+        found = []
+        for prefix, begin, end in self.segments:
+            keys = [self.kept[layer][0][:, begin:end] for layer in layers]
+            values = [self.kept[layer][1][:, begin:end] for layer in layers]
+            if prefix is not None:
+                keys = [torch.cat(pair, dim=1) for pair in zip(prefix.keys, keys, strict=True)]
+                values = [torch.cat(pair, dim=1) for pair in zip(prefix.values, values, strict=True)]
+            length = end - begin + (0 if prefix is None else prefix.length)
+            found.append(Prefix(length, [k.contiguous() for k in keys], [v.contiguous() for v in values]))
+        return found
+
+
+def _chunk(prefix: Prefix | None, begin: int, lengths: list[int], device: Any) -> _Chunk:
+    import torch
+
+    size, before = sum(lengths), 0 if prefix is None else prefix.length
+    if not before and len(lengths) == 1:
+        return _Chunk(prefix, begin, begin + size, None)
+    mask = torch.zeros(size, before + size, dtype=torch.bool, device=device)
+    mask[:, :before] = True
+    at = 0
+    for length in lengths:
+        own = torch.ones(length, length, dtype=torch.bool, device=device).tril()
+        mask[at : at + length, before + at : before + at + length] = own
+        at += length
+    return _Chunk(prefix, begin, begin + size, mask)
+
+
+def _attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any
+) -> tuple[Tensor, None]:
+    """What transformers calls in every layer, ``[1, heads, T, d]`` each."""
+    current: _Pass = options["packed_pass"]
+    return current.attend(module.layer_idx, query[0], key[0], value[0], options.get("scaling"))[None], None
+
+
+def register() -> None:
+    """Make ``attn_implementation=NAME`` known to transformers."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, _attention)
+
+
+def extend(language_model: Any, groups: Sequence[Group], keep: bool = False) -> Extension:
+    """Read the segments of all groups in one pass; ``keep`` their keys and values for later passes.
+
+    Raises:
+        InputError: an empty segment, no group, or a prompt longer than the model's positions.
+    """
+    import torch
+
+    run = _Pass(groups, keep, language_model.device)
+    if not run.ids:
+        raise InputError("no tokens to read: expected at least one segment")
+    if max(run.positions) >= language_model.max_tokens:
+        raise InputError(
+            f"a prompt of {max(run.positions) + 1} tokens: model {language_model.name!r} has {language_model.max_tokens} "
+            "positions; expected a shorter history or fewer candidates"
+        )
+    ids = torch.tensor([run.ids], device=language_model.device)
+    positions = torch.tensor([run.positions], device=language_model.device)
+    with torch.inference_mode():
+        out = language_model.model.get_decoder()(
+            input_ids=ids, position_ids=positions, use_cache=False, packed_pass=run
+        )
+        prefixes = run.prefixes() if keep else []
+    return Extension(out.last_hidden_state[0], [end for _, _, end in run.segments], prefixes)

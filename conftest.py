@@ -1,9 +1,9 @@
 """Notebook outputs are compared as text in which numbers may differ by rounding, and by nothing more.
 
-Floating-point sums differ in their last bits between processors and thread counts, so an exact comparison of printed
-numbers fails on the next machine, while switching comparison off tests nothing. Here words must be equal, whole numbers
-must be equal, and decimal fractions may differ by ``RELATIVE`` or by one unit of their last printed digit, whichever is
-more, but never by more than a tenth of the expected value.
+Floating-point sums differ in their last bits between processors and thread counts, so an exact comparison of
+printed numbers fails on the next machine, while switching comparison off tests nothing. Here words must be
+equal, whole numbers must be equal, and decimal fractions may differ by ``RELATIVE`` or by one unit of their
+last printed digit, whichever is more, but never by more than a tenth of the expected value.
 """
 
 import os

@@ -44,7 +44,9 @@ def problems(path: Path) -> list[str]:
     found += _lines(path.stem, code) + _asserted_times(code) + _stale(code)
     text = "\n".join(str(c) for c in notebook.cells)
     found += [f"holds a machine's path: {m}" for m in sorted(set(MACHINE_PATH.findall(text)))]
-    found += [f"volatile metadata: {k}" for k in notebook.metadata if k not in ("kernelspec", "language_info")]
+    found += [
+        f"volatile metadata: {k}" for k in notebook.metadata if k not in ("kernelspec", "language_info")
+    ]
     if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
         found.append("its kernel is not python3")
     return found
@@ -54,7 +56,11 @@ def _execution(code: list) -> list[str]:
     counts = [c.execution_count for c in code]
     if None in counts:
         return [f"{counts.count(None)} code cells were never executed"]
-    found = [] if counts == list(range(1, len(counts) + 1)) else [f"not executed once from top to bottom: {counts}"]
+    found = (
+        []
+        if counts == list(range(1, len(counts) + 1))
+        else [f"not executed once from top to bottom: {counts}"]
+    )
     outputs = [o for c in code for o in c.outputs]
     if code and not outputs:
         found.append("its outputs were stripped")
@@ -72,7 +78,8 @@ def _tags(cells: list) -> list[str]:
     # nbval also reads markers from comments, and silently ignores one with anything after it.
     for c in cells:
         found += [
-            f"marker in a comment, use a tag: {m}" for m in re.findall(r"#\s*(?:NBVAL|PYTEST)\w*", c.source, re.I)
+            f"marker in a comment, use a tag: {m}"
+            for m in re.findall(r"#\s*(?:NBVAL|PYTEST)\w*", c.source, re.I)
         ]
     return found
 
@@ -101,7 +108,9 @@ def _lines(name: str, code: list) -> list[str]:
     allowed = LONG_LINES.get(name, 0)
     if len(long) <= allowed:
         return []
-    return [f"{len(long)} code lines over {LONGEST_LINE} characters, expected at most {allowed}: {long[0][:60]} …"]
+    return [
+        f"{len(long)} code lines over {LONGEST_LINE} characters, expected at most {allowed}: {long[0][:60]} …"
+    ]
 
 
 def asserted_times(source: str) -> list[str]:
@@ -129,14 +138,18 @@ def _asserted_times(code: list) -> list[str]:
 
 
 def _stale(code: list) -> list[str]:
-    """Cells edited after their execution: ``run --in-place`` leaves a hash of the source in every cell it executed."""
+    """Cells edited after their execution: ``run --in-place`` leaves a hash of the source in every cell it
+    executed.
+    """
     marks = [c.metadata.get(EXECUTED) for c in code]
     if not any(marks):
         return []
-    stale = [n for n, (c, mark) in enumerate(zip(code, marks, strict=True), 1) if mark != source_hash(c.source)]
-    return [f"code cells {stale} were edited after they were executed: python -m recsys_lib run --in-place"] * bool(
-        stale
-    )
+    stale = [
+        n for n, (c, mark) in enumerate(zip(code, marks, strict=True), 1) if mark != source_hash(c.source)
+    ]
+    return [
+        f"code cells {stale} were edited after they were executed: python -m recsys_lib run --in-place"
+    ] * bool(stale)
 
 
 def _parameters(code: list) -> list[str]:

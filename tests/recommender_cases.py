@@ -28,7 +28,8 @@ from recsys_lib.recommenders import (
     checks,
 )
 
-# Users 0-3 like even items, 4-7 odd ones, but each has not yet met one of them; user 8 is empty, item 8 was never seen.
+# Users 0-3 like even items, 4-7 odd ones, but each has not yet met one of them; user 8 is empty, item 8 was
+# never seen.
 CHECKERBOARD = np.zeros((9, 9), dtype=np.float32)
 for u in range(4):
     CHECKERBOARD[u, 0:8:2] = 1
@@ -50,7 +51,9 @@ RECOMMENDERS = {
     "SLIM": lambda v=PARITY: SLIM(0.01, 0.5),
     "IALS": lambda v=PARITY: IALS(factors=2, regularization=0.1, iterations=30),
     "BPR": lambda v=PARITY: BPR(factors=2, iterations=300, learning_rate=0.1, regularization=0.1),
-    "SASRec": lambda v=PARITY: SASRec(8, 1, 1, length=6, dropout=0.0, epochs=15, learning_rate=0.02, progress=False),
+    "SASRec": lambda v=PARITY: SASRec(
+        8, 1, 1, length=6, dropout=0.0, epochs=15, learning_rate=0.02, progress=False
+    ),
     "TIGER": lambda v=PARITY: TIGER(
         v, 1, 3, 8, 1, 2, length=6, dropout=0.0, epochs=60, learning_rate=0.02, progress=False
     ),
@@ -66,7 +69,9 @@ RECOMMENDERS = {
     "TextMLP": lambda v=PARITY: TextMLP(v, 8, 4, negatives=8, epochs=40, learning_rate=0.02, progress=False),
     "TextEASE": lambda v=PARITY: TextEASE(v, 1.0, 0.5),
     "ScoreBlend": lambda v=PARITY: ScoreBlend([EASE(1.0), TextProfile(v)], [1.0, 0.5]),
-    "ScoreBlend with times": lambda v=PARITY: ScoreBlend([EASE(1.0), TextProfile(v, half_life=3.0)], [1.0, 0.5]),
+    "ScoreBlend with times": lambda v=PARITY: ScoreBlend(
+        [EASE(1.0), TextProfile(v, half_life=3.0)], [1.0, 0.5]
+    ),
     "RankFusion": lambda v=PARITY: RankFusion([ItemKNN(5), TextProfile(v)]),
 }
 

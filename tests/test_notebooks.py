@@ -159,7 +159,11 @@ TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 @pytest.mark.parametrize("path", TESTS, ids=lambda p: p.stem)
 def test_no_test_asserts_what_a_clock_says(path):
     clocks = re.compile(r"perf_counter|process_time|monotonic|time\.time\(")
-    asserted = [text for text in notebook_rules.asserted_times(path.read_text(encoding="utf-8")) if clocks.search(text)]
+    asserted = [
+        text
+        for text in notebook_rules.asserted_times(path.read_text(encoding="utf-8"))
+        if clocks.search(text)
+    ]
     assert asserted == []
 
 
@@ -171,7 +175,9 @@ def test_each_rule_can_fail(spoil, tmp_path):
 
 
 def nbval(folder):
-    """The words of nbval on every notebook of a folder, one line per cell: PASSED or FAILED, file and cell."""
+    """The words of nbval on every notebook of a folder, one line per cell:
+    PASSED or FAILED, file and cell.
+    """
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--nbval"]
     command += ["--nbval-current-env", f"--rootdir={ROOT}", "-c", str(ROOT / "pyproject.toml")]
     # The sample lies outside the repository, so its conftest is named explicitly.
@@ -187,7 +193,10 @@ def test_nbval_sees_a_changed_number(tmp_path):
         nbformat.write(notebook, tmp_path / f"9{place}_sample.ipynb")
     said = nbval(tmp_path)
     for place, passed in enumerate(passes.values()):
-        cells = {cell: word for word, cell in re.findall(rf"^(\w+) \S*9{place}_sample\.ipynb::Cell (\d)", said, re.M)}
+        cells = {
+            cell: word
+            for word, cell in re.findall(rf"^(\w+) \S*9{place}_sample\.ipynb::Cell (\d)", said, re.M)
+        }
         assert cells == {"0": "PASSED", "1": "PASSED" if passed else "FAILED", "2": "PASSED"}, said[-2000:]
 
 

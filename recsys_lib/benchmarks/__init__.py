@@ -1,1 +1,3 @@
-"""How fast is it here: timings against baselines (``baselines``) and the recorded workloads of a machine (``workloads``)."""
+"""How fast is it here: timings against baselines (``baselines``) and the recorded workloads of a machine
+(``workloads``).
+"""

@@ -1,4 +1,6 @@
-"""All commands, and what the user sees when one fails: one line on stderr and an exit status, never a traceback."""
+"""All commands, and what the user sees when one fails: one line on stderr and an exit status,
+never a traceback.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,8 @@ def application() -> typer.Typer:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status.
 
-    0: done; 1: a notebook failed; 2: a user's mistake, said in one line on stderr; 130: interrupted; 141: stdout was closed.
+    0: done; 1: a notebook failed; 2: a user's mistake, said in one line on stderr; 130: interrupted; 141:
+    stdout was closed.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     name = arguments[0] if arguments else ""
@@ -78,7 +81,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(name, f"{where}{error.strerror or error}")
     except MemoryError as error:
         wanted = f" ({error})" if str(error) else ""
-        return _fail(name, f"memory is exhausted{wanted}: give smaller parameters, or use a machine with more memory")
+        return _fail(
+            name, f"memory is exhausted{wanted}: give smaller parameters, or use a machine with more memory"
+        )
     except KeyboardInterrupt:
         return _fail(name, "interrupted; what had finished is kept", INTERRUPTED)
 

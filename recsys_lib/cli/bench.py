@@ -13,7 +13,9 @@ from recsys_lib.core.errors import InputError
 
 def bench(
     name: Annotated[str, typer.Argument(metavar="NAME", help="similarity, encode, recommend or search.")],
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the rows and the environment.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the rows and the environment.")
+    ] = None,
     parts: Annotated[
         str | None,
         typer.Option(metavar="LIST", help="search only: some of its parts, which replace theirs in FILE."),

@@ -13,7 +13,10 @@ from recsys_lib.core.errors import InputError
 
 def encode(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A data set, a CSV file, or a text file with one text per line.")
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="A data set, a CSV file, or a text file with one text per line."
+        ),
     ],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where vectors.npy goes.")],
     column: Annotated[
@@ -23,7 +26,8 @@ def encode(
     encoder: Annotated[str, typer.Option(metavar="NAME", help="Default: minilm.")] = "minilm",
     precision: Annotated[str, typer.Option(metavar="NAME", help="float32, bfloat16, int8, ...")] = "auto",
     backend: Annotated[
-        str, typer.Option(metavar="NAME", help="native, torch, openvino, ... (default: auto, the fastest here).")
+        str,
+        typer.Option(metavar="NAME", help="native, torch, openvino, ... (default: auto, the fastest here)."),
     ] = "auto",
 ) -> int:
     """Encode a catalogue of any size to disk; a killed run continues where it was.
@@ -56,14 +60,18 @@ def _options(encoder: str, precision: str, backend: str) -> dict[str, Any]:
 
     trained = [name for name in NAMES if name not in ("tfidf", "genres")]
     if encoder in ("tfidf", "genres"):
-        raise InputError(f"encoder {encoder!r} is fitted on a notebook's texts: expected one of {', '.join(trained)}")
+        raise InputError(
+            f"encoder {encoder!r} is fitted on a notebook's texts: expected one of {', '.join(trained)}"
+        )
     precisions = list(dict.fromkeys(p for known in backends.PRECISIONS.values() for p in known))
     choose(precision, ["auto", *precisions], "precision")
     choose(backend, ["auto", *backends.PRECISIONS], "backend")
     if encoder == "wordllama":
         if (precision, backend) != ("auto", "auto"):
             given = f"--precision {precision}" if precision != "auto" else f"--backend {backend}"
-            raise InputError(f"{given} with --encoder wordllama: a table of vectors has neither; leave it out")
+            raise InputError(
+                f"{given} with --encoder wordllama: a table of vectors has neither; leave it out"
+            )
         return {}
     if "auto" not in (precision, backend) and precision not in backends.PRECISIONS[backend]:
         known = ", ".join(backends.PRECISIONS[backend])

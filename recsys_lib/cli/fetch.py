@@ -12,7 +12,9 @@ from recsys_lib.cli.options import choose
 def fetch(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="Assets of data/assets.toml (default: all but the optional ones)."),
+        typer.Argument(
+            metavar="NAME", help="Assets of data/assets.toml (default: all but the optional ones)."
+        ),
     ] = None,
 ) -> int:
     """Download, verify and unpack models and data sets.

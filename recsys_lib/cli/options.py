@@ -23,7 +23,9 @@ class Pair(NamedTuple):
 
 
 class PairsCommand(TyperCommand):
-    """A command whose option ``-p`` takes two values and may be repeated, which Typer's annotations cannot say."""
+    """A command whose option ``-p`` takes two values and may be repeated,
+    which Typer's annotations cannot say.
+    """
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)

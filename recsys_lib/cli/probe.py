@@ -14,7 +14,9 @@ def probe(
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write it as JSON with all raw samples.")
     ] = None,
-    device: Annotated[str, typer.Option(metavar="NAME", help="Whose ceilings: cpu or cuda (default: cpu).")] = "cpu",
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="Whose ceilings: cpu or cuda (default: cpu).")
+    ] = "cpu",
 ) -> int:
     """Show what this machine is and what it was measured to reach.
 

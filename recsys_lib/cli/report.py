@@ -11,7 +11,9 @@ from recsys_lib.cli.options import check_output_file
 
 
 def report(
-    folder: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where the pages go (default: site/).")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where the pages go (default: site/).")
+    ] = None,
     runs: Annotated[
         bool, typer.Option("--runs", help="Show your own runs in runs/ in place of the committed notebooks.")
     ] = False,

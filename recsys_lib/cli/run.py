@@ -33,7 +33,9 @@ def run(
 
     texts = fixed_parameters(pairs or ())
     if in_place and texts:
-        raise InputError(f"--in-place with -p {next(iter(texts))}: expected the committed parameters, leave out -p")
+        raise InputError(
+            f"--in-place with -p {next(iter(texts))}: expected the committed parameters, leave out -p"
+        )
     chosen = [notebooks.find_notebook(n) for n in notebook or ()] or notebooks.numbered_notebooks()
     if in_place:
         return _in_place(chosen)

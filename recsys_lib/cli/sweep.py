@@ -27,11 +27,16 @@ def sweep(
     jobs: Annotated[
         int,
         typer.Option(
-            "-j", "--jobs", metavar="N", parser=whole_number(0), help="Runs at once (default: 0, one per core)."
+            "-j",
+            "--jobs",
+            metavar="N",
+            parser=whole_number(0),
+            help="Runs at once (default: 0, one per core).",
         ),
     ] = 0,
     metric: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The metric that the figure shows (default: the first).")
+        str | None,
+        typer.Option(metavar="NAME", help="The metric that the figure shows (default: the first)."),
     ] = None,
     folder: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where runs go (default: runs/sweep-NOTEBOOK).")
@@ -40,7 +45,8 @@ def sweep(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Also gather the finished runs' records in one JSON file; it keeps those of other values of -g.",
+            help="Also gather the finished runs' records in one JSON file; it keeps those of other values of "
+            "-g.",
         ),
     ] = None,
 ) -> int:

@@ -1,1 +1,3 @@
-"""What everything else stands on: errors, paths, atomic files, saved objects, memory guards, quiet model loading."""
+"""What everything else stands on: errors, paths, atomic files, saved objects, memory guards,
+quiet model loading.
+"""

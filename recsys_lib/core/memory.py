@@ -14,7 +14,9 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_bytes() -> int:
-    """Bytes that this process can still take without swapping: the machine's, or less where a container's limit is lower."""
+    """Bytes that this process can still take without swapping:
+    the machine's, or less where a container's limit is lower.
+    """
     left = psutil.virtual_memory().available
     try:
         limit = (_CGROUP / "memory.max").read_text().strip()
@@ -49,7 +51,9 @@ def require(n_bytes: float, what: str, instead: str = "") -> None:
     left = available_bytes()
     if n_bytes > left:
         advice = f"; {instead}" if instead else ""
-        raise InputError(f"{what} needs {gibibytes(n_bytes)} of memory, {gibibytes(left)} are available{advice}")
+        raise InputError(
+            f"{what} needs {gibibytes(n_bytes)} of memory, {gibibytes(left)} are available{advice}"
+        )
 
 
 @contextlib.contextmanager

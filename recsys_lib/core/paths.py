@@ -1,7 +1,7 @@
 """Where things lie: the repository, its tables, and the cache of models, data and vectors.
 
-Installed from a wheel there is no repository: the tables lie inside the package, runs go below the folder in which the
-command was given, and the cache is the user's.
+Installed from a wheel there is no repository: the tables lie inside the package, runs go below the folder in
+which the command was given, and the cache is the user's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Loading a model without the progress bars and warnings of transformers, and with the user's own settings restored after."""
+"""Loading a model without the progress bars and warnings of transformers,
+and with the user's own settings restored after.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what transformers and its hub print while they load; errors still come through as exceptions."""
+    """Silence what transformers and its hub print while they load;
+    errors still come through as exceptions.
+    """
     from huggingface_hub.utils import logging as hub
     from transformers.utils import logging
 

@@ -1,8 +1,8 @@
 """Records as JSON files: their forms, the one reader and the one writer.
 
-A record is a run of a notebook, what became of a run in a sweep, a comparison with baselines (``bench``), the parts
-measured on one machine (``measure``), or the description of a machine (``probe``). A file holds one record or a list of
-them. ``schema`` is the version of the forms; a record without it has version 1.
+A record is a run of a notebook, what became of a run in a sweep, a comparison with baselines (``bench``), the
+parts measured on one machine (``measure``), or the description of a machine (``probe``). A file holds one
+record or a list of them. ``schema`` is the version of the forms; a record without it has version 1.
 """
 
 from __future__ import annotations
@@ -18,10 +18,17 @@ from recsys_lib.core.files import write_atomically
 
 SCHEMA = 1
 NUMBER = int | float
-# The key that tells a form from the others, and the JSON type at each key of that form. The first form that fits counts.
+# The key that tells a form from the others, and the JSON type at each key of that form. The first form that
+# fits counts.
 FORMS: dict[str, dict[str, Any]] = {
     "status": {"id": str, "notebook": str, "parameters": dict, "status": str, "seconds": NUMBER},
-    "notebook": {"notebook": str, "parameters": dict, "metrics": dict, "environment": dict, "seconds": NUMBER},
+    "notebook": {
+        "notebook": str,
+        "parameters": dict,
+        "metrics": dict,
+        "environment": dict,
+        "seconds": NUMBER,
+    },
     "bench": {"bench": str, "date": str, "environment": dict, "rows": list},
     "machine": {"machine": str, "parts": dict},
     "measurements": {"measurements": list, "environment": dict},
@@ -48,7 +55,11 @@ def write(path: Path, content: Any, *, indent: int | None = 1) -> None:
         TypeError, ValueError: a value that is no JSON type or not finite.
     """
     check(content, path.name)
-    write_json(path, [_stamped(c) for c in content] if isinstance(content, list) else _stamped(content), indent=indent)
+    write_json(
+        path,
+        [_stamped(c) for c in content] if isinstance(content, list) else _stamped(content),
+        indent=indent,
+    )
 
 
 def runs_of(path: Path) -> list[dict[str, Any]]:
@@ -113,7 +124,9 @@ def _check_record(content: Any, where: str) -> None:
         raise InputError(f"{where}: schema {content['schema']!r}, expected {SCHEMA}: update recsys_lib")
     form = next((key for key in FORMS if key in content), None)
     if form is None:
-        raise InputError(f"{where}: expected a record with one of the keys {', '.join(FORMS)}, found none of them")
+        raise InputError(
+            f"{where}: expected a record with one of the keys {', '.join(FORMS)}, found none of them"
+        )
     _check_keys(content, FORMS[form], where)
     for name, part in content["parts"].items() if form == "machine" else ():
         _check_keys(part, PART, f"{where}, part {name}")
@@ -121,11 +134,15 @@ def _check_record(content: Any, where: str) -> None:
 
 def _check_keys(content: Any, keys: Mapping[str, Any], where: str) -> None:
     if not isinstance(content, dict):
-        raise InputError(f"{where}: expected an object with {', '.join(keys)}, found {type(content).__name__}")
+        raise InputError(
+            f"{where}: expected an object with {', '.join(keys)}, found {type(content).__name__}"
+        )
     for key, kind in keys.items():
         if not isinstance(content.get(key), kind):
             found = type(content[key]).__name__ if key in content else "nothing"
-            raise InputError(f"{where}: expected {key} as {getattr(kind, '__name__', 'a number')}, found {found}")
+            raise InputError(
+                f"{where}: expected {key} as {getattr(kind, '__name__', 'a number')}, found {found}"
+            )
 
 
 def _stamped(record: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,9 @@
-"""Saved objects: named arrays and JSON in one folder, versioned, checksummed, whole or absent, without pickle.
+"""Saved objects: named arrays and JSON in one folder, versioned, checksummed, whole or absent, without
+pickle.
 
-A folder holds ``meta.json`` and the one file of arrays that it names. Replacing ``meta.json`` is the single step that makes
-a save valid, so a reader, or a writer that is killed, leaves and sees either the old object or the new one.
+A folder holds ``meta.json`` and the one file of arrays that it names. Replacing ``meta.json`` is the single
+step that makes a save valid, so a reader, or a writer that is killed, leaves and sees either the old object
+or the new one.
 """
 
 from __future__ import annotations
@@ -20,12 +22,15 @@ from recsys_lib.core.files import sha256_of
 
 FORMAT = 1
 META = "meta.json"
-_DTYPES = {"bool", "float16", "float32", "float64"} | {f"{u}int{b}" for u in ("", "u") for b in (8, 16, 32, 64)}
+_DTYPES = {"bool", "float16", "float32", "float64"} | {
+    f"{u}int{b}" for u in ("", "u") for b in (8, 16, 32, 64)
+}
 _SAVE_AGAIN = "save the object again"
 
 
 def save(folder: str | Path, kind: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
-    """Write ``arrays`` (booleans and numbers of any shape) and ``meta`` (JSON values) to ``folder``, replacing what it held.
+    """Write ``arrays`` (booleans and numbers of any shape) and ``meta`` (JSON values) to ``folder``,
+    replacing what it held.
 
     Two writers wait for each other; what is on disk is always all of one save.
 
@@ -75,7 +80,9 @@ def load(folder: str | Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str
             # A writer that finished between our two reads has removed the old arrays: read what it wrote.
             missing, content = content, _content(folder)
             if content == missing:
-                raise InputError(f"{folder}: damaged, {content['arrays']} is missing; {_SAVE_AGAIN}") from error
+                raise InputError(
+                    f"{folder}: damaged, {content['arrays']} is missing; {_SAVE_AGAIN}"
+                ) from error
 
 
 def kind_of(folder: str | Path) -> str:
@@ -125,7 +132,9 @@ def _arrays(folder: Path, content: dict[str, Any]) -> dict[str, np.ndarray]:
 def _storable(name: str, array: np.ndarray) -> np.ndarray:
     array = np.asarray(array, order="C")
     if array.dtype.name not in _DTYPES:
-        raise InputError(f"array {name!r} has dtype {array.dtype}: expected booleans or numbers of at most 64 bits")
+        raise InputError(
+            f"array {name!r} has dtype {array.dtype}: expected booleans or numbers of at most 64 bits"
+        )
     # safetensors stores little-endian bytes in C order.
     return array.astype(array.dtype.newbyteorder("<"), copy=False)
 
@@ -141,7 +150,9 @@ def _as_json(value: Any) -> str:
             f"meta: cannot be stored as JSON ({error}); expected text, numbers, lists and dicts"
         ) from error
     if back != value:
-        raise InputError("meta: changes when stored as JSON; expected lists instead of tuples and text as keys")
+        raise InputError(
+            "meta: changes when stored as JSON; expected lists instead of tuples and text as keys"
+        )
     return text
 
 

@@ -1,1 +1,3 @@
-"""Where models and data come from: pinned downloads (``assets``) and data sets of interactions (``datasets``)."""
+"""Where models and data come from: pinned downloads (``assets``) and data sets of interactions
+(``datasets``).
+"""

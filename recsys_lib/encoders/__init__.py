@@ -28,11 +28,12 @@ class Encoder(Protocol):
 def load(name: str, *, corpus: Sequence[str] | None = None, **options: Any) -> Encoder:
     """An encoder by name, or by any Hugging Face id or local folder of a transformer.
 
-    ``tfidf`` and ``genres`` are fitted on ``corpus`` (the training items' texts). The others take, as options,
-    ``precision`` ("float32", "bfloat16", or "auto": whichever this machine multiplies faster), ``pooling`` (one of
-    ``pooling.POOLINGS``), ``prefix``, ``max_tokens``, ``token_budget`` (padded tokens per batch), ``device`` ("auto",
-    "cpu", "cuda") and ``cache`` (on by default), ``prompt_name``, ``normalize`` and ``revision`` (of a hub id). A sentence-transformers folder or hub id gives
-    the vectors that sentence-transformers gives, unless an option overrides it; the other vectors are not normalized.
+    ``tfidf`` and ``genres`` are fitted on ``corpus`` (the training items' texts). The others take, as
+    options, ``precision`` ("float32", "bfloat16", or "auto": whichever this machine multiplies faster),
+    ``pooling`` (one of ``pooling.POOLINGS``), ``prefix``, ``max_tokens``, ``token_budget`` (padded tokens per
+    batch), ``device`` ("auto", "cpu", "cuda") and ``cache`` (on by default), ``prompt_name``, ``normalize``
+    and ``revision`` (of a hub id). A sentence-transformers folder or hub id gives the vectors that
+    sentence-transformers gives, unless an option overrides it; the other vectors are not normalized.
 
     Raises:
         InputError: an unknown name or option, a missing corpus, a model that was not fetched.

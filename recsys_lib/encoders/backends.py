@@ -1,7 +1,8 @@
-"""Ways to run the same transformer: eager torch, ``torch.compile``, torchao, OpenVINO, onnxruntime, and our own C (``native``).
+"""Ways to run the same transformer: eager torch, ``torch.compile``, torchao, OpenVINO, onnxruntime, and our
+own C (``native``).
 
-Each takes texts as token ids and gives their pooled vectors. Which is fastest depends on the processor, so ``fastest`` measures once per machine,
-model and precision and remembers the answer in the cache folder.
+Each takes texts as token ids and gives their pooled vectors. Which is fastest depends on the processor, so
+``fastest`` measures once per machine, model and precision and remembers the answer in the cache folder.
 """
 
 from __future__ import annotations
@@ -87,12 +88,16 @@ def why_not(encoder: Source, backend: str) -> str:
         return f"precision {encoder.precision!r}: backend {backend!r} has {', '.join(PRECISIONS[backend])}"
     absent = [p for p in PACKAGES.get(backend, ()) if importlib.util.find_spec(p) is None]
     if absent:
-        return f"backend {backend!r} needs {', '.join(absent)}: run pip install --no-deps -r requirements-bench.txt"
+        return (
+            f"backend {backend!r} needs {', '.join(absent)}: run pip install --no-deps -r "
+            f"requirements-bench.txt"
+        )
     if backend == "compile" and encoder.device == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
         return "backend 'compile' needs a C++ compiler (g++, or the CXX environment variable)"
     if backend in ("native", "openvino", "onnxruntime") and (encoder.device != "cpu" or encoder.is_decoder):
         return (
-            f"backend {backend!r} runs encoders on a CPU, not {'a decoder' if encoder.is_decoder else encoder.device}"
+            f"backend {backend!r} runs encoders on a CPU, not "
+            f"{'a decoder' if encoder.is_decoder else encoder.device}"
         )
     if backend != "native":
         return ""
@@ -138,7 +143,8 @@ def _torch(encoder: Source) -> Run:
         _quantize_with_torchao(model, encoder.precision)
     compiled = encoder.backend == "compile" or (encoder.backend == "torchao" and encoder.precision == "int8")
     if compiled:
-        # On a GPU "reduce-overhead" records CUDA graphs, one per shape: lengths are rounded up so that there are few.
+        # On a GPU "reduce-overhead" records CUDA graphs, one per shape: lengths are rounded up so that there
+        # are few.
         model = torch.compile(model, dynamic=None if encoder.device == "cuda" else True,
                               mode="reduce-overhead" if encoder.device == "cuda" else None)  # fmt: skip
     multiple = 16 if compiled and encoder.device == "cuda" else 1
@@ -165,7 +171,9 @@ def replace_linears(model: Any, kind: Callable[[Any], Any]) -> None:
 
 
 class Int8Linear(torch.nn.Module):
-    """A linear layer as a product of 8-bit integers: weights per output channel, activations per token, both symmetric."""
+    """A linear layer as a product of 8-bit integers: weights per output channel,
+    activations per token, both symmetric.
+    """
 
     weight: torch.Tensor
     step: torch.Tensor
@@ -174,7 +182,8 @@ class Int8Linear(torch.nn.Module):
         super().__init__()
         weight, step = native.quantize_rows(linear.weight.detach().float().cpu().numpy())
         device = linear.weight.device
-        self.register_buffer("weight", torch.from_numpy(weight).to(device).t())  # column-major, as the product expects
+        # Column-major, as the product expects.
+        self.register_buffer("weight", torch.from_numpy(weight).to(device).t())
         self.register_buffer("step", torch.from_numpy(step).to(device))
         self.bias = linear.bias
 
@@ -200,9 +209,13 @@ def _quantize_with_torchao(model: Any, precision: str) -> None:
         from torchao.quantization.granularity import PerGroup
 
         kinds = {
-            "int8": lambda: ao.Int8DynamicActivationInt8WeightConfig(), "int8-weight": lambda: ao.Int8WeightOnlyConfig(),
-            "int4-weight": lambda: ao.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(32)),  # type: ignore[attr-defined]
-        }  # fmt: skip
+            "int8": lambda: ao.Int8DynamicActivationInt8WeightConfig(),
+            "int8-weight": lambda: ao.Int8WeightOnlyConfig(),
+            "int4-weight": lambda: ao.IntxWeightOnlyConfig(
+                weight_dtype=torch.int4,  # type: ignore[attr-defined]
+                granularity=PerGroup(32),
+            ),
+        }
         ao.quantize_(model, kinds[precision]())
 
 
@@ -225,11 +238,16 @@ def _example() -> dict[str, Any]:
 
 
 # What a converted model is kept as, and the packages whose version decides how it looks.
-KEPT = {"openvino": (".xml", ("openvino", "nncf")), "onnxruntime": (".onnx", ("onnxruntime", "onnx", "torch"))}
+KEPT = {
+    "openvino": (".xml", ("openvino", "nncf")),
+    "onnxruntime": (".onnx", ("onnxruntime", "onnx", "torch")),
+}
 
 
 def converted(encoder: Source) -> list[Path]:
-    """Files of the model as its backend converted and kept it; none for backends that read the model's own, or before the first text."""
+    """Files of the model as its backend converted and kept it;
+    none for backends that read the model's own, or before the first text.
+    """
     path = _kept(encoder) if encoder.backend in KEPT else None
     return [] if path is None else [p for p in (path, path.with_suffix(".bin")) if p.is_file()]
 
@@ -239,7 +257,12 @@ def _kept(encoder: Source) -> Path:
     from importlib.metadata import version
 
     suffix, packages = KEPT[encoder.backend]
-    parts = [encoder.options["weights"], encoder.precision, encoder.backend, *(f"{p} {version(p)}" for p in packages)]
+    parts = [
+        encoder.options["weights"],
+        encoder.precision,
+        encoder.backend,
+        *(f"{p} {version(p)}" for p in packages),
+    ]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     folder = cache_dir() / "converted"
     folder.mkdir(parents=True, exist_ok=True)
@@ -256,7 +279,9 @@ def _pooled(encoder: Source, infer: Callable[[dict[str, np.ndarray]], np.ndarray
 
 
 def calibration(encoder: Source, n: int = CALIBRATION_TEXTS) -> list[tuple[list[int], int]]:
-    """Tokens of film titles with genres and years, drawn at random: catalogue text to calibrate and to time with."""
+    """Tokens of film titles with genres and years, drawn at random:
+    catalogue text to calibrate and to time with.
+    """
     from recsys_lib.data import datasets
 
     texts = datasets.load("ml-100k").item_texts()
@@ -265,7 +290,9 @@ def calibration(encoder: Source, n: int = CALIBRATION_TEXTS) -> list[tuple[list[
 
 
 def _openvino(encoder: Source) -> Run:
-    """OpenVINO; int8 by NNCF's post-training quantization, whose ranges of activations are fixed by ``calibration``."""
+    """OpenVINO; int8 by NNCF's post-training quantization, whose ranges of activations are fixed by
+    ``calibration``.
+    """
     import openvino
 
     core = openvino.Core()
@@ -278,14 +305,18 @@ def _openvino(encoder: Source) -> Run:
             if encoder.precision == "int8":
                 model = _quantize_with_nncf(model, encoder)
             _save_openvino(model, path)
-    options = {"INFERENCE_PRECISION_HINT": "bf16" if encoder.precision == "bfloat16" else "f32", "PERFORMANCE_HINT": "LATENCY",
+    options = {"INFERENCE_PRECISION_HINT": "bf16" if encoder.precision == "bfloat16" else "f32",
+        "PERFORMANCE_HINT": "LATENCY",
                "INFERENCE_NUM_THREADS": torch.get_num_threads()}  # fmt: skip
     request = core.compile_model(model, "CPU", options).create_infer_request()
     return _pooled(encoder, lambda inputs: request.infer(inputs, share_inputs=True, share_outputs=True)[0])
 
 
 def _save_openvino(model: Any, path: Path) -> None:
-    """Write beside, then rename; weights first, so that a model that is there has its own. An end in between leaves none."""
+    """Write beside, then rename; weights first, so that a model that is there has its own.
+
+    An end in between leaves none.
+    """
     import openvino
 
     with tempfile.TemporaryDirectory(dir=path.parent) as beside:
@@ -305,11 +336,15 @@ def _quantize_with_nncf(model: Any, encoder: Source) -> Any:
     tokens = calibration(encoder)
     batches = [dict(zip(("input_ids", "attention_mask"), padded(encoder, tokens[i : i + 8])[:2], strict=True))
                for i in range(0, len(tokens), 8)]  # fmt: skip
-    return nncf.quantize(model, nncf.Dataset(batches), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(batches))
+    return nncf.quantize(
+        model, nncf.Dataset(batches), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(batches)
+    )
 
 
 def _onnxruntime(encoder: Source) -> Run:
-    """onnxruntime; int8 by its dynamic quantization: weights per channel, activations per tensor as they come."""
+    """onnxruntime; int8 by its dynamic quantization: weights per channel,
+    activations per tensor as they come.
+    """
     import onnxruntime
 
     path = _kept(encoder)
@@ -330,15 +365,19 @@ def _export(encoder: Source, path: Any) -> None:
         written = Path(beside) / "float32.onnx"
         with torch.no_grad():
             torch.onnx.export(
-                Hidden(encoder.fresh_model()).eval(), kwargs=_example(), f=written, dynamo=True, external_data=False, verbose=False,
-                input_names=["input_ids", "attention_mask"], dynamic_shapes={"input_ids": shape, "attention_mask": shape},
+                Hidden(encoder.fresh_model()).eval(), kwargs=_example(), f=written, dynamo=True,
+                external_data=False, verbose=False,
+                input_names=["input_ids", "attention_mask"],
+                dynamic_shapes={"input_ids": shape, "attention_mask": shape},
             )  # fmt: skip
         if encoder.precision == "int8":
             from onnxruntime.quantization import QuantType, quantize_dynamic
 
             full, written = written, Path(beside) / "int8.onnx"
             options = {"MatMulConstBOnly": True}
-            quantize_dynamic(full, written, weight_type=QuantType.QInt8, per_channel=True, extra_options=options)
+            quantize_dynamic(
+                full, written, weight_type=QuantType.QInt8, per_channel=True, extra_options=options
+            )
         os.replace(written, path)
 
 
@@ -355,7 +394,8 @@ def _native(encoder: Source) -> Run:
 
 
 def fastest(encoder: Source) -> str:
-    """The backend that encodes most texts per second in this precision on this machine: measured once, then remembered.
+    """The backend that encodes most texts per second in this precision on this machine: measured once, then
+    remembered.
 
     On equal times the first of ``CANDIDATES`` wins.
     """
@@ -364,7 +404,8 @@ def fastest(encoder: Source) -> str:
     able = [b for b in CANDIDATES if not why_not(encoder, b)]
     if not able:
         raise InputError(
-            f"precision={encoder.precision!r}: no backend of {', '.join(CANDIDATES)} has it for {encoder.name!r} here"
+            f"precision={encoder.precision!r}: no backend of {', '.join(CANDIDATES)} has it for "
+            f"{encoder.name!r} here"
         )
 
     def measured() -> dict[str, Any]:
@@ -373,17 +414,21 @@ def fastest(encoder: Source) -> str:
         runs = {b: partial(e.run_tokens, tokens) for b, e in compared.items()}
         timed = measure.compare(runs, min_samples=5, work=len(tokens))
         return {"backend": min(timed, key=lambda b: timed[b].p50), "model": encoder.options["model"],
-                "precision": encoder.precision, "texts_per_s": {b: m.throughput for b, m in timed.items()}}  # fmt: skip
+                "precision": encoder.precision,
+                "texts_per_s": {b: m.throughput for b, m in timed.items()}}  # fmt: skip
 
     parts = [encoder.device, encoder.options["weights"], encoder.precision, *able]
     return remembered("backends.json", parts, measured)["backend"]
 
 
 def fast_precision(device: str, model: str, backend: str) -> str:
-    """What ``precision="auto"`` means: bfloat16 on a GPU, and on a processor that multiplies it at least 1.2 times as fast as float32.
+    """What ``precision="auto"`` means: bfloat16 on a GPU, and on a processor that multiplies it at least 1.2
+    times as fast as float32.
 
-    Below that ratio, a tie included, it is float32. Measured once per machine, model and backend and then remembered, so that load on
-    the machine cannot change it from run to run. For speed only: a number that is compared names its precision.
+    Below that ratio, a tie included, it is float32. Measured once per machine, model and backend and then
+    remembered, so that load on
+    the machine cannot change it from run to run. For speed only: a number that is compared names its
+    precision.
     """
     from recsys_lib.hardware import machine
 
@@ -397,12 +442,20 @@ def fast_precision(device: str, model: str, backend: str) -> str:
 
 
 def remembered(file: str, parts: Sequence[str], measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What ``measured`` gave the first time on this machine for ``parts``, from ``file`` in the cache folder; a damaged file is rebuilt."""
+    """What ``measured`` gave the first time on this machine for ``parts``, from ``file`` in the cache folder;
+    a damaged file is rebuilt.
+    """
     from recsys_lib.core.files import write_atomically
     from recsys_lib.hardware import machine
 
     described = machine.describe()
-    whole = [described["processor"], *described["flags"], str(torch.get_num_threads()), torch.__version__, *parts]
+    whole = [
+        described["processor"],
+        *described["flags"],
+        str(torch.get_num_threads()),
+        torch.__version__,
+        *parts,
+    ]
     key = hashlib.sha256("\n".join(whole).encode()).hexdigest()[:16]
     path = cache_dir() / file
     known = _known(path)

@@ -1,7 +1,9 @@
-"""Vectors remembered by content: the encoder's options and the text decide the key, so a second notebook pays nothing.
+"""Vectors remembered by content: the encoder's options and the text decide the key, so a second notebook pays
+nothing.
 
-One SQLite file per set of options. SQLite brings what a cache shared by several processes needs: locks, and commits that
-a kill leaves either done or undone. A cache that cannot be used costs a warning and time, never a wrong vector.
+One SQLite file per set of options. SQLite brings what a cache shared by several processes needs: locks, and
+commits that a kill leaves either done or undone. A cache that cannot be used costs a warning and time, never
+a wrong vector.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID"
+        )
     except sqlite3.Error:
         connection.close()
         raise
@@ -55,7 +59,9 @@ def _open(path: Path) -> sqlite3.Connection | None:
         path.unlink(missing_ok=True)  # not a database: a damaged file, made again
         return _open(path) if not path.exists() else None
     except OSError as error:
-        warnings.warn(f"the vector cache is not writable ({error.strerror}): texts are encoded anew", stacklevel=4)
+        warnings.warn(
+            f"the vector cache is not writable ({error.strerror}): texts are encoded anew", stacklevel=4
+        )
     return None
 
 
@@ -66,9 +72,11 @@ def encode_cached(
     encode: Callable[[list[str]], np.ndarray],
     sort_key: Callable[[str], int] = len,
 ) -> np.ndarray:
-    """Vectors ``[len(texts), dimension]`` float32, from the cache where known, else from ``encode`` and remembered.
+    """Vectors ``[len(texts), dimension]`` float32, from the cache where known, else from ``encode`` and
+    remembered.
 
-    Equal texts are encoded once. New ones are encoded in chunks of similar length, longest first, each remembered as soon
+    Equal texts are encoded once. New ones are encoded in chunks of similar length, longest first, each
+    remembered as soon
     as it is done: a kill loses one chunk at most.
     """
     unique = list(dict.fromkeys(texts))
@@ -103,7 +111,9 @@ def _read(connection: sqlite3.Connection | None, texts: list[str], vectors: np.n
         for start in range(0, len(texts), LOOK_UP):
             keys = {_key(t): start + i for i, t in enumerate(texts[start : start + LOOK_UP])}
             marks = ",".join("?" * len(keys))
-            for key, blob in connection.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", list(keys)):
+            for key, blob in connection.execute(
+                f"SELECT key, vector FROM vectors WHERE key IN ({marks})", list(keys)
+            ):
                 if len(blob) == size:
                     vectors[keys[key]] = np.frombuffer(blob, dtype="<f4")
                     known[keys[key]] = True
@@ -113,7 +123,9 @@ def _read(connection: sqlite3.Connection | None, texts: list[str], vectors: np.n
     return known
 
 
-def _write(connection: sqlite3.Connection | None, texts: list[str], vectors: np.ndarray) -> sqlite3.Connection | None:
+def _write(
+    connection: sqlite3.Connection | None, texts: list[str], vectors: np.ndarray
+) -> sqlite3.Connection | None:
     if connection is None:
         return None
     rows = [(_key(t), v.astype("<f4").tobytes()) for t, v in zip(texts, vectors, strict=True)]

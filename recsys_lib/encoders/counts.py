@@ -17,7 +17,9 @@ MOST_WORDS = 2048
 
 @dataclass(eq=False)
 class Tfidf:
-    """Sublinear tf-idf of words and pairs of neighbouring words (scikit-learn), float32 ``[n, words]`` of length 1 or 0."""
+    """Sublinear tf-idf of words and pairs of neighbouring words (scikit-learn),
+    float32 ``[n, words]`` of length 1 or 0.
+    """
 
     vectorizer: Any
     name: str = "tfidf"
@@ -40,7 +42,9 @@ class Tfidf:
 
     @staticmethod
     def restore(words: Sequence[str], idf: np.ndarray) -> Tfidf:
-        """What was fitted before: ``words`` in the order of the components, and their inverse document frequencies."""
+        """What was fitted before: ``words`` in the order of the components,
+        and their inverse document frequencies.
+        """
         vectorizer = _vectorizer({word: i for i, word in enumerate(words)})
         vectorizer.idf_ = idf
         return Tfidf(vectorizer)
@@ -76,7 +80,10 @@ def _vectorizer(vocabulary: dict[str, int] | None = None) -> Any:
 
 @dataclass(eq=False)
 class Genres:
-    """One component per comma-separated label of the corpus: 1 where a text has it. Unknown labels are passed over."""
+    """One component per comma-separated label of the corpus: 1 where a text has it.
+
+    Unknown labels are passed over.
+    """
 
     labels: list[str]
     name: str = "genres"

@@ -1,8 +1,8 @@
 """Static distillation: what a transformer says of every token on its own, once, and then a table to look up.
 
-As in model2vec (Tulkens and van Dongen, 2024): each token of the vocabulary is encoded as a text of its own, the output vectors are reduced by
-principal components, and frequent tokens are weighted down. A text's vector is the mean of its tokens': no layer runs any more, and no token
-knows its neighbours.
+As in model2vec (Tulkens and van Dongen, 2024): each token of the vocabulary is encoded as a text of its own,
+the output vectors are reduced by principal components, and frequent tokens are weighted down. A text's vector
+is the mean of its tokens': no layer runs any more, and no token knows its neighbours.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ SIF = 1e-3
 
 
 class Distilled(StaticVectors):
-    """The token vectors of ``encoder``, each encoded alone, in ``dimensions`` principal components, weighted by how rare the token is.
+    """The token vectors of ``encoder``, each encoded alone, in ``dimensions`` principal components, weighted
+    by how rare the token is.
 
-    weighting: "sif" takes frequencies from ``corpus``, the texts to be encoded later; "zipf" takes a token's place in the vocabulary for its rank of
-    frequency, as the vocabularies of language models are ordered; "none" weighs all alike.
+    weighting: "sif" takes frequencies from ``corpus``, the texts to be encoded later; "zipf" takes a token's
+    place in the vocabulary for its rank of frequency, as the vocabularies of language models are ordered;
+    "none" weighs all alike.
     """
 
     def __init__(
@@ -40,7 +42,8 @@ class Distilled(StaticVectors):
             raise InputError("weighting='sif' counts tokens of texts: pass corpus=...")
         if not 1 <= dimensions <= encoder.dimension:
             raise InputError(
-                f"dimensions={dimensions}: expected 1 to {encoder.dimension}, the dimension of {encoder.name!r}"
+                f"dimensions={dimensions}: expected 1 to {encoder.dimension}, the dimension of "
+                f"{encoder.name!r}"
             )
         self.name = f"{encoder.name}-static"
         self._tokenizer = encoder.plain_tokenizer()
@@ -67,7 +70,9 @@ class Distilled(StaticVectors):
 
 @lru_cache(maxsize=1)
 def token_outputs(encoder: Transformer) -> np.ndarray:
-    """The vector of every token of the vocabulary as a text of its own, between the tokens that begin and end a text, ``[vocabulary, d]``."""
+    """The vector of every token of the vocabulary as a text of its own,
+    between the tokens that begin and end a text, ``[vocabulary, d]``.
+    """
     tokenizer = encoder.tokenizer
     before, after = _around(encoder)
     n = encoder.plain_tokenizer().get_vocab_size()
@@ -92,7 +97,7 @@ def _around(encoder: Transformer) -> tuple[list[int], list[int]]:
 
 
 def principal(vectors: np.ndarray, dimensions: int) -> np.ndarray:
-    """Coordinates of centred ``vectors [n, d]`` along their strongest ``dimensions`` principal axes, float32."""
+    """Coordinates of centred ``vectors [n, d]`` along their first ``dimensions`` principal axes, float32."""
     centred = vectors - vectors.mean(axis=0)
     _, axes = np.linalg.eigh(centred.T.astype(np.float64) @ centred)
     return (centred @ axes[:, ::-1][:, :dimensions].astype(np.float32)).astype(np.float32)

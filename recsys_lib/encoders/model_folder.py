@@ -1,7 +1,9 @@
-"""What a sentence-transformers folder, local or on a hub, says of its model: pooling, layers after it, prompts, limits.
+"""What a sentence-transformers folder, local or on a hub, says of its model: pooling, layers after it,
+prompts, limits.
 
-The files are ``modules.json``, ``sentence_bert_config.json``, ``config_sentence_transformers.json`` and the ``config.json`` of
-each module (https://sbert.net/docs/sentence_transformer/usage/custom_models.html). What is not understood is refused.
+The files are ``modules.json``, ``sentence_bert_config.json``, ``config_sentence_transformers.json`` and the
+``config.json`` of each module (https://sbert.net/docs/sentence_transformer/usage/custom_models.html). What is
+not understood is refused.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ FLAGS = {
     "pooling_mode_lasttoken": "last",
 }
 MODES = {
-    "cls": "cls", "max": "max", "mean": "mean", "mean_sqrt_len_tokens": "mean_sqrt_len", "weightedmean": "weighted",
+    "cls": "cls", "max": "max", "mean": "mean", "mean_sqrt_len_tokens": "mean_sqrt_len",
+    "weightedmean": "weighted",
     "lasttoken": "last",
 }  # fmt: skip
 LIMIT_FILES = tuple(
@@ -42,7 +45,14 @@ LIMIT_FILES = tuple(
 )
 ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid", "LeakyReLU", "ELU", "Mish", "Softplus")
 # Arguments that a folder may hand to transformers without changing the vectors beyond rounding.
-HARMLESS = {"dtype", "torch_dtype", "attn_implementation", "use_safetensors", "padding_side", "model_max_length"}
+HARMLESS = {
+    "dtype",
+    "torch_dtype",
+    "attn_implementation",
+    "use_safetensors",
+    "padding_side",
+    "model_max_length",
+}
 CONTENT = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model", "*.jinja")
 
 
@@ -115,7 +125,9 @@ class Files:
             return self
         path = self.path("config.json") or self.path("modules.json")
         if path is None:
-            raise InputError(f"model {self.name!r} could not be loaded: it has no config.json and no modules.json")
+            raise InputError(
+                f"model {self.name!r} could not be loaded: it has no config.json and no modules.json"
+            )
         snapshots = [i for i, part in enumerate(path.parts) if part == "snapshots"]
         return Files(self.name, self.source, path.parts[snapshots[-1] + 1] if snapshots else self.revision)
 
@@ -146,10 +158,12 @@ def _content(files: tuple[tuple[str, str, int, int, int], ...]) -> str:
 
 
 def read(files: Files) -> Form:
-    """The form of a model; that of a plain transformers folder is the mean of its tokens, as sentence-transformers has it.
+    """The form of a model; that of a plain transformers folder is the mean of its tokens, as
+    sentence-transformers has it.
 
     Raises:
-        InputError: a module, a pooling or an option that is not supported here, or a file that cannot be read.
+        InputError: a module, a pooling or an option that is not supported here, or a file that cannot be
+            read.
     """
     modules = files.json("modules.json")
     if modules is None:
@@ -164,7 +178,8 @@ def read(files: Files) -> Form:
     prompts, default_prompt = _prompts(files)
     steps = tuple(_step(files, kind, m["path"]) for kind, m in zip(kinds[2:], modules[2:], strict=True))
     return Form(
-        subfolder, pooling, include_prompt, steps, limits.get("max_seq_length"), bool(limits.get("do_lower_case")),
+        subfolder, pooling, include_prompt, steps, limits.get("max_seq_length"),
+        bool(limits.get("do_lower_case")),
         prompts, default_prompt,
     )  # fmt: skip
 
@@ -183,15 +198,21 @@ def _kind(files: Files, module: dict[str, Any]) -> str:
 def _limits(files: Files, subfolder: str) -> dict[str, Any]:
     """``sentence_bert_config.json``, or what it was called for other models."""
     prefix = f"{subfolder}/" if subfolder else ""
-    found: dict[str, Any] = next((c for c in (files.json(prefix + f) for f in LIMIT_FILES) if c is not None), {})
+    found: dict[str, Any] = next(
+        (c for c in (files.json(prefix + f) for f in LIMIT_FILES) if c is not None), {}
+    )
     task = found.get("transformer_task", "feature-extraction")
     if task != "feature-extraction":
         raise _refused(files, f"transformer_task {task!r}", "feature-extraction")
     for name, value in found.items():
         if name.endswith(("_args", "_kwargs")) and isinstance(value, dict) and set(value) - HARMLESS:
-            raise _refused(files, f"{name} {sorted(set(value) - HARMLESS)[0]!r}", f"only {', '.join(sorted(HARMLESS))}")
+            raise _refused(
+                files, f"{name} {sorted(set(value) - HARMLESS)[0]!r}", f"only {', '.join(sorted(HARMLESS))}"
+            )
     processor: dict[str, Any] = found.get("processor_kwargs") or found.get("tokenizer_args") or {}
-    return {"max_seq_length": processor.get("model_max_length")} | {k: v for k, v in found.items() if v is not None}
+    return {"max_seq_length": processor.get("model_max_length")} | {
+        k: v for k, v in found.items() if v is not None
+    }
 
 
 def _pooling(files: Files, path: str) -> tuple[str, bool]:
@@ -213,7 +234,9 @@ def _prompts(files: Files) -> tuple[dict[str, str], str]:
     prompts = {name: text for name, text in (config.get("prompts") or {}).items() if text is not None}
     default = config.get("default_prompt_name")
     if default is not None and default not in prompts:
-        raise _refused(files, f"default_prompt_name {default!r}", f"one of {', '.join(prompts) or 'no prompts'}")
+        raise _refused(
+            files, f"default_prompt_name {default!r}", f"one of {', '.join(prompts) or 'no prompts'}"
+        )
     return prompts, prompts[default] if default else ""
 
 
@@ -226,7 +249,9 @@ def _step(files: Files, kind: str, path: str) -> Step:
         activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
         module, _, name = activation.rpartition(".")
         if not module.startswith("torch.nn") or name not in ACTIVATIONS:
-            raise _refused(files, f"activation_function {activation!r}", f"one of {', '.join(ACTIVATIONS)} of torch.nn")
+            raise _refused(
+                files, f"activation_function {activation!r}", f"one of {', '.join(ACTIVATIONS)} of torch.nn"
+            )
     return Step(kind.lower(), path, config)
 
 

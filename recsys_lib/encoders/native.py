@@ -1,7 +1,8 @@
-"""BERT encoders through ``encoder.c``: ragged batches, three precisions, one C file compiled once per machine.
+"""BERT encoders through ``encoder.c``: ragged batches, three precisions, one C file compiled once per
+machine.
 
-What is fused and why stands in ``encoder.c``. Here weights are rounded and laid out, and texts are cut into chunks for threads. Without a C
-compiler there is no native path, and ``why_not`` says so.
+What is fused and why stands in ``encoder.c``. Here weights are rounded and laid out, and texts are cut into
+chunks for threads. Without a C compiler there is no native path, and ``why_not`` says so.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ FLAGS = (
 PRECISIONS = ("float32", "bfloat16", "int8")
 INSTRUCTIONS = ("plain C", "AVX2", "AVX-512 VNNI", "AMX")
 UNKNOWN_ID, TOO_LONG = 2, 3
-# Tokens a thread takes at once: enough to read the weights from far away rarely, few enough to share work evenly.
+# Tokens a thread takes at once: enough to read the weights from far away rarely, few enough to share work
+# evenly.
 MAX_CHUNK, MIN_CHUNK = 1024, 64
 
 # Poolings that are a weighted sum of tokens; the others need torch.
@@ -38,22 +40,29 @@ _INT, _POINTER, _DOUBLE = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
 # Field by field as in encoder.h.
 Linear = structure("Linear", n=_INT, k=_INT, packed=_POINTER, scale=_POINTER, shift=_POINTER, bias=_POINTER)
 Layer = structure(
-    "Layer", qkv=Linear, out=Linear, up=Linear, down=Linear, gain1=_POINTER, bias1=_POINTER, gain2=_POINTER, bias2=_POINTER,
+    "Layer", qkv=Linear, out=Linear, up=Linear, down=Linear, gain1=_POINTER, bias1=_POINTER, gain2=_POINTER,
+    bias2=_POINTER,
 )  # fmt: skip
 Model = structure(
-    "Model", precision=_INT, hidden=_INT, heads=_INT, mixed=_INT, feed=_INT, n_layers=_INT, n_words=_INT, n_positions=_INT, epsilon=_DOUBLE, layers=_POINTER, words=_POINTER,
+    "Model", precision=_INT, hidden=_INT, heads=_INT, mixed=_INT, feed=_INT, n_layers=_INT, n_words=_INT,
+    n_positions=_INT, epsilon=_DOUBLE, layers=_POINTER, words=_POINTER,
     word_scale=_POINTER, word_rows=_POINTER, positions=_POINTER, gain=_POINTER, bias=_POINTER,
 )  # fmt: skip
 Batch = structure(
-    "Batch", n_texts=_INT, n_chunks=_INT, start=_POINTER, chunk=_POINTER, ids=_POINTER, weight=_POINTER, vectors=_POINTER,
+    "Batch", n_texts=_INT, n_chunks=_INT, start=_POINTER, chunk=_POINTER, ids=_POINTER, weight=_POINTER,
+    vectors=_POINTER,
     next=_POINTER,
 )  # fmt: skip
 
 
 @lru_cache
 def load() -> ctypes.CDLL | None:
-    """The compiled kernel, from the cache if this source was compiled for this processor before; None without a compiler."""
-    wide = ("-mprefer-vector-width=512",) if compiler.instruction_set() == "native" and not compiler.ARM else ()
+    """The compiled kernel, from the cache if this source was compiled for this processor before;
+    None without a compiler.
+    """
+    wide = (
+        ("-mprefer-vector-width=512",) if compiler.instruction_set() == "native" and not compiler.ARM else ()
+    )
     return compiled((*compiler.isa_flags(), *wide))
 
 
@@ -79,14 +88,22 @@ def why_not(config: Any, precision: str, pooling_is_causal: bool = False) -> str
         return "the native path knows absolute positions and GELU only"
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     if head % 16 or config.hidden_size % 32 or config.intermediate_size % 32:
-        return f"the native path expects heads of a multiple of 16 dimensions and layers of 32, not {head} and {config.hidden_size}"
+        return (
+            f"the native path expects heads of a multiple of 16 dimensions and layers of 32, not {head} "
+            f"and {config.hidden_size}"
+        )
     if precision not in PRECISIONS:
         return f"the native path has {', '.join(PRECISIONS)}, not {precision}"
-    return "" if load() is not None else "the native path needs a C compiler (cc, or the CC environment variable)"
+    return (
+        ""
+        if load() is not None
+        else "the native path needs a C compiler (cc, or the CC environment variable)"
+    )
 
 
 def quantize_rows(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Symmetric int8 codes of every row of ``weight [n, k]`` and their steps ``[n]``: ``weight ≈ step * code``.
+    """Symmetric int8 codes of every row of ``weight [n, k]`` and their steps ``[n]``:
+    ``weight ≈ step * code``.
 
     >>> codes, step = quantize_rows(np.array([[-2.54, 1.27]], dtype=np.float32))
     >>> codes.tolist(), round(float(step[0]), 4)
@@ -98,7 +115,9 @@ def quantize_rows(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lines(weight: np.ndarray, per_line: int) -> np.ndarray:
-    """``weight [n, k]`` as ``[n/16, k/g, 16, g]`` with ``g = per_line`` numbers in 4 bytes, k filled up with zeros to 64 bytes."""
+    """``weight [n, k]`` as ``[n/16, k/g, 16, g]`` with ``g = per_line`` numbers in 4 bytes,
+    k filled up with zeros to 64 bytes.
+    """
     n, k = weight.shape
     filled = np.zeros((n, -(-k // (16 * per_line)) * 16 * per_line), dtype=weight.dtype)
     filled[:, :k] = weight
@@ -108,8 +127,8 @@ def _lines(weight: np.ndarray, per_line: int) -> np.ndarray:
 class NativeBert:
     """A ``transformers`` BERT laid out for ``encoder.c``.
 
-    int8: weights per output channel, word vectors per row, activations per token, sums in 32 bits, the rest in float32. bfloat16: products of bfloat16
-    numbers, everything between them in float32.
+    int8: weights per output channel, word vectors per row, activations per token, sums in 32 bits, the rest
+    in float32. bfloat16: products of bfloat16 numbers, everything between them in float32.
     """
 
     def __init__(self, model: Any, precision: str, library: ctypes.CDLL | None = None, amx: bool = True):
@@ -126,15 +145,19 @@ class NativeBert:
         )
         words = weights["embeddings.word_embeddings.weight"].numpy()
         positions = (
-            weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
+            weights["embeddings.position_embeddings.weight"]
+            + weights["embeddings.token_type_embeddings.weight"][0]
         )
         mixed = len(weights["encoder.layer.0.attention.self.query.weight"])
         codes, scale = quantize_rows(words) if precision == "int8" else (None, None)
         self._model = Model(
-            PRECISIONS.index(precision), self.hidden, config.num_attention_heads, mixed, config.intermediate_size, config.num_hidden_layers,
-            len(words), len(positions), config.layer_norm_eps, ctypes.cast(self._layers, _POINTER), self._keep(codes), self._keep(scale),
+            PRECISIONS.index(precision), self.hidden, config.num_attention_heads, mixed,
+            config.intermediate_size, config.num_hidden_layers,
+            len(words), len(positions), config.layer_norm_eps, ctypes.cast(self._layers, _POINTER),
+            self._keep(codes), self._keep(scale),
             self._keep(None if precision == "int8" else words), self._keep(positions.numpy()),
-            self._keep(weights["embeddings.LayerNorm.weight"].numpy()), self._keep(weights["embeddings.LayerNorm.bias"].numpy()),
+            self._keep(weights["embeddings.LayerNorm.weight"].numpy()),
+            self._keep(weights["embeddings.LayerNorm.bias"].numpy()),
         )  # fmt: skip
 
     @property
@@ -145,7 +168,8 @@ class NativeBert:
     def _keep(self, array: np.ndarray | None) -> int | None:
         if array is None:
             return None
-        # A tensor read from a file keeps the whole file in memory; in int8 nothing large of it is used as it is.
+        # A tensor read from a file keeps the whole file in memory; in int8 nothing large of it is used as it
+        # is.
         self._kept.append(np.array(array, order="C", copy=True if self.precision == "int8" else None))
         return self._kept[-1].ctypes.data
 
@@ -161,7 +185,9 @@ class NativeBert:
             packed = _lines(weight.to(torch.bfloat16).view(torch.int16).numpy(), 2)
         else:
             packed = _lines(weight.numpy(), 1)
-        return Linear(*weight.shape, self._keep(packed), self._keep(scale), self._keep(shift), self._keep(bias.numpy()))
+        return Linear(
+            *weight.shape, self._keep(packed), self._keep(scale), self._keep(shift), self._keep(bias.numpy())
+        )
 
     def _layer(self, weights: dict[str, Tensor], i: int) -> Any:
         import torch
@@ -180,7 +206,9 @@ class NativeBert:
         )
 
     def encode(self, tokens: Sequence[tuple[Sequence[int], int]], pooling: str, n_threads: int) -> np.ndarray:
-        """Pooled vectors float32 ``[n, hidden]`` of texts given as token ids and where the pooled part begins."""
+        """Pooled vectors float32 ``[n, hidden]`` of texts given as token ids and where the pooled part
+        begins.
+        """
         sizes = np.array([len(ids) for ids, _ in tokens], dtype=np.int64)
         start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         flat = np.fromiter((i for ids, _ in tokens for i in ids), dtype=np.int32, count=int(start[-1]))
@@ -190,7 +218,9 @@ class NativeBert:
         arrays = (start, chunk, flat, weight, vectors, turn)
         batch = Batch(len(sizes), len(chunk) - 1, *(a.ctypes.data for a in arrays))
         check(
-            self.library.encode(ctypes.byref(self._model), ctypes.byref(batch), _INT(n_threads), _INT(self.amx)),
+            self.library.encode(
+                ctypes.byref(self._model), ctypes.byref(batch), _INT(n_threads), _INT(self.amx)
+            ),
             self._model,
             flat,
             sizes,
@@ -202,18 +232,21 @@ def check(code: int, model: Any, ids: np.ndarray, sizes: np.ndarray) -> None:
     """What ``encode`` of encoder.c returned, as an error.
 
     Raises:
-        InputError: a token id without a row in the model's table, or a text with more tokens than the model has positions.
+        InputError: a token id without a row in the model's table, or a text with more tokens than the model
+            has positions.
         MemoryError: no memory for the activations.
     """
     if code == UNKNOWN_ID:
         known = model.n_words
         wrong = int(ids[(ids < 0) | (ids >= known)][0])
         raise InputError(
-            f"token id {wrong}: expected 0 to {known - 1}, the rows of the model's table; does the tokenizer belong to the model?"
+            f"token id {wrong}: expected 0 to {known - 1}, the rows of the model's table; does the tokenizer "
+            f"belong to the model?"
         )
     if code == TOO_LONG:
         raise InputError(
-            f"a text of {sizes.max()} tokens: expected at most {model.n_positions}, the positions of the model"
+            f"a text of {sizes.max()} tokens: expected at most {model.n_positions}, the positions of the "
+            f"model"
         )
     if code:
         raise MemoryError("no memory for the activations")
@@ -245,7 +278,8 @@ def token_weights(pooling: str, start: np.ndarray, begin: np.ndarray) -> np.ndar
 
 
 def chunks(start: np.ndarray, n_threads: int) -> np.ndarray:
-    """First text of every chunk, and the number of texts: chunks of about equal tokens, several per thread where there is enough.
+    """First text of every chunk, and the number of texts: chunks of about equal tokens, several per thread
+    where there is enough.
 
     >>> chunks(np.array([0, 30, 60, 90, 120]), 1).tolist()
     [0, 2, 4]

@@ -1,4 +1,5 @@
-"""From one vector per token to one per text. Shapes: hidden ``[batch, tokens, d]``, mask ``[batch, tokens]`` of 0 and 1.
+"""From one vector per token to one per text. Shapes: hidden ``[batch, tokens, d]``, mask ``[batch, tokens]``
+of 0 and 1.
 
 Padding may stand on either side; a text without tokens gives the zero vector.
 """
@@ -24,19 +25,24 @@ def parts(pooling: str) -> list[str]:
     kinds = pooling.split("+")
     for kind in kinds:
         if kind not in POOLINGS:
-            raise InputError(f"pooling={pooling!r}: expected one of {', '.join(POOLINGS)}, or several joined by +")
+            raise InputError(
+                f"pooling={pooling!r}: expected one of {', '.join(POOLINGS)}, or several joined by +"
+            )
     if "echo" in kinds and len(kinds) > 1:
-        raise InputError(f"pooling={pooling!r}: echo reads the text twice and cannot be joined with another pooling")
+        raise InputError(
+            f"pooling={pooling!r}: echo reads the text twice and cannot be joined with another pooling"
+        )
     return kinds
 
 
 def pool(pooling: str, hidden: Tensor, mask: Tensor) -> Tensor:
     """Pool in float32 to ``[batch, d]``, or ``[batch, k d]`` for k poolings joined by +.
 
-    mean: over the tokens. mean_sqrt_len: their sum over the square root of their number. last: the last token, which in
-    a decoder is the only one that has read the whole text. weighted: token i of n weighs i (Muennighoff, "SGPT", 2022).
-    cls: the first token. max: the maximum of each component. For echo the mask itself covers only the second copy of the
-    text (Springer et al., "Repetition Improves Language Model Embeddings", 2024).
+    mean: over the tokens. mean_sqrt_len: their sum over the square root of their number. last: the last
+    token, which in a decoder is the only one that has read the whole text. weighted: token i of n weighs i
+    (Muennighoff, "SGPT", 2022).
+    cls: the first token. max: the maximum of each component. For echo the mask itself covers only the second
+    copy of the text (Springer et al., "Repetition Improves Language Model Embeddings", 2024).
     """
     import torch
 

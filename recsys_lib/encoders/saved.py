@@ -1,4 +1,6 @@
-"""The choice of an encoder in a folder: what names a trained model with its options, or all that was fitted."""
+"""The choice of an encoder in a folder: what names a trained model with its options,
+or all that was fitted.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,14 @@ from recsys_lib.encoders.static import StaticVectors
 from recsys_lib.encoders.transformer import Transformer
 
 KIND = "encoder"
-# What is chosen of a transformer. "auto" is stored as what it meant, so that the vectors stay the same on another machine.
+# What is chosen of a transformer. "auto" is stored as what it meant, so that the vectors stay the same on
+# another machine.
 CHOICES = ("precision", "backend", "pooling", "prefix", "normalize", "max_tokens", "token_budget")
 
 
 def save(encoder: encoders.Encoder, folder: str | Path) -> None:
-    """Write the choice of ``encoder`` to ``folder``. The weights of a model stay where they are: its name and their hash are kept.
+    """Write the choice of ``encoder`` to ``folder``. The weights of a model stay where they are: its name and
+    their hash are kept.
 
     Raises:
         InputError: an encoder that cannot be saved, or a folder that cannot be written.

@@ -16,7 +16,8 @@ from recsys_lib.encoders import check_texts
 class StaticVectors:
     """The mean of a text's token vectors, ``[n, d]``; a text without a token is the zero vector.
 
-    WordLlama's vectors were distilled from the input embeddings of large language models. No cache: looking up is faster.
+    WordLlama's vectors were distilled from the input embeddings of large language models. No cache: looking
+    up is faster.
     """
 
     def __init__(self, name: str):
@@ -63,4 +64,6 @@ class StaticVectors:
         # One pass over the rows; a text without tokens is zero.
         rows, table = torch.from_numpy(flat), torch.from_numpy(self.table)
         with torch.inference_mode():
-            return torch.nn.functional.embedding_bag(rows, table, torch.from_numpy(starts[:-1]), mode="mean").numpy()
+            return torch.nn.functional.embedding_bag(
+                rows, table, torch.from_numpy(starts[:-1]), mode="mean"
+            ).numpy()

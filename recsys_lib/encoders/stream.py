@@ -1,4 +1,6 @@
-"""Catalogues larger than memory: texts are read, encoded and written to disk block by block, and a killed run goes on where it was."""
+"""Catalogues larger than memory: texts are read, encoded and written to disk block by block,
+and a killed run goes on where it was.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ BLOCK = 8192
 
 
 def texts_of(source: str, columns: tuple[str, ...] = ("title",)) -> Iterator[str]:
-    """Texts of ``source``, one at a time: a data set's item texts by its name, rows of a CSV file (``columns`` joined by ", "), or a file's lines.
+    """Texts of ``source``, one at a time: a data set's item texts by its name, rows of a CSV file
+    (``columns`` joined by ", "), or a file's lines.
 
     Raises:
         InputError: neither a data set nor a file, a column that the file lacks, or a file that is not UTF-8.
@@ -45,7 +48,9 @@ def texts_of(source: str, columns: tuple[str, ...] = ("title",)) -> Iterator[str
             rows = csv.DictReader(file)
             absent = [c for c in columns if c not in (rows.fieldnames or [])]
             if absent:
-                raise InputError(f"{source}: no column {absent[0]!r}; it has {', '.join(rows.fieldnames or ['none'])}")
+                raise InputError(
+                    f"{source}: no column {absent[0]!r}; it has {', '.join(rows.fieldnames or ['none'])}"
+                )
             yield from (", ".join(row[c] for c in columns if row[c]) for row in rows)
     except UnicodeDecodeError as error:
         raise InputError(f"{source}: not UTF-8 at byte {error.start}") from error
@@ -56,13 +61,16 @@ def texts_of(source: str, columns: tuple[str, ...] = ("title",)) -> Iterator[str
 def encode_to_disk(
     encoder: Encoder, source: str, folder: Path, columns: tuple[str, ...] = ("title",), progress: bool = True
 ) -> Path:
-    """Vectors of all texts of ``source`` as ``folder/vectors.npy``, float32 ``[n, d]``, to be opened with ``np.load(..., mmap_mode="r")``.
+    """Vectors of all texts of ``source`` as ``folder/vectors.npy``, float32 ``[n, d]``, to be opened with
+    ``np.load(..., mmap_mode="r")``.
 
-    A block is on the disk before ``progress.json`` counts it, so a run that is killed at any moment and started again with the same arguments leaves the
-    same file as one that was not. Nothing of the size of the catalogue is held in memory.
+    A block is on the disk before ``progress.json`` counts it, so a run that is killed at any moment and
+    started again with the same arguments leaves the same file as one that was not. Nothing of the size of the
+    catalogue is held in memory.
 
     Raises:
-        InputError: a folder begun with other arguments, a source without texts, or a disk without room for the vectors.
+        InputError: a folder begun with other arguments, a source without texts, or a disk without room for
+            the vectors.
     """
     from tqdm import tqdm
 
@@ -88,7 +96,9 @@ def encode_to_disk(
         done = 0
         _reserve(part, n, encoder.dimension)
     texts = islice(texts_of(source, columns), done, None)
-    with tqdm(total=n, initial=done, unit="text", desc=encoder.name, disable=None if progress else True) as bar:
+    with tqdm(
+        total=n, initial=done, unit="text", desc=encoder.name, disable=None if progress else True
+    ) as bar:
         while block := list(islice(texts, BLOCK)):
             vectors = np.lib.format.open_memmap(part, mode="r+")
             vectors[done : done + len(block)] = encoder.encode(block, progress=False)
@@ -102,7 +112,8 @@ def encode_to_disk(
 
 
 def _reserve(part: Path, n: int, dimension: int) -> None:
-    """A file of zeros whose blocks the disk has really set aside: writing to a memory map on a full disk kills the process.
+    """A file of zeros whose blocks the disk has really set aside: writing to a memory map on a full disk
+    kills the process.
 
     Raises:
         InputError: the disk has too little free space.
@@ -147,6 +158,7 @@ def _done(state: Path, wanted: dict[str, Any]) -> int:
     other = next((name for name, value in plain.items() if known.get(name) != value), None)
     if other:
         raise InputError(
-            f"{state}: begun with another {other}, {known.get(other)!r}; choose another folder or remove this one"
+            f"{state}: begun with another {other}, {known.get(other)!r}; choose another folder or remove "
+            f"this one"
         )
     return int(known["done"])

@@ -28,7 +28,20 @@ MAX_TOKENS = {"minilm": 256, "e5": 512, "smollm2": 512}
 NATIVE_BUDGET = 65_536
 # What a tokenizer without a limit of its own is held to.
 MAX_LENGTH = 1 << 20
-DECODERS = ("llama", "gpt2", "gpt_neox", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "phi", "phi3", "opt", "olmo2")
+DECODERS = (
+    "llama",
+    "gpt2",
+    "gpt_neox",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma",
+    "gemma2",
+    "phi",
+    "phi3",
+    "opt",
+    "olmo2",
+)
 # Models whose positions are numbered from the padding token's id plus one on.
 OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
 ECHO = ("Rewrite the sentence: ", ", rewritten sentence: ")
@@ -37,12 +50,14 @@ ECHO = ("Rewrite the sentence: ", ", rewritten sentence: ")
 class Transformer:
     """A transformer whose last layer is pooled into one vector per text.
 
-    name: ``minilm``, ``e5``, ``smollm2``, a folder, or a Hugging Face id. The model is loaded at the first text that the
-    cache does not know. What a sentence-transformers folder says (pooling, layers after it, default prompt, limits) is done as
-    sentence-transformers does it; an option that is given overrides it. The models that the project fetches are not normalized
-    unless ``normalize=True``. ``revision`` names a commit, tag or branch of a hub; without it the newest state is used.
-    Texts longer than ``max_tokens``, or than the model has positions, are cut: ``truncated`` tells how many. A text's vector depends on the batch it is in by float
-    rounding only (about 1e-6 in float32, 1e-2 in bfloat16, whose vectors are therefore cached apart).
+    name: ``minilm``, ``e5``, ``smollm2``, a folder, or a Hugging Face id. The model is loaded at the first
+    text that the cache does not know. What a sentence-transformers folder says (pooling, layers after it,
+    default prompt, limits) is done as sentence-transformers does it; an option that is given overrides it.
+    The models that the project fetches are not normalized unless ``normalize=True``. ``revision`` names a
+    commit, tag or branch of a hub; without it the newest state is used. Texts longer than ``max_tokens``, or
+    than the model has positions, are cut: ``truncated`` tells how many. A text's vector depends on the batch
+    it is in by float rounding only (about 1e-6 in float32, 1e-2 in bfloat16, whose vectors are therefore
+    cached apart).
     """
 
     def __init__(
@@ -126,7 +141,9 @@ class Transformer:
 
     @property
     def dimension(self) -> int:
-        """Components of a vector: those of the last layer, times the poolings that are joined, or what a Dense layer makes."""
+        """Components of a vector: those of the last layer, times the poolings that are joined,
+        or what a Dense layer makes.
+        """
         dense = [step for step in self.steps if step.kind == "dense"]
         if dense:
             return int(dense[-1].config["out_features"])
@@ -169,7 +186,10 @@ class Transformer:
         with quiet():
             try:
                 return kind.from_pretrained(
-                    self.source, revision=self.files.revision or "main", subfolder=self.form.subfolder, **options
+                    self.source,
+                    revision=self.files.revision or "main",
+                    subfolder=self.form.subfolder,
+                    **options,
                 )
             except (OSError, ValueError) as error:
                 reason = str(error).strip().splitlines()[0]
@@ -185,7 +205,9 @@ class Transformer:
         return self.tokenizer.convert_ids_to_tokens(self.tokenize([text])[0][0])
 
     def layers(self, text: str) -> np.ndarray:
-        """Hidden states of one text after the embedding and after every layer, float32 ``[layers + 1, tokens, d]``."""
+        """Hidden states of one text after the embedding and after every layer,
+        float32 ``[layers + 1, tokens, d]``.
+        """
         import torch
 
         ids, _ = self.tokenize([text])[0]
@@ -213,7 +235,9 @@ class Transformer:
         return self.run_tokens(self.tokenize(texts), bar)
 
     def run_tokens(self, tokenized: list[tuple[list[int], int]], bar: Any = None) -> np.ndarray:
-        """Vectors of what ``tokenize`` gave: longest first in batches of about ``token_budget`` padded tokens, then back in order."""
+        """Vectors of what ``tokenize`` gave: longest first in batches of about ``token_budget`` padded
+        tokens, then back in order.
+        """
         self._check_ids(tokenized)
         order = sorted(range(len(tokenized)), key=lambda i: -len(tokenized[i][0]))
         vectors = np.empty((len(tokenized), self.dimension), dtype=np.float32)
@@ -261,7 +285,8 @@ class Transformer:
         added = self.tokenizer.num_special_tokens_to_add()
         if self.max_tokens is not None and self.max_tokens <= added:
             raise InputError(
-                f"max_tokens={self.max_tokens}: {self.name!r} adds {added} tokens to every text, expected more than these"
+                f"max_tokens={self.max_tokens}: {self.name!r} adds {added} tokens to every text, expected "
+                f"more than these"
             )
         return min(limit for limit in limits if limit is not None)
 
@@ -278,7 +303,9 @@ class Transformer:
         return float(np.mean([len(encoding.ids) > self.max_tokens_read for encoding in encodings]))
 
     def tokenize(self, texts: list[str]) -> list[tuple[list[int], int]]:
-        """Token ids of every text, and where the pooled part begins (0, or the second copy under echo pooling)."""
+        """Token ids of every text, and where the pooled part begins (0,
+        or the second copy under echo pooling).
+        """
         if self.pooling == "echo":
             return self._tokenize_echo(texts)
         prefixed = [self.prefix + t for t in texts]
@@ -303,7 +330,9 @@ class Transformer:
         return max(1, (self.max_tokens_read - around) // 2)
 
     def _token_ids(self, texts: list[str]) -> list[list[int]]:
-        """Token ids, cut to ``max_tokens_read``: by the Rust tokenizer itself, in parallel, without transformers' dictionaries around it."""
+        """Token ids, cut to ``max_tokens_read``: by the Rust tokenizer itself, in parallel,
+        without transformers' dictionaries around it.
+        """
         rust = getattr(self.tokenizer, "backend_tokenizer", None)
         if rust is None:
             return self.tokenizer(texts, truncation=True, max_length=self.max_tokens_read)["input_ids"]
@@ -324,7 +353,9 @@ class Transformer:
         """The text twice: the second copy has read the first, so every token of it knows the whole text."""
         lead, again = (self.tokenizer(part, add_special_tokens=False)["input_ids"] for part in ECHO)
         copies = (
-            self.tokenizer([self.prefix + t for t in texts], add_special_tokens=False)["input_ids"] if texts else []
+            self.tokenizer([self.prefix + t for t in texts], add_special_tokens=False)["input_ids"]
+            if texts
+            else []
         )
         rows = []
         for copy in copies:
@@ -356,7 +387,9 @@ def _precision(precision: str, device: str, model: str, backend: str) -> str:
 def _files(name: str, source: str, revision: str | None) -> Files:
     files = Files(name, source, revision)
     if files.is_local and revision is not None:
-        raise InputError(f"revision={revision!r}: {name!r} is a folder on this machine; a revision is for hub ids")
+        raise InputError(
+            f"revision={revision!r}: {name!r} is a folder on this machine; a revision is for hub ids"
+        )
     return files.pinned()
 
 

@@ -1,7 +1,24 @@
-"""How good is a ranking, and is the difference real: splits, metrics, full ranking, tuning and paired tests."""
+"""How good is a ranking, and is the difference real: splits, metrics, full ranking,
+tuning and paired tests.
+"""
 
-from recsys_lib.evaluation.ranking import Evaluation, by_count, evaluate, evaluate_sampled, recommend, restrict
-from recsys_lib.evaluation.statistics import Comparison, Equivalence, average, compare, equivalent, holm, p_text
+from recsys_lib.evaluation.ranking import (
+    Evaluation,
+    by_count,
+    evaluate,
+    evaluate_sampled,
+    recommend,
+    restrict,
+)
+from recsys_lib.evaluation.statistics import (
+    Comparison,
+    Equivalence,
+    average,
+    compare,
+    equivalent,
+    holm,
+    p_text,
+)
 
 __all__ = [
     "Comparison",

@@ -1,7 +1,8 @@
 """Ranking metrics, one value per user, and what lists do to a catalogue.
 
 ``ids`` are ranked recommendations ``[n_users, k]``, best first, -1 where a list is short; ``relevant`` is CSR
-``[n_users, n_items]`` with a non-zero at every test item. Users without a test item get NaN: there is nothing to find.
+``[n_users, n_items]`` with a non-zero at every test item. Users without a test item get NaN: there is nothing
+to find.
 A list that names an item twice is refused: its hit would count twice, and recall could exceed 1.
 """
 
@@ -23,10 +24,15 @@ def hits(ids: np.ndarray, relevant: sp.csr_matrix) -> np.ndarray:
         InputError: another number of rows than ``relevant``, ids that do not exist, an id twice in a list.
     """
     if len(ids) != relevant.shape[0]:
-        raise InputError(f"ids has {len(ids)} rows, relevant {relevant.shape[0]}: expected one per user in both")
+        raise InputError(
+            f"ids has {len(ids)} rows, relevant {relevant.shape[0]}: expected one per user in both"
+        )
     _known(ids, relevant.shape[1])
     relevant = relevant.astype(bool).tocsr()
-    keys = np.repeat(np.arange(relevant.shape[0]), np.diff(relevant.indptr)) * relevant.shape[1] + relevant.indices
+    keys = (
+        np.repeat(np.arange(relevant.shape[0]), np.diff(relevant.indptr)) * relevant.shape[1]
+        + relevant.indices
+    )
     keys = keys[relevant.data]
     asked = np.arange(len(ids))[:, None] * relevant.shape[1] + ids
     return np.isin(asked, keys) & (ids >= 0)
@@ -34,15 +40,21 @@ def hits(ids: np.ndarray, relevant: sp.csr_matrix) -> np.ndarray:
 
 def _known(ids: np.ndarray, n_items: int) -> None:
     if ids.ndim != 2 or not ids.shape[1]:
-        raise InputError(f"ids has shape {ids.shape}: expected ranked lists [n_users, k] with k of at least 1")
+        raise InputError(
+            f"ids has shape {ids.shape}: expected ranked lists [n_users, k] with k of at least 1"
+        )
     if ids.size and not (ids.min() >= -1 and ids.max() < n_items):
-        raise InputError(f"ids from {ids.min()} to {ids.max()}: expected items from 0 to {n_items - 1}, or -1 for none")
+        raise InputError(
+            f"ids from {ids.min()} to {ids.max()}: expected items from 0 to {n_items - 1}, or -1 for none"
+        )
     in_order = np.sort(ids, axis=1)
     repeated = (in_order[:, 1:] == in_order[:, :-1]) & (in_order[:, 1:] >= 0)
     if repeated.any():
         row = int(repeated.any(axis=1).argmax())
         item = in_order[row, 1:][repeated[row]][0]
-        raise InputError(f"ids row {row} holds item {item} more than once: expected each item at most once in a list")
+        raise InputError(
+            f"ids row {row} holds item {item} more than once: expected each item at most once in a list"
+        )
 
 
 def _n_relevant(relevant: sp.csr_matrix) -> np.ndarray:
@@ -74,8 +86,8 @@ def mrr(found: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
 def ndcg(found: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
     """``Σ hit_r / log2(r + 1)`` over the best possible such sum, the ideal list being cut at k as well.
 
-    Järvelin and Kekäläinen (2002) with binary gains. Ranks 1 and 2 weigh 1 and 0.63. Authors who normalize by all test
-    items, cut or not, get smaller values for users with more than k of them.
+    Järvelin and Kekäläinen (2002) with binary gains. Ranks 1 and 2 weigh 1 and 0.63. Authors who normalize by
+    all test items, cut or not, get smaller values for users with more than k of them.
     """
     k = found.shape[1]
     discount = 1 / np.log2(np.arange(2, k + 2))
@@ -91,7 +103,8 @@ def average_precision(found: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
 
 
 PER_USER: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "precision": precision, "recall": recall, "ndcg": ndcg, "mrr": mrr, "hit_rate": hit_rate, "map": average_precision,
+    "precision": precision, "recall": recall, "ndcg": ndcg, "mrr": mrr, "hit_rate": hit_rate,
+    "map": average_precision,
 }  # fmt: skip
 
 
@@ -101,8 +114,11 @@ def all_metrics(ids: np.ndarray, relevant: sp.csr_matrix) -> dict[str, np.ndarra
     return {name: metric(found, n_relevant) for name, metric in PER_USER.items()}
 
 
-def at_cuts(ids: np.ndarray, relevant: sp.csr_matrix, cuts: Sequence[int] = (5, 10, 20)) -> dict[str, np.ndarray]:
-    """Every metric of ``PER_USER`` at every cut, ``ndcg@10`` and so on, each ``[n_users]``, from one set of lists.
+def at_cuts(
+    ids: np.ndarray, relevant: sp.csr_matrix, cuts: Sequence[int] = (5, 10, 20)
+) -> dict[str, np.ndarray]:
+    """Every metric of ``PER_USER`` at every cut, ``ndcg@10`` and so on, each ``[n_users]``, from one set of
+    lists.
 
     Raises:
         InputError: a cut below 1 or beyond the lists' length.
@@ -110,7 +126,9 @@ def at_cuts(ids: np.ndarray, relevant: sp.csr_matrix, cuts: Sequence[int] = (5, 
     if not cuts or min(cuts) < 1 or max(cuts) > ids.shape[1]:
         raise InputError(f"cuts={tuple(cuts)!r}: expected from 1 to {ids.shape[1]}, the length of the lists")
     found, n_relevant = hits(ids, relevant), _n_relevant(relevant)
-    return {f"{name}@{k}": metric(found[:, :k], n_relevant) for k in cuts for name, metric in PER_USER.items()}
+    return {
+        f"{name}@{k}": metric(found[:, :k], n_relevant) for k in cuts for name, metric in PER_USER.items()
+    }
 
 
 # ---------------------------------------------------------------- over all lists together
@@ -137,7 +155,8 @@ def gini(ids: np.ndarray, n_items: int) -> float:
 
 
 def novelty(ids: np.ndarray, train: sp.csr_matrix) -> float:
-    """Mean self-information, ``-log2`` of the fraction of users with an interaction with the item, in bits (Zhou et al., PNAS 2010).
+    """Mean self-information, ``-log2`` of the fraction of users with an interaction with the item, in bits
+    (Zhou et al., PNAS 2010).
 
     An item without interactions counts as having one.
     """
@@ -148,11 +167,12 @@ def novelty(ids: np.ndarray, train: sp.csr_matrix) -> float:
 
 
 def popularity_lift(ids: np.ndarray, train: sp.csr_matrix, users: np.ndarray) -> float:
-    """How much more popular the lists are than what the same ``users [n]`` chose before: 0 as popular, 1 twice as popular.
+    """How much more popular the lists are than what the same ``users [n]`` chose before: 0 as popular, 1
+    twice as popular.
 
-    Mean over users of the mean popularity (training users) of their list, over that of their histories, less 1
-    (Abdollahpouri et al., "The Unfairness of Popularity Bias in Recommendation", 2019). Users without history or list are
-    passed over; 0 where no user is left.
+    Mean over users of the mean popularity (training users) of their list, over that of their histories, less
+    1 (Abdollahpouri et al., "The Unfairness of Popularity Bias in Recommendation", 2019). Users without
+    history or list are passed over; 0 where no user is left.
     """
     _known(ids, train.shape[1])
     seen = (train != 0).astype(np.float64)
@@ -167,10 +187,11 @@ def popularity_lift(ids: np.ndarray, train: sp.csr_matrix, users: np.ndarray) ->
 
 
 def intra_list_diversity(ids: np.ndarray, vectors: np.ndarray) -> float:
-    """Mean over lists of the mean ``1 - cosine`` between two of their items, 0 to 2 (Ziegler et al., WWW 2005).
+    """Mean over lists of the mean ``1 - cosine`` between two of their items, 0 to 2 (Ziegler et al., WWW
+    2005).
 
-    Take ``vectors [n_items, d]`` of another embedding than the recommender's: in its own its lists look alike by design.
-    Lists of fewer than two items are passed over; 0 where there is none.
+    Take ``vectors [n_items, d]`` of another embedding than the recommender's: in its own its lists look alike
+    by design. Lists of fewer than two items are passed over; 0 where there is none.
     """
     _known(ids, len(vectors))
     unit = similarity.normalize(vectors)
@@ -190,7 +211,9 @@ def intra_list_diversity(ids: np.ndarray, vectors: np.ndarray) -> float:
 def of_catalogue(
     ids: np.ndarray, train: sp.csr_matrix, users: np.ndarray, vectors: np.ndarray | None = None
 ) -> dict[str, float]:
-    """What the lists ``ids [n, k]`` of ``users [n]`` do to the catalogue: every metric above; diversity with ``vectors`` only."""
+    """What the lists ``ids [n, k]`` of ``users [n]`` do to the catalogue: every metric above;
+    diversity with ``vectors`` only.
+    """
     n_items = train.shape[1]
     found = {
         "coverage": coverage(ids, n_items), "gini": gini(ids, n_items), "novelty": novelty(ids, train),

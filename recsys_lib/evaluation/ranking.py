@@ -1,4 +1,6 @@
-"""Full-ranking evaluation: every unseen item of the catalogue competes, for every user with something to find."""
+"""Full-ranking evaluation: every unseen item of the catalogue competes,
+for every user with something to find.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ TIES = ("id", "random")
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Result at cut ``k``: ``users [m]`` with a test item, metrics ``per_user`` (name → ``[m]``), their lists ``ids [m, k]``."""
+    """Result at cut ``k``: ``users [m]`` with a test item, metrics ``per_user`` (name → ``[m]``),
+    their lists ``ids [m, k]``.
+    """
 
     k: int
     users: np.ndarray
@@ -56,15 +60,17 @@ def recommend(
 ) -> np.ndarray:
     """The ``k`` best unseen items of every user, ids ``[len(users), k]``.
 
-    ``ties`` orders items of equal score: ``"random"`` (default) draws an order for each user from ``seed``, ``"id"`` puts the
-    smaller id first. Ids may carry information, as in MovieLens, where small ids are popular items: "id" flatters a model
-    that scores items without interactions equal. A user's order depends on ``seed`` and the user only.
+    ``ties`` orders items of equal score: ``"random"`` (default) draws an order for each user from ``seed``,
+    ``"id"`` puts the smaller id first. Ids may carry information, as in MovieLens, where small ids are
+    popular items: "id" flatters a model that scores items without interactions equal. A user's order depends
+    on ``seed`` and the user only.
 
-    ``candidates`` (item ids) restricts the competition, e.g. to cold items. Where fewer than ``k`` unseen items are left a
-    list ends in -1.
+    ``candidates`` (item ids) restricts the competition, e.g. to cold items. Where fewer than ``k`` unseen
+    items are left a list ends in -1.
 
     Raises:
-        InputError: ``k`` below 1, candidates that do not exist, an unknown ``ties``, scores of a wrong shape or with NaN.
+        InputError: ``k`` below 1, candidates that do not exist, an unknown ``ties``, scores of a wrong shape
+            or with NaN.
     """
     if ties not in TIES:
         raise InputError(f"ties={ties!r}: expected one of {', '.join(TIES)}")
@@ -80,7 +86,8 @@ def recommend(
         scores = np.array(recommender.scores(rows), dtype=np.float32)
         if scores.shape != (len(rows), n_items) or np.isnan(scores).any():
             raise InputError(
-                f"{type(recommender).__name__}.scores: shape {scores.shape}, expected {(len(rows), n_items)} without NaN"
+                f"{type(recommender).__name__}.scores: shape {scores.shape}, expected {(len(rows), n_items)} "
+                f"without NaN"
             )
         similarity.mask(scores, train[rows])
         scores[:, left_out] = -np.inf
@@ -91,7 +98,8 @@ def recommend(
 def _ranked(scores: np.ndarray, k: int, users: np.ndarray | None, seed: int) -> np.ndarray:
     """Ids ``[n, k]``; equal scores by the smaller id, or in an order of their own for each of the ``users``.
 
-    One place more than ``k`` shows which rows have equal scores within or at the end of their lists; only these are drawn.
+    One place more than ``k`` shows which rows have equal scores within or at the end of their lists; only
+    these are drawn.
     """
     ids, best = similarity.rank_scores(scores, k + 1)
     ids = ids[:, :k]
@@ -120,7 +128,12 @@ def _left_out(candidates: np.ndarray | None, n_items: int) -> np.ndarray:
     chosen = np.asarray(candidates)
     if chosen.dtype == bool and chosen.shape == (n_items,):
         return ~chosen
-    if not chosen.size or not np.issubdtype(chosen.dtype, np.integer) or chosen.min() < 0 or chosen.max() >= n_items:
+    if (
+        not chosen.size
+        or not np.issubdtype(chosen.dtype, np.integer)
+        or chosen.min() < 0
+        or chosen.max() >= n_items
+    ):
         span = f"{chosen.min()} to {chosen.max()}" if chosen.size else "none"
         raise InputError(f"candidates: {span}, expected item ids from 0 to {n_items - 1}")
     left_out[:] = True
@@ -145,7 +158,9 @@ def evaluate(
         InputError: different shapes of ``train`` and ``test``, an empty test, as ``recommend``.
     """
     if train.shape != test.shape:
-        raise InputError(f"train has shape {train.shape}, test {test.shape}: expected the same users and items")
+        raise InputError(
+            f"train has shape {train.shape}, test {test.shape}: expected the same users and items"
+        )
     test = sp.csr_matrix(test, copy=True)
     test.eliminate_zeros()
     users = np.flatnonzero(np.diff(test.indptr))
@@ -163,17 +178,19 @@ def evaluate_sampled(
     k: int = 10,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Hit rate and NDCG at ``k`` of one test item at a time among ``negatives`` random unseen items, averaged over test items.
+    """Hit rate and NDCG at ``k`` of one test item at a time among ``negatives`` random unseen items, averaged
+    over test items.
 
-    A warning, not a measure: it is not a scaled full ranking and can reverse the order of models (Krichene and Rendle, KDD
-    2020). Negatives are drawn with replacement; a tie counts half as ranked above.
+    A warning, not a measure: it is not a scaled full ranking and can reverse the order of models (Krichene
+    and Rendle, KDD 2020). Negatives are drawn with replacement; a tie counts half as ranked above.
 
     Raises:
         InputError: a user with fewer than ``negatives`` unseen items.
     """
     if train.shape != test.shape or not test.nnz or negatives < 1:
         raise InputError(
-            f"train {train.shape}, test {test.shape}, negatives={negatives!r}: expected equal shapes, 1 or more"
+            f"train {train.shape}, test {test.shape}, negatives={negatives!r}: expected equal shapes, 1 or "
+            f"more"
         )
     rng, n_items = np.random.default_rng(seed), train.shape[1]
     users = np.flatnonzero(np.diff(test.indptr))
@@ -189,13 +206,17 @@ def evaluate_sampled(
             others = np.flatnonzero(unseen)
             if len(others) < negatives:
                 raise InputError(
-                    f"user {user} has {len(others)} unseen items: expected negatives of at most that, not {negatives}"
+                    f"user {user} has {len(others)} unseen items: expected negatives of at most that, not "
+                    f"{negatives}"
                 )
             drawn = scores[others[rng.integers(0, len(others), (len(items), negatives))]]
             own = scores[items][:, None]
             places.append((drawn > own).sum(axis=1) + (drawn == own).sum(axis=1) / 2)
     place = np.concatenate(places)
-    return {"hit_rate": float((place < k).mean()), "ndcg": float(np.where(place < k, 1 / np.log2(place + 2), 0).mean())}
+    return {
+        "hit_rate": float((place < k).mean()),
+        "ndcg": float(np.where(place < k, 1 / np.log2(place + 2), 0).mean()),
+    }
 
 
 # ---------------------------------------------------------------- slices

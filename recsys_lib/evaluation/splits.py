@@ -1,4 +1,7 @@
-"""What a model may learn from and what it is evaluated on. No test interaction is ever among the training ones."""
+"""What a model may learn from and what it is evaluated on.
+
+No test interaction is ever among the training ones.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,9 @@ class Split:
         return self.dataset.matrix(self.validation_rows)
 
     def with_validation(self) -> Split:
-        """The same split with its validation part given back to training, for the last fit before the test."""
+        """The same split with its validation part given back to training,
+        for the last fit before the test.
+        """
         rows = np.sort(np.concatenate([self.train_rows, self.validation_rows]))
         return replace(self, train_rows=rows, validation_rows=np.empty(0, dtype=np.int64))
 
@@ -73,7 +78,9 @@ def _split(name: str, dataset: Dataset, role: np.ndarray, **more) -> Split:
 
 
 def _last_ranks(user: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """For every interaction its place from the end (0 is last) among its user's, in the given order of all."""
+    """For every interaction its place from the end (0 is last) among its user's,
+    in the given order of all.
+    """
     by_user = order[np.argsort(user[order], kind="stable")]
     counts = np.bincount(user)
     ends = np.repeat(np.cumsum(counts), counts)
@@ -89,10 +96,12 @@ def random_split(
     seed: int = 0,
     per_user: bool = True,
 ) -> Split:
-    """A random ``test_fraction`` of the interactions for testing, then a ``validation_fraction``; both are shares of all.
+    """A random ``test_fraction`` of the interactions for testing, then a ``validation_fraction``; both are
+    shares of all.
 
-    ``per_user`` draws within each user (rounded), and a user always keeps at least one for training. Without it the
-    interactions of all users are drawn together, as most published holdouts do: users with few may get no test item.
+    ``per_user`` draws within each user (rounded), and a user always keeps at least one for training. Without
+    it the interactions of all users are drawn together, as most published holdouts do: users with few may get
+    no test item.
     """
     _fraction("test_fraction", test_fraction)
     _fraction("validation_fraction", validation_fraction, zero=True)
@@ -113,10 +122,11 @@ def random_split(
 
 
 def temporal_split(dataset: Dataset, test_fraction: float = 0.2, validation_fraction: float = 0.0) -> Split:
-    """One moment for all: the latest ``test_fraction`` of all interactions is the test, what precedes it the rest.
+    """One moment for all: the latest ``test_fraction`` of all interactions is the test, what precedes it the
+    rest.
 
-    Interactions of the very second of a boundary all fall on its later side, so that no training interaction is as late
-    as a test one; the test part may therefore be a little larger than asked for.
+    Interactions of the very second of a boundary all fall on its later side, so that no training interaction
+    is as late as a test one; the test part may therefore be a little larger than asked for.
     """
     _fraction("test_fraction", test_fraction)
     _fraction("validation_fraction", validation_fraction, zero=True)
@@ -133,11 +143,14 @@ def temporal_split(dataset: Dataset, test_fraction: float = 0.2, validation_frac
     return _split(f"temporal, last {test_fraction:.0%}", dataset, role)
 
 
-def last_of_each_user(dataset: Dataset, test_fraction: float = 0.2, validation_fraction: float = 0.0) -> Split:
-    """The latest ``test_fraction`` of every user's interactions is the test, the ``validation_fraction`` before it for tuning.
+def last_of_each_user(
+    dataset: Dataset, test_fraction: float = 0.2, validation_fraction: float = 0.0
+) -> Split:
+    """The latest ``test_fraction`` of every user's interactions is the test, the ``validation_fraction``
+    before it for tuning.
 
-    Counts are rounded and a user keeps at least one for training; equal times go by the order of rows. Unlike in
-    ``temporal_split``, some training interactions of other users are later than a user's test.
+    Counts are rounded and a user keeps at least one for training; equal times go by the order of rows. Unlike
+    in ``temporal_split``, some training interactions of other users are later than a user's test.
     """
     _fraction("test_fraction", test_fraction)
     _fraction("validation_fraction", validation_fraction, zero=True)
@@ -153,7 +166,8 @@ def last_of_each_user(dataset: Dataset, test_fraction: float = 0.2, validation_f
 
 
 def leave_one_out(dataset: Dataset, validation: bool = False) -> Split:
-    """Each user's last interaction for testing, the one before for validation if asked; ties go by the order of rows.
+    """Each user's last interaction for testing, the one before for validation if asked; ties go by the order
+    of rows.
 
     Users with fewer interactions than that plus one only train.
     """
@@ -168,10 +182,12 @@ def leave_one_out(dataset: Dataset, validation: bool = False) -> Split:
 def cold_item_split(
     dataset: Dataset, item_fraction: float = 0.2, seed: int = 0, kept: int = 0, at_least: int = 0
 ) -> Split:
-    """A random ``item_fraction`` of the items loses its interactions to the test: nothing was ever seen of them.
+    """A random ``item_fraction`` of the items loses its interactions to the test: nothing was ever seen of
+    them.
 
-    ``kept`` leaves each of them so many random interactions to train on, the same and more as it grows: what an item is worth in
-    its first days. ``at_least`` draws only among items with so many interactions, so that the same items serve for every ``kept``.
+    ``kept`` leaves each of them so many random interactions to train on, the same and more as it grows: what
+    an item is worth in its first days. ``at_least`` draws only among items with so many interactions, so that
+    the same items serve for every ``kept``.
     """
     _fraction("item_fraction", item_fraction)
     counts = np.bincount(dataset.item, minlength=dataset.n_items)
@@ -179,7 +195,8 @@ def cold_item_split(
     n_cold = int(np.rint(len(eligible) * item_fraction))
     if not 0 < n_cold < dataset.n_items:
         raise InputError(
-            f"item_fraction={item_fraction!r} of {len(eligible)} items with at least {at_least!r} interactions: expected at least one "
+            f"item_fraction={item_fraction!r} of {len(eligible)} items with at least {at_least!r} "
+            f"interactions: expected at least one "
             "cold and one warm"
         )
     if kept < 0 or kept >= max(at_least, 1):
@@ -191,6 +208,8 @@ def cold_item_split(
     place = _last_ranks(dataset.item, rng.permutation(dataset.n_interactions))
     role = np.where(np.isin(dataset.item, cold) & (place >= kept), 2, 0)
     kind = (
-        f"cold items {item_fraction:.0%}" if not kept else f"items with {kept} interactions kept, {item_fraction:.0%}"
+        f"cold items {item_fraction:.0%}"
+        if not kept
+        else f"items with {kept} interactions kept, {item_fraction:.0%}"
     )
     return _split(f"{kind}, seed {seed}", dataset, role, cold_items=cold)

@@ -15,7 +15,8 @@ BLOCK_COUNTS = 4 * 2**20
 
 
 def average(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """Each user's mean over several evaluations of one recommender (seeds), over those in which the user has a test item.
+    """Each user's mean over several evaluations of one recommender (seeds), over those in which the user has
+    a test item.
 
     What paired tests over users need: the same user in five splits is one user, not five. Lists are left out.
 
@@ -33,12 +34,16 @@ def average(evaluations: Sequence[Evaluation]) -> Evaluation:
         for name, values in e.per_user.items():
             sums[name][at] += values
     k = evaluations[0].k
-    return Evaluation(k, users, {n: s / times for n, s in sums.items()}, np.empty((len(users), 0), dtype=np.int64))
+    return Evaluation(
+        k, users, {n: s / times for n, s in sums.items()}, np.empty((len(users), 0), dtype=np.int64)
+    )
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Paired difference ``a - b`` of one metric over the same users: mean, 95% bootstrap interval, Wilcoxon p."""
+    """Paired difference ``a - b`` of one metric over the same users:
+    mean, 95% bootstrap interval, Wilcoxon p.
+    """
 
     metric: str
     difference: float
@@ -47,8 +52,11 @@ class Comparison:
     p_value: float
 
 
-def compare(a: Evaluation, b: Evaluation, metric: str = "ndcg", resamples: int = 2000, seed: int = 0) -> Comparison:
-    """Test whether ``a`` and ``b`` differ, paired by user: bootstrap over users and Wilcoxon's signed ranks, two-sided.
+def compare(
+    a: Evaluation, b: Evaluation, metric: str = "ndcg", resamples: int = 2000, seed: int = 0
+) -> Comparison:
+    """Test whether ``a`` and ``b`` differ, paired by user: bootstrap over users and Wilcoxon's signed ranks,
+    two-sided.
 
     Raises:
         InputError: different users or cuts, or an unknown metric.
@@ -65,7 +73,8 @@ def _paired(a: Evaluation, b: Evaluation, metric: str) -> tuple[np.ndarray, np.n
     """The metric of both for the same users, ``[n_users]`` each."""
     if a.k != b.k or not np.array_equal(a.users, b.users):
         raise InputError(
-            f"a (k={a.k}, {len(a.users)} users) and b (k={b.k}, {len(b.users)} users): expected the same users and k"
+            f"a (k={a.k}, {len(a.users)} users) and b (k={b.k}, {len(b.users)} users): expected the same "
+            f"users and k"
         )
     if metric not in a.per_user:
         raise InputError(f"metric={metric!r}: expected one of {', '.join(a.per_user)}")
@@ -75,8 +84,8 @@ def _paired(a: Evaluation, b: Evaluation, metric: str) -> tuple[np.ndarray, np.n
 def _resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """Means of ``values [n]`` over ``resamples`` bootstrap samples, drawn in blocks of bounded memory.
 
-    Resampling users is resampling counts; a multinomial draw is the same and needs no gather. The generator draws row after
-    row, so the blocks do not change what is drawn.
+    Resampling users is resampling counts; a multinomial draw is the same and needs no gather. The generator
+    draws row after row, so the blocks do not change what is drawn.
     """
     rng, n = np.random.default_rng(seed), len(values)
     each = np.full(n, 1 / n)
@@ -90,9 +99,11 @@ def _resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarra
 
 @dataclass(frozen=True)
 class Equivalence:
-    """Two one-sided paired tests of one metric: is the mean of ``a`` within ``margin`` of that of ``b``, relative to ``b``?
+    """Two one-sided paired tests of one metric: is the mean of ``a`` within ``margin`` of that of ``b``,
+    relative to ``b``?
 
-    relative_difference: ``mean(a) / mean(b) - 1``. p_not_worse, p_not_better: of the hypotheses that ``a`` is worse, or
+    relative_difference: ``mean(a) / mean(b) - 1``. p_not_worse, p_not_better: of the hypotheses that ``a`` is
+    worse, or
     better, by the margin or more. equivalent: both are rejected at ``alpha``.
     """
 
@@ -113,16 +124,21 @@ class Equivalence:
         return self.p_value < self.alpha
 
 
-def equivalent(a: Evaluation, b: Evaluation, margin: float, metric: str = "ndcg", alpha: float = 0.05) -> Equivalence:
-    """Test whether ``a`` is as good as ``b`` within a relative ``margin`` (0.02: 2% of the mean of ``b``), paired by user.
+def equivalent(
+    a: Evaluation, b: Evaluation, margin: float, metric: str = "ndcg", alpha: float = 0.05
+) -> Equivalence:
+    """Test whether ``a`` is as good as ``b`` within a relative ``margin`` (0.02: 2% of the mean of ``b``),
+    paired by user.
 
-    A difference that is not significant is no evidence of equality; this test puts the burden of proof on equality
-    (Schuirmann, "A comparison of the two one-sided tests procedure ...", 1987). Both tests are paired t-tests of means over
-    users: ``a - (1 - margin) b > 0`` and ``(1 + margin) b - a > 0``, so that the uncertainty of the mean of ``b``, of which
-    the margin is a part, is in them.
+    A difference that is not significant is no evidence of equality; this test puts the burden of proof on
+    equality (Schuirmann, "A comparison of the two one-sided tests procedure ...", 1987). Both tests are
+    paired t-tests of means over
+    users: ``a - (1 - margin) b > 0`` and ``(1 + margin) b - a > 0``, so that the uncertainty of the mean of
+    ``b``, of which the margin is a part, is in them.
 
     Raises:
-        InputError: as ``compare``; a margin or alpha outside of (0, 1), fewer than 2 users, a baseline whose mean is 0.
+        InputError: as ``compare``; a margin or alpha outside of (0, 1), fewer than 2 users, a baseline whose
+            mean is 0.
     """
     for name, value in (("margin", margin), ("alpha", alpha)):
         if not 0 < value < 1:
@@ -144,7 +160,9 @@ def equivalent(a: Evaluation, b: Evaluation, margin: float, metric: str = "ndcg"
 
 
 def _p_above_zero(values: np.ndarray) -> float:
-    """The p-value of a one-sided t-test that the mean is above 0; values without spread decide by their sign."""
+    """The p-value of a one-sided t-test that the mean is above 0;
+    values without spread decide by their sign.
+    """
     from scipy import stats
 
     if np.ptp(values) == 0:

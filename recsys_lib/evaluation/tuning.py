@@ -54,7 +54,8 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A method tuned on a split and evaluated once on its test: its best point, that point's validation value, the fitted model, the test.
+    """A method tuned on a split and evaluated once on its test: its best point, that point's validation
+    value, the fitted model, the test.
 
     fit_s: seconds of the last fit.
     """
@@ -95,9 +96,9 @@ def tune(
 ) -> list[Trial]:
     """Random search on a validation part (Bergstra and Bengio, JMLR 2012): all trials, best first.
 
-    Equal budgets are what makes tuned models comparable: give every method the same ``trials``. Values within a relative
-    ``SAME_VALUE`` of the best one count as equal to it, and of these the point drawn first wins, so that the choice
-    does not depend on the last digit of a sum.
+    Equal budgets are what makes tuned models comparable: give every method the same ``trials``. Values within
+    a relative ``SAME_VALUE`` of the best one count as equal to it, and of these the point drawn first wins,
+    so that the choice does not depend on the last digit of a sum.
     """
     done = []
     for parameters in points(method.space, trials, seed):
@@ -111,7 +112,8 @@ def tune(
 def best_first(drawn: Sequence[Trial]) -> list[Trial]:
     """The trials by falling value, the chosen one first: the earliest drawn of those as good as the best.
 
-    >>> [t.parameters["a"] for t in best_first([Trial({"a": 1}, 0.3, 0), Trial({"a": 2}, 0.3 + 1e-9, 0), Trial({"a": 3}, 0.2, 0)])]
+    >>> trials = [Trial({"a": a}, value, 0) for a, value in [(1, 0.3), (2, 0.3 + 1e-9), (3, 0.2)]]
+    >>> [trial.parameters["a"] for trial in best_first(trials)]
     [1, 2, 3]
     """
     best = max(trial.value for trial in drawn)
@@ -121,7 +123,8 @@ def best_first(drawn: Sequence[Trial]) -> list[Trial]:
 
 
 def tune_and_evaluate(method: Method, split: Split, trials: int = 12, seed: int = 0, k: int = 10) -> Outcome:
-    """Tune on the split's validation part, fit the best point on training and validation together, look at the test once.
+    """Tune on the split's validation part, fit the best point on training and validation together, look at
+    the test once.
 
     Users without any training interaction are left out of both looks: nothing personal can be said to them.
     """
@@ -132,7 +135,9 @@ def tune_and_evaluate(method: Method, split: Split, trials: int = 12, seed: int 
     model = checks.fit(method.make(**best.parameters), whole.train, whole.train_times)
     seconds = time.perf_counter() - start
     test = known_users(whole.test, whole.train)
-    return Outcome(best.parameters, best.value, model, evaluation.evaluate(model, whole.train, test, k), seconds)
+    return Outcome(
+        best.parameters, best.value, model, evaluation.evaluate(model, whole.train, test, k), seconds
+    )
 
 
 def known_users(held: sp.csr_matrix, train: sp.csr_matrix) -> sp.csr_matrix:
@@ -182,7 +187,9 @@ def cold_validation(
     return evaluation.restrict(train, ~mask), evaluation.restrict(train, mask), cold
 
 
-def tune_and_evaluate_cold(method: Method, split: Split, trials: int = 12, seed: int = 0, k: int = 10) -> Outcome:
+def tune_and_evaluate_cold(
+    method: Method, split: Split, trials: int = 12, seed: int = 0, k: int = 10
+) -> Outcome:
     """As ``tune_and_evaluate`` for strictly cold items, which are ranked among themselves."""
     train, validation, cold = cold_validation(split, seed=seed)
     best = tune(method, train, validation, trials, seed, k=k, candidates=cold)[0]

@@ -1,4 +1,6 @@
-"""The kernel that runs notebooks: always this Python, whatever kernels and folders the machine's Jupyter set-up names."""
+"""The kernel that runs notebooks: always this Python, whatever kernels and folders the machine's Jupyter
+set-up names.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ from recsys_lib.core import paths
 def kernel_variables(folder: Path) -> dict[str, str]:
     """Environment variables under which ``python3`` is this Python and nothing is written to the home folder.
 
-    The kernel's specification and all that Jupyter and IPython write go into ``folder``, which must be writable; the
-    font cache of matplotlib, which is slow to make, into the cache folder where that can be written.
+    The kernel's specification and all that Jupyter and IPython write go into ``folder``, which must be
+    writable; the font cache of matplotlib, which is slow to make, into the cache folder where that can be
+    written.
     """
     spec = folder / "kernels" / "python3"
     spec.mkdir(parents=True, exist_ok=True)
@@ -45,7 +48,9 @@ def _font_folder(fallback: Path) -> Path:
 
 @contextmanager
 def kernel_environment(**variables: str) -> Iterator[None]:
-    """``kernel_variables`` in a temporary folder, and ``variables``, in ``os.environ`` for the time of a run."""
+    """``kernel_variables`` in a temporary folder, and ``variables``,
+    in ``os.environ`` for the time of a run.
+    """
     before = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="recsys-kernel-", ignore_cleanup_errors=True) as folder:
         os.environ.update(kernel_variables(Path(folder)) | variables)

@@ -19,7 +19,9 @@ RECORD_VARIABLE = "RECSYS_RECORD"
 
 
 def _plain(value: Any) -> Any:
-    """JSON types only: NumPy scalars and arrays become numbers and lists; NaN is refused by ``json`` later."""
+    """JSON types only: NumPy scalars and arrays become numbers and lists;
+    NaN is refused by ``json`` later.
+    """
     if hasattr(value, "tolist"):
         return value.tolist()
     if isinstance(value, Mapping):
@@ -30,10 +32,12 @@ def _plain(value: Any) -> Any:
 
 
 def record(notebook: str, parameters: Mapping[str, Any], metrics: Mapping[str, Any]) -> Path:
-    """Write ``{schema, notebook, parameters, metrics, environment, seconds}`` as one JSON file and return its path.
+    """Write ``{schema, notebook, parameters, metrics, environment, seconds}`` as one JSON file and return its
+    path.
 
-    ``seconds`` counts from the start of this process, the notebook's kernel. The file lies beside the executed notebook
-    when a run asked for it, else at ``runs/<notebook>.json``. The first metrics are the headline ones.
+    ``seconds`` counts from the start of this process, the notebook's kernel. The file lies beside the
+    executed notebook when a run asked for it, else at ``runs/<notebook>.json``. The first metrics are the
+    headline ones.
 
     Raises:
         InputError: a metric that is not finite or not a JSON type.
@@ -51,12 +55,15 @@ def record(notebook: str, parameters: Mapping[str, Any], metrics: Mapping[str, A
     try:
         records.write(path, content)
     except (TypeError, ValueError) as error:
-        raise InputError(f"record of {notebook}: {error}; metrics must be finite numbers, strings or lists") from error
+        raise InputError(
+            f"record of {notebook}: {error}; metrics must be finite numbers, strings or lists"
+        ) from error
     return path
 
 
 def rows(table: Any) -> list[dict[str, Any]]:
-    """A table of pandas as rows of JSON types: a named index becomes the column ``name``, an absent number null.
+    """A table of pandas as rows of JSON types: a named index becomes the column ``name``, an absent number
+    null.
 
     >>> import pandas as pd
     >>> rows(pd.DataFrame({"ndcg": [0.5, None]}, index=["all", "none"]))

@@ -16,7 +16,8 @@ EXECUTED = "executed"
 
 
 def find_notebook(name: str | Path) -> Path:
-    """The notebook at a path, or the one in ``notebooks/`` whose name begins with ``name`` (``03``, ``03_ranking``).
+    """The notebook at a path, or the one in ``notebooks/`` whose name begins with ``name`` (``03``,
+    ``03_ranking``).
 
     Raises:
         InputError: no such file, or another number of notebooks than one whose name begins so.
@@ -26,9 +27,13 @@ def find_notebook(name: str | Path) -> Path:
         return path.resolve()
     # A path is taken at its word, never for a notebook of that name elsewhere.
     if path.is_file() or len(path.parts) > 1:
-        raise InputError(f"notebook {str(name)!r}: {'not a .ipynb file' if path.is_file() else 'no such file'}")
+        raise InputError(
+            f"notebook {str(name)!r}: {'not a .ipynb file' if path.is_file() else 'no such file'}"
+        )
     matches = [
-        p for p in sorted(paths.NOTEBOOKS.glob("*.ipynb")) if p.name.startswith(path.name.removesuffix(".ipynb"))
+        p
+        for p in sorted(paths.NOTEBOOKS.glob("*.ipynb"))
+        if p.name.startswith(path.name.removesuffix(".ipynb"))
     ]
     if len(matches) != 1:
         known = ", ".join(p.stem for p in matches or sorted(paths.NOTEBOOKS.glob("*.ipynb")))

@@ -1,6 +1,7 @@
 """One run of a notebook: with parameters into a file of its own, or in place with its outputs kept.
 
-Every run is a papermill execution in its own process, because papermill changes the working directory of its process.
+Every run is a papermill execution in its own process, because papermill changes the working directory of its
+process.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from recsys_lib.experiments.parameters import FOLDER_VARIABLE
 
 # A cell of the full study works for half an hour on two busy cores.
 CELL_TIMEOUT_S = 4 * 3600
-# Kernels listen on this machine only; their warning that the connection is not encrypted would head every run.
+# Kernels listen on this machine only; their warning that the connection is not encrypted would head every
+# run.
 KERNEL_ARGUMENTS = ["--IPKernelApp.log_level=40"]
 # Where a running notebook saves its figures; set by whoever runs it.
 FIGURES_VARIABLE = "RECSYS_FIGURES"
@@ -35,7 +37,10 @@ FIGURES_VARIABLE = "RECSYS_FIGURES"
 
 @dataclass(frozen=True)
 class Run:
-    """What became of one execution. ``status``: finished or failed; ``cell``: the failing code cell, counted from 1."""
+    """What became of one execution.
+
+    ``status``: finished or failed; ``cell``: the failing code cell, counted from 1.
+    """
 
     id: str
     notebook: str
@@ -58,8 +63,9 @@ def execute(
 ) -> Run:
     """Run one notebook with papermill into ``output`` (a ``.ipynb``); its record and figures land beside it.
 
-    It works in a folder of its own and moves what it made last, so that two runs at once do not mix. A cell that raises
-    makes a failed ``Run``, not an exception. ``threads`` > 0 fixes the numerical libraries' threads.
+    It works in a folder of its own and moves what it made last, so that two runs at once do not mix. A cell
+    that raises makes a failed ``Run``, not an exception. ``threads`` > 0 fixes the numerical libraries'
+    threads.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(output)
@@ -85,19 +91,23 @@ def execute(
     return Run(run_id or output.stem, path.stem, dict(parameters), status, seconds, metrics, cell, error)
 
 
-def _papermill(path: Path, parameters: Mapping[str, Any], part: Path, progress: bool) -> tuple[int | None, str]:
+def _papermill(
+    path: Path, parameters: Mapping[str, Any], part: Path, progress: bool
+) -> tuple[int | None, str]:
     """Execute into ``part``; the failing cell and its error, or ``(None, "")``."""
     import papermill
 
     logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it has to say is in the Run
     try:
         papermill.execute_notebook(
-            str(path), str(part), dict(parameters), cwd=str(path.parent), kernel_name="python3", progress_bar=progress,
+            str(path), str(part), dict(parameters), cwd=str(path.parent), kernel_name="python3",
+            progress_bar=progress,
             execution_timeout=CELL_TIMEOUT_S, log_output=False, extra_arguments=list(KERNEL_ARGUMENTS),
         )  # fmt: skip
     except papermill.PapermillExecutionError as failure:
         return failure.exec_count, f"{failure.ename}: {_first_line(failure.evalue)}"
-    except Exception as failure:  # a kernel that dies or a cell that takes too long ends this run, not the others
+    # A kernel that dies or a cell that takes too long ends this run, not the others.
+    except Exception as failure:
         return _running_cell(part), f"{type(failure).__name__}: {_first_line(str(failure))}{_hint(failure)}"
     return None, ""
 
@@ -158,7 +168,8 @@ def execute_in_place(path: Path, progress: bool = False) -> float:
     started = time.perf_counter()
     record = {RECORD_VARIABLE: str(paths.RUNS / "in-place" / f"{path.stem}.json")}
     client = nbclient.NotebookClient(
-        notebook, timeout=CELL_TIMEOUT_S, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}},
+        notebook, timeout=CELL_TIMEOUT_S, kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
         record_timing=False, extra_arguments=list(KERNEL_ARGUMENTS),
     )  # fmt: skip
     try:
@@ -167,7 +178,9 @@ def execute_in_place(path: Path, progress: bool = False) -> float:
     except nbclient.exceptions.CellExecutionError as failure:
         code = [c for c in notebook.cells if c.cell_type == "code"]
         cell = next(n for n, c in enumerate(code, 1) if any(o.output_type == "error" for o in c.outputs))
-        raise InputError(f"{path.name} cell [{cell}]: {failure.ename}: {_first_line(failure.evalue)}") from failure
+        raise InputError(
+            f"{path.name} cell [{cell}]: {failure.ename}: {_first_line(failure.evalue)}"
+        ) from failure
     except (nbclient.exceptions.DeadKernelError, nbclient.exceptions.CellTimeoutError) as failure:
         raise InputError(
             f"{path.name}: {type(failure).__name__}: {_first_line(str(failure))}{_hint(failure)}"

@@ -10,7 +10,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Sweep:
-    """One sweep, in the words of the command line: ``axes`` as ``NAME=V1,V2``, ``fixed`` parameters as texts."""
+    """One sweep, in the words of the command line: ``axes`` as ``NAME=V1,V2``,
+    ``fixed`` parameters as texts.
+    """
 
     notebook: str
     axes: tuple[str, ...]
@@ -24,7 +26,10 @@ def _sweep(notebook: str, axes: tuple[str, ...], **fixed: Any) -> Sweep:
 BOOK_ENCODERS = ["labels", "tfidf", "wordllama", "minilm", "e5", "smollm2"]
 FILM_ENCODERS = [*BOOK_ENCODERS, "smollm2 echo"]
 MODELS = ["wordllama", "minilm", "e5", "smollm2"]
-ROUNDED: dict[str, Any] = {"bits": [8, 7, 6, 5, 4, 3, 2], "methods": ["nearest", "nearest, per channel", "GPTQ"]}
+ROUNDED: dict[str, Any] = {
+    "bits": [8, 7, 6, 5, 4, 3, 2],
+    "methods": ["nearest", "nearest, per channel", "GPTQ"],
+}
 PATHS = [
     "torch float32",
     "torch bfloat16",
@@ -64,7 +69,9 @@ STUDIES: dict[str, tuple[Sweep, ...]] = {
     ),
     "cold": (
         _sweep("05", ("protocol=ml-100k random",), trials=6, seeds=5, models=MODELS),
-        _sweep("05", ("protocol=book-crossing random",), trials=3, seeds=5, kept=[0, 1, 2, 4, 8, 16], at_least=26),
+        _sweep(
+            "05", ("protocol=book-crossing random",), trials=3, seeds=5, kept=[0, 1, 2, 4, 8, 16], at_least=26
+        ),
     ),
     "search": (_sweep("08", ("sizes=[1682,36055,269862],[1000000]",), largest_graph=1_000_000),),
     "model-quantization": (

@@ -31,10 +31,14 @@ TABLES = ("*.toml", "*.csv", "measurements/*.json")
 
 @lru_cache
 def library_hash() -> str:
-    """SHA-256 over the library's sources and the tables it reads (among them the pinned revisions of models and data)."""
+    """SHA-256 over the library's sources and the tables it reads (among them the pinned revisions of models
+    and data).
+    """
     digest = hashlib.sha256()
     package = Path(__file__).parent.parent
-    places = [(package, pattern, "**/") for pattern in SOURCES] + [(paths.TABLES, pattern, "") for pattern in TABLES]
+    places = [(package, pattern, "**/") for pattern in SOURCES] + [
+        (paths.TABLES, pattern, "") for pattern in TABLES
+    ]
     for folder, pattern, below in places:
         for path in sorted(folder.glob(below + pattern)):
             digest.update(path.relative_to(folder).as_posix().encode())
@@ -43,7 +47,9 @@ def library_hash() -> str:
 
 
 def run_id(path: Path, parameters: Mapping[str, Any]) -> str:
-    """A name that changes with the parameters, the notebook's code and all that decides its results: no stale run is kept."""
+    """A name that changes with the parameters, the notebook's code and all that decides its results:
+    no stale run is kept.
+    """
     code = [c.source for c in read_notebook(path).cells if c.cell_type == "code"]
     text = json.dumps([code, library_hash(), parameters], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -51,7 +57,14 @@ def run_id(path: Path, parameters: Mapping[str, Any]) -> str:
 
 def _execute_apart(job: dict[str, Any], outcome: Path) -> Run:
     """Run ``execute(**job)`` in a process of its own, which writes ``outcome`` the moment it is done."""
-    command = [sys.executable, "-m", "recsys_lib.experiments.sweeps", json.dumps(job), str(outcome), str(os.getpid())]
+    command = [
+        sys.executable,
+        "-m",
+        "recsys_lib.experiments.sweeps",
+        json.dumps(job),
+        str(outcome),
+        str(os.getpid()),
+    ]
     process = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     run = _read_run(outcome)
     if run is None:
@@ -62,7 +75,9 @@ def _execute_apart(job: dict[str, Any], outcome: Path) -> Run:
 
 
 def _end_with(parent: int) -> None:
-    """End this process and its kernel once ``parent`` is gone: a killed sweep leaves nothing running behind it."""
+    """End this process and its kernel once ``parent`` is gone:
+    a killed sweep leaves nothing running behind it.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -89,12 +104,13 @@ def sweep(
     jobs: int = 0,
     progress: bool = True,
 ) -> list[Run]:
-    """Run a notebook at every point, each in its own process, skipping finished ones; returns runs in grid order.
+    """Run a notebook at every point, each in its own process, skipping finished ones; returns runs in grid
+    order.
 
-    Files in ``folder`` (default ``runs/sweep-<notebook>``): per run ``<id>.ipynb``, its record ``<id>.json`` and what
-    became of it ``<id>.run.json``; over all ``manifest.json`` and a tidy ``table.csv`` (parameters, metrics, seconds).
-    ``jobs`` processes at once (default: one per core) share the cores' threads; measure time with ``jobs=1``.
-    Ctrl-C stops, keeps the finished runs and raises KeyboardInterrupt.
+    Files in ``folder`` (default ``runs/sweep-<notebook>``): per run ``<id>.ipynb``, its record ``<id>.json``
+    and what became of it ``<id>.run.json``; over all ``manifest.json`` and a tidy ``table.csv`` (parameters,
+    metrics, seconds). ``jobs`` processes at once (default: one per core) share the cores' threads; measure
+    time with ``jobs=1``. Ctrl-C stops, keeps the finished runs and raises KeyboardInterrupt.
 
     Raises:
         InputError: a negative number of jobs, or a folder that cannot be written to.
@@ -112,7 +128,9 @@ def sweep(
     todo = {i: point for i, point in zip(ids, points, strict=True) if i not in done}
     cores = os.cpu_count() or 1
     jobs = max(1, min(jobs or cores, len(todo)))
-    bar = tqdm(total=len(points), initial=len(done), desc=path.stem, unit="run", disable=None if progress else True)
+    bar = tqdm(
+        total=len(points), initial=len(done), desc=path.stem, unit="run", disable=None if progress else True
+    )
     pool = ThreadPoolExecutor(jobs)
     pending = []
     for i, point in todo.items():
@@ -146,9 +164,11 @@ def _write_tables(folder: Path, runs: Sequence[Run]) -> None:
 
 
 def gather(folder: Path, runs: Sequence[Run], path: Path, axes: Sequence[str] = ()) -> None:
-    """Write the records of a sweep's finished runs, in grid order, as one JSON list: what ``data/measurements/`` keeps.
+    """Write the records of a sweep's finished runs, in grid order, as one JSON list: what
+    ``data/measurements/`` keeps.
 
-    Records that are there of other values of the swept ``axes`` (parameters) stay, so that one protocol can be rerun alone.
+    Records that are there of other values of the swept ``axes`` (parameters) stay, so that one protocol can
+    be rerun alone.
     """
     new = [records.read(folder / f"{run.id}.json") for run in runs if run.status == "finished"]
     swept = [[r["parameters"].get(axis) for axis in axes] for r in new]
@@ -170,7 +190,8 @@ def tidy(runs: Sequence[Run]):
 
 
 if __name__ == "__main__":
-    # One run of a sweep: what to execute as JSON, the file that says what became of it, and the sweep's process.
+    # One run of a sweep: what to execute as JSON, the file that says what became of it, and the sweep's
+    # process.
     _end_with(int(sys.argv[3]))
     _job = json.loads(sys.argv[1])
     _run = execute(**_job | {"path": Path(_job["path"]), "output": Path(_job["output"])})

@@ -1,4 +1,6 @@
-"""What a shorter vector costs a recommendation: every method to store items, evaluated by what it recommends and by its bytes."""
+"""What a shorter vector costs a recommendation: every method to store items,
+evaluated by what it recommends and by its bytes.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 
 
 def variants(dimension: int) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Methods to store a vector of ``dimension`` components, by name: scheme and options, from the most bytes to the fewest."""
+    """Methods to store a vector of ``dimension`` components, by name:
+    scheme and options, from the most bytes to the fewest.
+    """
     eighth = max(1, dimension // 8)
     chosen: dict[str, tuple[str, dict[str, Any]]] = {
         "float32": ("float32", {}),
@@ -49,7 +53,9 @@ def variants(dimension: int) -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 class CodedProfile(TextProfile):
-    """``TextProfile`` whose users are made of float32 ``item_vectors``, while ``coded [n_items, d]``, decoded codes, are what is ranked."""
+    """``TextProfile`` whose users are made of float32 ``item_vectors``, while ``coded [n_items, d]``,
+    decoded codes, are what is ranked.
+    """
 
     def __init__(self, item_vectors: np.ndarray, coded: np.ndarray):
         super().__init__(item_vectors)
@@ -64,7 +70,8 @@ class CodedProfile(TextProfile):
 
 
 def shared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Share of each row of ids ``a [n, k]`` that is in the same row of ``b [n, k]``, ``[n]``; ids of -1 do not count.
+    """Share of each row of ids ``a [n, k]`` that is in the same row of ``b [n, k]``, ``[n]``; ids of -1 do
+    not count.
 
     >>> shared(np.array([[3, 1, 2]]), np.array([[2, 3, 9]])).round(3).tolist()
     [0.667]
@@ -83,10 +90,12 @@ def quality(
 ) -> pd.DataFrame:
     """Every method to store ``vectors [n_items, d]`` in every geometry: one row each, ``float32`` first.
 
-    Items are mapped, scaled to length 1 and quantized; users stay float32. Columns: geometry, stored, bytes (per item, with what is common to
-    all shared among this catalogue), code_bytes (the same in a catalogue so large that what is common weighs nothing), ndcg and recall at ``k``; against float32 of the same
-    geometry: ndcg_kept (their ratio), low and high (95% of the paired difference of NDCG) and lists_kept (share of the
-    recommended items); error (mean length of what was lost, of vectors of length 1), bound (mean of its proved bound).
+    Items are mapped, scaled to length 1 and quantized; users stay float32. Columns: geometry, stored, bytes
+    (per item, with what is common to all shared among this catalogue), code_bytes (the same in a catalogue so
+    large that what is common weighs nothing), ndcg and recall at ``k``; against float32 of the same
+    geometry: ndcg_kept (their ratio), low and high (95% of the paired difference of NDCG) and lists_kept
+    (share of the recommended items); error (mean length of what was lost, of vectors of length 1), bound
+    (mean of its proved bound).
     """
     import pandas as pd
 
@@ -102,15 +111,19 @@ def quality(
             found = evaluation.evaluate(CodedProfile(unit, decoded).fit(train), train, test, k)
             reference = reference or found
             difference = (
-                evaluation.compare(found, reference, "ndcg", resamples=1000) if found is not reference else None
+                evaluation.compare(found, reference, "ndcg", resamples=1000)
+                if found is not reference
+                else None
             )
             mean, full = found.mean(), reference.mean()
             rows.append({
-                "geometry": name, "stored": stored, "bytes": codes.bytes_per_vector, "code_bytes": codes.bytes_among(0),
+                "geometry": name, "stored": stored, "bytes": codes.bytes_per_vector,
+                "code_bytes": codes.bytes_among(0),
                 "ndcg": mean["ndcg"], "recall": mean["recall"], "ndcg_kept": mean["ndcg"] / full["ndcg"],
                 "low": difference.low if difference else 0.0, "high": difference.high if difference else 0.0,
                 "lists_kept": shared(reference.ids, found.ids).mean(),
-                "error": np.sqrt(np.square(unit.astype(np.float64) - decoded).sum(axis=1)).mean(), "bound": codes.errors.mean(),
+                "error": np.sqrt(np.square(unit.astype(np.float64) - decoded).sum(axis=1)).mean(),
+                "bound": codes.errors.mean(),
             })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -119,11 +132,13 @@ def quality(
 
 
 def forgetful_codes(vectors: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """What is compared when codes are taken for vectors, by name: each maps vectors to numbers of which the cosine is taken.
+    """What is compared when codes are taken for vectors, by name: each maps vectors to numbers of which the
+    cosine is taken.
 
-    Codes per dimension are ``floor((v - low) / step) - 128`` with the least and the greatest value of each dimension of ``vectors [n, d]`` and
-    255 steps between them, as sentence-transformers' ``quantize_embeddings`` makes them. Comparing them forgets ``low`` and ``step``;
-    the others forget one thing at a time, or nothing. The sign is what its "binary" keeps.
+    Codes per dimension are ``floor((v - low) / step) - 128`` with the least and the greatest value of each
+    dimension of ``vectors [n, d]`` and 255 steps between them, as sentence-transformers'
+    ``quantize_embeddings`` makes them. Comparing them forgets ``low`` and ``step``; the others forget one
+    thing at a time, or nothing. The sign is what its "binary" keeps.
     """
     low, high = vectors.min(axis=0).astype(np.float32), vectors.max(axis=0).astype(np.float32)
     step = np.where(high > low, (high - low) / 255, 1).astype(np.float32)
@@ -147,7 +162,8 @@ def forgetful_codes(vectors: np.ndarray) -> dict[str, Callable[[np.ndarray], np.
 def loss_by_part(
     vectors: np.ndarray, train: sp.csr_matrix, test: sp.csr_matrix, users: np.ndarray, k: int = 10
 ) -> pd.DataFrame:
-    """For each of ``forgetful_codes``, both sides coded: ``nearest`` (share of each item's ``k`` nearest that stay) and ``ndcg`` of ``users``.
+    """For each of ``forgetful_codes``, both sides coded: ``nearest`` (share of each item's ``k`` nearest that
+    stay) and ``ndcg`` of ``users``.
 
     vectors: ``[n_items, d]`` in the geometry to be coded, scaled to length 1 here.
     """
@@ -175,10 +191,12 @@ def loss_by_part(
 def book_vectors(
     n: int | None = None, n_queries: int = 200, seed: int = 0, progress: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``n`` centred vectors of Book-Crossing's books (by default of all) and the profiles of ``n_queries`` users, float32 rows of length 1.
+    """``n`` centred vectors of Book-Crossing's books (by default of all) and the profiles of ``n_queries``
+    users, float32 rows of length 1.
 
-    MiniLM in float32, the same on every processor, on title and author. As many books as the 5-core has come from it, more from all, drawn at random; ``fill_up`` makes what
-    is wanted beyond. Users have at least 5 of the books of their catalogue (before the draw).
+    MiniLM in float32, the same on every processor, on title and author. As many books as the 5-core has come
+    from it, more from all, drawn at random; ``fill_up`` makes what is wanted beyond. Users have at least 5 of
+    the books of their catalogue (before the draw).
     """
     from recsys_lib import encoders
     from recsys_lib.data import datasets
@@ -186,7 +204,9 @@ def book_vectors(
     books = datasets.load("book-crossing")
     core = books.k_core(5) if n is not None else books
     books = core if n is not None and n <= core.n_items else books
-    raw = encoders.load("minilm", precision="float32").encode(books.item_texts(("title", "author")), progress=progress)
+    raw = encoders.load("minilm", precision="float32").encode(
+        books.item_texts(("title", "author")), progress=progress
+    )
     unit = similarity.normalize(geometry.centre(raw).apply(raw))
     rng, seen = np.random.default_rng(seed), books.matrix()
     users = np.flatnonzero(np.diff(seen.indptr) >= 5)
@@ -202,10 +222,12 @@ def fill_up(unit: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
 
 
 def recall(ids: np.ndarray, items: np.ndarray, queries: np.ndarray, kth: np.ndarray) -> np.ndarray:
-    """Share of ``ids [n, k]`` that are among the best of ``items [m, d]`` for each of ``queries [n, d]``, both of length 1.
+    """Share of ``ids [n, k]`` that are among the best of ``items [m, d]`` for each of ``queries [n, d]``,
+    both of length 1.
 
-    kth: ``[n]``, the score of the last of the best. Whatever is as good as that counts: equal items, books with the same title and author, may
-    stand for each other. Scores within the rounding of float32 products (1e-6) are equal; ids of -1 do not count.
+    kth: ``[n]``, the score of the last of the best. Whatever is as good as that counts: equal items, books
+    with the same title and author, may stand for each other. Scores within the rounding of float32 products
+    (1e-6) are equal; ids of -1 do not count.
 
     >>> items = np.eye(2, dtype=np.float32)[[0, 0, 1]]
     >>> recall(np.array([[1], [2]]), items, items[:2], np.ones(2)).tolist()
@@ -218,11 +240,13 @@ def recall(ids: np.ndarray, items: np.ndarray, queries: np.ndarray, kth: np.ndar
 def searches(
     items: np.ndarray, queries: np.ndarray, k: int = 10, seconds: float = 0.2, names: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Methods to find the ``k`` best of ``items [n, d]`` by cosine for one query at a time: what each takes to build, to ask, and finds.
+    """Methods to find the ``k`` best of ``items [n, d]`` by cosine for one query at a time: what each takes
+    to build, to ask, and finds.
 
-    Columns: search, items, build_s (codes or graph from float32 vectors; once), query_s (median of single queries, interleaved), recall (of
-    the ``k`` best, ``recall``), bytes (per item, with the float32 rows where they are read), exact (whether it always finds the best). ``names`` picks some of
-    faiss Flat, int8 exact, int8 rescored, binary rescored, HNSW (32 links, 64 candidates), IVF (4√n lists, 16 visited).
+    Columns: search, items, build_s (codes or graph from float32 vectors; once), query_s (median of single
+    queries, interleaved), recall (of the ``k`` best, ``recall``), bytes (per item, with the float32 rows
+    where they are read), exact (whether it always finds the best). ``names`` picks some of faiss Flat, int8
+    exact, int8 rescored, binary rescored, HNSW (32 links, 64 candidates), IVF (4√n lists, 16 visited).
     """
     import pandas as pd
 
@@ -258,7 +282,9 @@ def _one_by_one(find: Callable[[np.ndarray], np.ndarray], queries: np.ndarray) -
 def search_methods(
     items: np.ndarray, k: int
 ) -> dict[str, Callable[[], tuple[Callable[[np.ndarray], np.ndarray], float]]]:
-    """How each search of ``items [n, d]`` is built: a call gives what finds ``k`` ids for queries, and its bytes per item beside the float32 rows."""
+    """How each search of ``items [n, d]`` is built: a call gives what finds ``k`` ids for queries,
+    and its bytes per item beside the float32 rows.
+    """
     import faiss
 
     n, d = items.shape
@@ -308,7 +334,8 @@ def search_methods(
 
 
 def pareto(costs: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Which points are not dominated, ``[n]`` bool: no other has at most each of their ``costs [n, m]`` and at least their ``value [n]``.
+    """Which points are not dominated, ``[n]`` bool: no other has at most each of their ``costs [n, m]`` and
+    at least their ``value [n]``.
 
     Of equal points all are kept.
 

@@ -1,9 +1,12 @@
-"""How long an answer takes under load: three scenarios after MLPerf Inference, and the highest rate within a limit.
+"""How long an answer takes under load: three scenarios after MLPerf Inference, and the highest rate within a
+limit.
 
-The rules are MLPerf's in spirit only (Reddi et al., "MLPerf Inference Benchmark", ISCA 2020): single stream, offline and server,
-without its data sets, accuracy targets, minimum durations or audit. Results are not MLPerf results and must not be called so.
+The rules are MLPerf's in spirit only (Reddi et al., "MLPerf Inference Benchmark", ISCA 2020): single stream,
+offline and server, without its data sets, accuracy targets, minimum durations or audit. Results are not
+MLPerf results and must not be called so.
 
-A service is a function that answers a batch of requests, given by number, and returns the seconds of its stages.
+A service is a function that answers a batch of requests, given by number, and returns the seconds of its
+stages.
 """
 
 from __future__ import annotations
@@ -57,8 +60,10 @@ class SimulatedClock:
 class Result:
     """What a scenario found.
 
-    latency: seconds from a request's arrival to its answer, one sample each (offline: one per batch); its ``first`` is the cold call,
-    before the scenario starts. stages: the same for each stage, one sample per call of the service. seconds: of the whole scenario.
+    latency: seconds from a request's arrival to its answer, one sample each (offline: one per batch); its
+    ``first`` is the cold call,
+    before the scenario starts. stages: the same for each stage, one sample per call of the service. seconds:
+    of the whole scenario.
     target_per_s: arrivals per second that were asked for, None where requests do not arrive by themselves.
     """
 
@@ -102,7 +107,9 @@ class _Log:
         started = clock.now()
         self.first_stages = serve([0])
         self.first = clock.now() - started
-        self.bar = tqdm(total=total, desc=progress, unit="request", disable=None if progress else True, leave=False)
+        self.bar = tqdm(
+            total=total, desc=progress, unit="request", disable=None if progress else True, leave=False
+        )
 
     def call(self, requests: Sequence[int]) -> None:
         for name, seconds in self.serve(requests).items():
@@ -124,7 +131,8 @@ class _Log:
 def single_stream(
     serve: Service, requests: int = 1024, warmup: int = 8, clock: Clock | None = None, progress: str = ""
 ) -> Result:
-    """One request after another, the next when the last is answered: what a single caller sees. MLPerf asks for 1,024 and quotes p90.
+    """One request after another, the next when the last is answered: what a single caller sees. MLPerf asks
+    for 1,024 and quotes p90.
 
     Raises:
         InputError: fewer than one request.
@@ -172,9 +180,11 @@ def server(
     clock: Clock | None = None,
     progress: str = "",
 ) -> Result:
-    """Requests arrive by a Poisson process of ``rate_per_s`` whether or not the last is answered, and wait in one queue.
+    """Requests arrive by a Poisson process of ``rate_per_s`` whether or not the last is answered, and wait in
+    one queue.
 
-    A worker takes up to ``largest_batch`` of those waiting, first come first served; latency counts from arrival, so the wait is in it.
+    A worker takes up to ``largest_batch`` of those waiting, first come first served; latency counts from
+    arrival, so the wait is in it.
 
     Raises:
         InputError: a rate that is not positive, fewer than one request, or an empty batch.
@@ -199,7 +209,9 @@ def server(
         latencies += [done - arrival for arrival in arrivals[begin:end]]
         begin = end
     took = clock.now() - started
-    return log.result("server", requests, took, latencies, target_per_s=rate_per_s, largest_batch=largest_batch)
+    return log.result(
+        "server", requests, took, latencies, target_per_s=rate_per_s, largest_batch=largest_batch
+    )
 
 
 def simulated_server(
@@ -209,7 +221,9 @@ def simulated_server(
     largest_batch: int = 1,
     seed: int = 0,
 ) -> Result:
-    """The same queue with service times that ``seconds_of_batch`` gives for a batch of so many requests, on a simulated clock."""
+    """The same queue with service times that ``seconds_of_batch`` gives for a batch of so many requests,
+    on a simulated clock.
+    """
     clock = SimulatedClock()
 
     def serve(batch: Sequence[int]) -> dict[str, float]:
@@ -220,7 +234,8 @@ def simulated_server(
 
 
 def sampled_seconds(by_batch: dict[int, Sequence[float]], seed: int = 0) -> Callable[[int], float]:
-    """Service times drawn from measured samples: those of the smallest measured batch that is at least as large.
+    """Service times drawn from measured samples: those of the smallest measured batch that is at least as
+    large.
 
     Raises:
         InputError: no samples.
@@ -236,8 +251,11 @@ def sampled_seconds(by_batch: dict[int, Sequence[float]], seed: int = 0) -> Call
     return draw
 
 
-def highest_rate(p99_s: Callable[[float], float], limit_s: float, most_per_s: float, steps: int = 12) -> float:
-    """The highest rate, up to ``most_per_s``, at which ``p99_s(rate)`` stays within ``limit_s``; 0 where none of those tried does.
+def highest_rate(
+    p99_s: Callable[[float], float], limit_s: float, most_per_s: float, steps: int = 12
+) -> float:
+    """The highest rate, up to ``most_per_s``, at which ``p99_s(rate)`` stays within ``limit_s``; 0 where none
+    of those tried does.
 
     Bisection, since the wait grows with the rate; ``steps`` halvings of the range.
 

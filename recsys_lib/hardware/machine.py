@@ -1,8 +1,8 @@
 """What this machine is, and the ceilings it was measured to have.
 
-The ceilings are what a real kernel reaches here, not a data sheet's: a large matrix product per precision, and
-memory streamed once. Williams, Waterman and Patterson, "Roofline" (2009): attainable = min(peak, intensity x
-bandwidth); the two meet at the ridge point.
+The ceilings are what a real kernel reaches here, not a data sheet's: a large matrix product per precision,
+and memory streamed once. Williams, Waterman and Patterson, "Roofline" (2009): attainable = min(peak,
+intensity x bandwidth); the two meet at the ridge point.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ FLAGS = (
     "i8mm",
 )
 PRECISIONS = ("float32", "bfloat16", "float16", "int8")
-# A stream this many times the largest cache comes from memory, all but a part that a cache cannot hide; it may take this share of it.
+# A stream this many times the largest cache comes from memory, all but a part that a cache cannot hide; it
+# may take this share of it.
 CACHES_STREAMED, SHARE_OF_MEMORY = 2, 1 / 8
 # Streams of growing size show each level of the caches. MiB.
 LADDER = (1, 4, 16, 64, 256)
@@ -85,7 +86,9 @@ def largest_cache_bytes() -> int:
 
 
 def stream_megabytes(device: str = "cpu") -> int:
-    """MiB of a stream that no cache holds: twice the largest cache, 512 at least, an eighth of the memory at most."""
+    """MiB of a stream that no cache holds: twice the largest cache, 512 at least,
+    an eighth of the memory at most.
+    """
     if device != "cpu":
         return 2048
     most = int(psutil.virtual_memory().total * SHARE_OF_MEMORY) // 2**20
@@ -112,7 +115,9 @@ def _gpus() -> list[dict]:
 
 @lru_cache
 def describe() -> dict:
-    """This machine and its software as plain JSON: processor, caches, memory (bytes), GPUs, versions, threads."""
+    """This machine and its software as plain JSON: processor, caches, memory (bytes), GPUs,
+    versions, threads.
+    """
     import torch
 
     name, flags = _processor()
@@ -151,7 +156,10 @@ def summary() -> str:
     d = describe()
     gpu = f", {d['gpus'][0]['name']}" if d["gpus"] else ", no GPU"
     memory_gib = d["memory_bytes"] / 2**30
-    return f"{d['processor']}, {d['cores_logical']} cores, {memory_gib:.0f} GiB{gpu}, torch {d['versions']['torch']}"
+    return (
+        f"{d['processor']}, {d['cores_logical']} cores, {memory_gib:.0f} GiB{gpu}, torch "
+        f"{d['versions']['torch']}"
+    )
 
 
 def check_device(device: str) -> None:
@@ -203,7 +211,10 @@ def matmul_peak(precision: str, n: int = 2048, device: str = "cpu", seconds: flo
 
 
 def _block(megabytes: int, device: str):
-    """So many MiB of float32 ones. NumPy asks Linux for huge pages, torch does not, and small ones can halve what a stream reads."""
+    """So many MiB of float32 ones.
+
+    NumPy asks Linux for huge pages, torch does not, and small ones can halve what a stream reads.
+    """
     import torch
 
     block = torch.from_numpy(np.ones(megabytes * 2**20 // 4, dtype=np.float32))
@@ -213,7 +224,8 @@ def _block(megabytes: int, device: str):
 def read_bandwidth(megabytes: int | None = None, device: str = "cpu", seconds: float = 0.5) -> Measurement:
     """Stream ``megabytes`` (MiB) once through a sum: ``throughput`` is bytes per second read.
 
-    By default so many that no cache holds them (``stream_megabytes``); the size is part of the measurement's name.
+    By default so many that no cache holds them (``stream_megabytes``); the size is part of the measurement's
+    name.
     """
     megabytes = megabytes or stream_megabytes(device)
     data = _block(megabytes, device)
@@ -249,7 +261,9 @@ class Ceilings:
 
     @staticmethod
     def of(measurements: Sequence[Measurement], fastest: bool = False) -> Ceilings:
-        """Ceilings from what ``ceilings`` measured: medians, or with ``fastest`` the best samples, which bound all times."""
+        """Ceilings from what ``ceilings`` measured: medians, or with ``fastest`` the best samples,
+        which bound all times.
+        """
         rate = {m.name: m.work / (min(m.samples) if fastest else m.p50) for m in measurements}
         reads = {int(m.work): rate[m.name] for m in measurements if m.name.startswith("streaming read")}
         copies = [rate[m.name] for m in measurements if m.name.startswith("streaming copy")]
@@ -261,9 +275,11 @@ class Ceilings:
         return self.operations_per_s[precision] / self.read_bytes_per_s
 
     def read_rate(self, n_bytes: float) -> float:
-        """Bytes/s at which so many bytes, read again and again, can come: a cache's rate where one may hold them.
+        """Bytes/s at which so many bytes, read again and again, can come: a cache's rate where one may hold
+        them.
 
-        That of the largest sample not above ``n_bytes``; infinite below the smallest, whose rate bounds nothing smaller.
+        That of the largest sample not above ``n_bytes``; infinite below the smallest, whose rate bounds
+        nothing smaller.
         """
         if not self.read_by_size:
             return self.read_bytes_per_s
@@ -278,7 +294,10 @@ class Ceilings:
 
 
 def ceilings(device: str = "cpu", n: int = 2048, seconds: float = 0.5) -> Ceilings:
-    """Measure every ceiling of ``device``; about ten seconds on a CPU. Measure alone: other work lowers them."""
+    """Measure every ceiling of ``device``; about ten seconds on a CPU.
+
+    Measure alone: other work lowers them.
+    """
     # float16 products are emulated on most processors and take half a minute; they are measured on GPUs only.
     precisions = [p for p in PRECISIONS if device != "cpu" or p != "float16"]
     # A GPU needs larger products to be busy.
@@ -291,6 +310,10 @@ def ceilings(device: str = "cpu", n: int = 2048, seconds: float = 0.5) -> Ceilin
 
 @lru_cache
 def bfloat16_is_faster() -> bool:
-    """Whether this processor multiplies bfloat16 matrices at least 1.2 times as fast as float32 (measured, 0.1 s)."""
-    times = {p: float(np.median(matmul_peak(p, n=512, seconds=0.02).samples)) for p in ("float32", "bfloat16")}
+    """Whether this processor multiplies bfloat16 matrices at least 1.2 times as fast as float32 (measured,
+    0.1 s).
+    """
+    times = {
+        p: float(np.median(matmul_peak(p, n=512, seconds=0.02).samples)) for p in ("float32", "bfloat16")
+    }
     return times["float32"] > 1.2 * times["bfloat16"]

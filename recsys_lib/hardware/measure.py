@@ -1,8 +1,9 @@
 """Timing and memory, measured so that the figures can be trusted.
 
-Protocol (``METHOD``): the first call is kept apart as the cold one; further calls warm up; then calls are repeated
-until there are enough samples *and* enough seconds; every raw sample is kept. Quote the median and a percentile,
-never a mean of a few calls. Rivals are timed in turns (A B A B ...): a machine whose speed drifts is fair to both.
+Protocol (``METHOD``): the first call is kept apart as the cold one; further calls warm up; then calls are
+repeated until there are enough samples *and* enough seconds; every raw sample is kept. Quote the median and a
+percentile, never a mean of a few calls. Rivals are timed in turns (A B A B ...): a machine whose speed drifts
+is fair to both.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class Measurement:
     method: str = METHOD
 
     def percentile(self, q: float) -> float:
-        """The ``q``-th percentile (0 to 100) of the warm samples; in the tail an observed sample, never a blend."""
+        """The ``q``-th percentile (0 to 100) of the warm samples;
+        in the tail an observed sample, never a blend.
+        """
         if not 0 <= q <= 100:
             raise InputError(f"q={q!r}: a percentile lies between 0 and 100")
         return float(np.percentile(self.samples, q, method="higher" if q > 50 else "linear"))
@@ -121,9 +124,9 @@ def compare(
 ) -> dict[str, Measurement]:
     """Time rivals in turns and return one ``Measurement`` each, in the order given.
 
-    A round calls every function that does not yet have ``min_samples`` samples and ``min_seconds`` seconds; rounds go on
-    until all have, or until they have taken ``max_seconds`` in all (at least one is always taken). The garbage collector rests
-    while the clock runs.
+    A round calls every function that does not yet have ``min_samples`` samples and ``min_seconds`` seconds;
+    rounds go on until all have, or until they have taken ``max_seconds`` in all (at least one is always
+    taken). The garbage collector rests while the clock runs.
 
     Raises:
         InputError: no function, or a bound that cannot be met.
@@ -153,7 +156,8 @@ def compare(
             gc.enable()
     works = work if isinstance(work, Mapping) else dict.fromkeys(functions, work)
     return {
-        name: Measurement(name, tuple(samples[name]), first[name], "s", works[name], work_unit) for name in functions
+        name: Measurement(name, tuple(samples[name]), first[name], "s", works[name], work_unit)
+        for name in functions
     }
 
 
@@ -167,11 +171,13 @@ def measure(function: Callable[[], object], name: str = "work", **protocol) -> M
     return compare({name: function}, **protocol)[name]
 
 
-def stage_seconds(stages: Mapping[str, Callable[[Any], Any]], value: Any, device: str = "cpu") -> dict[str, float]:
+def stage_seconds(
+    stages: Mapping[str, Callable[[Any], Any]], value: Any, device: str = "cpu"
+) -> dict[str, float]:
     """Pass ``value`` through the stages in turn and return the seconds of each, in their order.
 
-    On a GPU by CUDA events, recorded between the stages and read after the last: the host does not wait in between, and a
-    stage's time is the device's own.
+    On a GPU by CUDA events, recorded between the stages and read after the last: the host does not wait in
+    between, and a stage's time is the device's own.
     """
     import torch
 
@@ -196,7 +202,9 @@ def stage_seconds(stages: Mapping[str, Callable[[Any], Any]], value: Any, device
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """Resident memory of this process around a call, in bytes; ``device_peak`` is the GPU's, 0 without one."""
+    """Resident memory of this process around a call, in bytes;
+    ``device_peak`` is the GPU's, 0 without one.
+    """
 
     before: int
     peak: int
@@ -211,8 +219,8 @@ class MemoryUse:
 def peak_memory(function: Callable[[], object]) -> MemoryUse:
     """Run ``function`` once and return how high the process's resident memory went.
 
-    On Linux the kernel's own high-water mark is reset and read back, which misses nothing; elsewhere a thread samples
-    every 2 ms. Memory freed to the allocator but not to the system stays counted in ``before``.
+    On Linux the kernel's own high-water mark is reset and read back, which misses nothing; elsewhere a thread
+    samples every 2 ms. Memory freed to the allocator but not to the system stays counted in ``before``.
     """
     torch = _torch_with_cuda()
     if torch is not None:

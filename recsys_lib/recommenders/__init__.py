@@ -1,7 +1,7 @@
 """Recommenders: fit on interactions, score all items for training users or for any history, save and load.
 
-``fit(train)`` takes a CSR matrix ``[n_users, n_items]``; ``scores(users)`` scores its rows, ``score(histories)`` anyone's;
-``model.save(folder)``, and ``load(folder)`` here, keep a fitted one.
+``fit(train)`` takes a CSR matrix ``[n_users, n_items]``; ``scores(users)`` scores its rows,
+``score(histories)`` anyone's; ``model.save(folder)``, and ``load(folder)`` here, keep a fitted one.
 """
 
 from __future__ import annotations
@@ -53,10 +53,12 @@ __all__ = [
 
 
 class Recommender(Protocol):
-    """What evaluation asks of a recommender; ``BaseRecommender`` adds ``score(histories)``, ``save`` and ``load``.
+    """What evaluation asks of a recommender; ``BaseRecommender`` adds ``score(histories)``, ``save`` and
+    ``load``.
 
-    ``fit`` returns the recommender itself; ``scores`` gives float32 ``[len(users), n_items]``, finite, higher is better,
-    seen items included (evaluation masks them). Values of ``train`` are weights, 1 for a plain interaction. A user without
+    ``fit`` returns the recommender itself; ``scores`` gives float32 ``[len(users), n_items]``, finite, higher
+    is better, seen items included (evaluation masks them). Values of ``train`` are weights, 1 for a plain
+    interaction. A user without
     history gets defined scores: see each class.
     """
 

@@ -1,4 +1,6 @@
-"""What all recommenders share: training users and new histories are scored by the same code, and saved in one format."""
+"""What all recommenders share: training users and new histories are scored by the same code,
+and saved in one format.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,12 @@ _SMALL = 2**30
 
 
 class BaseRecommender:
-    """A recommender states how it fits and how it scores histories; checks, rows of users and files are common.
+    """A recommender states how it fits and how it scores histories; checks, rows of users and files are
+    common.
 
-    A child sets ``settings`` (names of its arguments that are JSON values) and ``arrays`` (names of its attributes, dense
-    arrays or CSR matrices or None, that scoring reads), and defines ``_fit`` and ``_score``.
+    A child sets ``settings`` (names of its arguments that are JSON values) and ``arrays`` (names of its
+    attributes, dense arrays or CSR matrices or None, that scoring reads), and defines ``_fit`` and
+    ``_score``.
     """
 
     settings: ClassVar[tuple[str, ...]] = ()
@@ -42,10 +46,12 @@ class BaseRecommender:
     # ---------------------------------------------------------------- fitting and scoring
 
     def fit(self, train: sp.csr_matrix, times: sp.csr_matrix | None = None) -> Self:
-        """Fit on interactions ``[n_users, n_items]``; ``times``: as ``Dataset.times`` gives them, for those that read them.
+        """Fit on interactions ``[n_users, n_items]``; ``times``: as ``Dataset.times`` gives them, for those
+        that read them.
 
         Raises:
-            InputError: no sparse matrix, negative or not finite weights, times of another pattern, too little memory.
+            InputError: no sparse matrix, negative or not finite weights, times of another pattern, too little
+                memory.
         """
         matrix = checks.interactions(train)
         self.n_items, self.train = matrix.shape[1], None
@@ -71,17 +77,21 @@ class BaseRecommender:
     def score(self, histories: sp.csr_matrix, times: sp.csr_matrix | None = None) -> np.ndarray:
         """Scores of all items for ``histories [n, n_items]`` of any users, float32 ``[n, n_items]``.
 
-        ``times``: CSR of the same pattern, for those that read them. The history of a user of the training matrix gets
-        what ``scores`` gives that user; a class for which this does not hold says so.
+        ``times``: CSR of the same pattern, for those that read them. The history of a user of the training
+        matrix gets what ``scores`` gives that user; a class for which this does not hold says so.
 
         Raises:
-            InputError: before ``fit``, another number of items than in training, negative or not finite weights.
+            InputError: before ``fit``, another number of items than in training, negative or not finite
+                weights.
         """
         return self._checked_score(self._prepared(checks.new_histories(histories, self.n_items), times))
 
     def _checked_score(self, histories: sp.csr_matrix) -> np.ndarray:
         needed = 4 * histories.shape[0] * histories.shape[1]
-        what = f"{type(self).__name__}: scores of {histories.shape[0]:,} histories for {histories.shape[1]:,} items"
+        what = (
+            f"{type(self).__name__}: scores of {histories.shape[0]:,} histories for "
+            f"{histories.shape[1]:,} items"
+        )
         if needed > _SMALL:
             memory.require(2 * needed, what, "score fewer histories at once")
         with memory.refused_when_exhausted(what, "score fewer histories at once"):
@@ -100,7 +110,8 @@ class BaseRecommender:
     # ---------------------------------------------------------------- saving and loading
 
     def save(self, folder: str | Path) -> None:
-        """Save what ``score`` needs to ``folder``; the training users' histories stay out unless the class says otherwise.
+        """Save what ``score`` needs to ``folder``; the training users' histories stay out unless the class
+        says otherwise.
 
         Raises:
             InputError: before ``fit``, or a folder that cannot be written.
@@ -127,7 +138,12 @@ class BaseRecommender:
             value = getattr(self, name)
             if sp.issparse(value):
                 forms[name] = "csr"
-                parts = {"data": value.data, "indices": value.indices, "indptr": value.indptr, "shape": value.shape}
+                parts = {
+                    "data": value.data,
+                    "indices": value.indices,
+                    "indptr": value.indptr,
+                    "shape": value.shape,
+                }
                 arrays |= {f"{name}.{part}": np.asarray(content) for part, content in parts.items()}
             else:
                 forms[name] = "none" if value is None else "dense"
@@ -136,11 +152,15 @@ class BaseRecommender:
         return arrays, {"n_items": self.n_items, "settings": settings, "forms": forms}
 
     @classmethod
-    def _from_state(cls, arrays: dict[str, np.ndarray], meta: dict[str, Any], where: str, device: str) -> Self:
+    def _from_state(
+        cls, arrays: dict[str, np.ndarray], meta: dict[str, Any], where: str, device: str
+    ) -> Self:
         found = {"settings": set(meta.get("settings", ())), "arrays": set(meta.get("forms", ()))}
         expected = {"settings": set(cls.settings), "arrays": set(cls.arrays)}
         if found != expected:
-            raise InputError(f"{where}: {cls.__name__} of another version of this library; fit and save it again")
+            raise InputError(
+                f"{where}: {cls.__name__} of another version of this library; fit and save it again"
+            )
         model = cls.__new__(cls)
         for name, value in meta["settings"].items():
             setattr(model, name, value)
@@ -157,7 +177,9 @@ class BaseRecommender:
 def _array(arrays: dict[str, np.ndarray], name: str, form: str) -> np.ndarray | sp.csr_matrix:
     if form == "dense":
         return arrays[name]
-    data, indices, indptr, shape = (arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr", "shape"))
+    data, indices, indptr, shape = (
+        arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr", "shape")
+    )
     return sp.csr_matrix((data, indices, indptr), shape=tuple(shape.tolist()))
 
 
@@ -175,5 +197,7 @@ def load(folder: str | Path, device: str = "cpu") -> BaseRecommender:
     kind = storage.kind_of(folder)
     known = BaseRecommender._classes.get(kind.removeprefix(KIND))
     if not kind.startswith(KIND) or known is None:
-        raise InputError(f"{folder}: holds an object of kind {kind!r}, expected a recommender of this library")
+        raise InputError(
+            f"{folder}: holds an object of kind {kind!r}, expected a recommender of this library"
+        )
     return known.load(folder, device)

@@ -50,7 +50,9 @@ class _Parts(BaseRecommender):
         return arrays, own | {"parts": parts}
 
     @classmethod
-    def _from_state(cls, arrays: dict[str, np.ndarray], meta: dict[str, Any], where: str, device: str) -> Self:
+    def _from_state(
+        cls, arrays: dict[str, np.ndarray], meta: dict[str, Any], where: str, device: str
+    ) -> Self:
         model = super()._from_state({}, meta, where, device)
         model.recommenders = []
         for i, part in enumerate(meta["parts"]):
@@ -71,7 +73,8 @@ class ScoreBlend(_Parts):
     def __init__(self, recommenders: Sequence[Recommender], weights: Sequence[float]):
         if len(recommenders) != len(weights) or not recommenders or any(w < 0 for w in weights):
             raise InputError(
-                f"{len(recommenders)} recommenders, weights={list(weights)!r}: expected one non-negative weight for each"
+                f"{len(recommenders)} recommenders, weights={list(weights)!r}: expected one non-negative "
+                f"weight for each"
             )
         self.recommenders, self.weights = list(recommenders), [float(w) for w in weights]
 
@@ -81,14 +84,17 @@ class ScoreBlend(_Parts):
 
 
 def _standardized(scores: np.ndarray) -> np.ndarray:
-    """Every row to mean 0 and spread 1; a constant row to 0: only then do weights mean the same for two models."""
+    """Every row to mean 0 and spread 1; a constant row to 0:
+    only then do weights mean the same for two models.
+    """
     centred = scores - scores.mean(axis=1, keepdims=True)
     spread = centred.std(axis=1, keepdims=True)
     return centred / np.where(spread > 0, spread, 1)
 
 
 class RankFusion(_Parts):
-    """Reciprocal rank fusion: the sum of ``1 / (constant + rank)`` (Cormack, Clarke and Büttcher, SIGIR 2009).
+    """Reciprocal rank fusion: the sum of ``1 / (constant + rank)`` (Cormack, Clarke and Büttcher, SIGIR
+    2009).
 
     Uses no scores, only orders, so nothing has to be comparable. Equal scores share the better rank.
     """
@@ -107,7 +113,9 @@ class RankFusion(_Parts):
 
 
 def _ranks(scores: np.ndarray) -> np.ndarray:
-    """1 for the highest score of each row; equal ones share the better rank. float32, over twice as fast as SciPy's rankdata."""
+    """1 for the highest score of each row; equal ones share the better rank. float32,
+    over twice as fast as SciPy's rankdata.
+    """
     import torch
 
     ordered, places = torch.sort(torch.from_numpy(np.ascontiguousarray(scores)), dim=1, descending=True)

@@ -18,7 +18,9 @@ MAX_WEIGHT = 1e9
 
 
 def interactions(train: Any) -> sp.csr_matrix:
-    """The training matrix as CSR float32 without stored zeros, rows in order of items; anything else is refused."""
+    """The training matrix as CSR float32 without stored zeros, rows in order of items;
+    anything else is refused.
+    """
     matrix = _weights("train", "[n_users, n_items]", train)
     if not matrix.shape[0] or not matrix.shape[1]:
         raise InputError(f"train has shape {matrix.shape}: expected at least one user and one item")
@@ -49,13 +51,17 @@ def _weights(name: str, shape: str, matrix: Any) -> sp.csr_matrix:
             csr = sp.csr_matrix(matrix, dtype=np.float32, copy=True)
         csr.check_format(full_check=True)
     except ValueError as error:
-        raise InputError(f"{name} is no valid sparse matrix ({error}): expected indices inside {shape}") from error
+        raise InputError(
+            f"{name} is no valid sparse matrix ({error}): expected indices inside {shape}"
+        ) from error
     csr.sum_duplicates()
     csr.eliminate_zeros()
     if not np.isfinite(csr.data).all() or (csr.data < 0).any():
         raise InputError(f"{name} holds negative, infinite or NaN values: expected non-negative weights")
     if csr.data.max(initial=0) > MAX_WEIGHT:
-        raise InputError(f"{name} holds weights up to {csr.data.max():.3g}: expected at most {MAX_WEIGHT:.0g}")
+        raise InputError(
+            f"{name} holds weights up to {csr.data.max():.3g}: expected at most {MAX_WEIGHT:.0g}"
+        )
     return csr
 
 
@@ -63,7 +69,8 @@ def users_of(train: sp.csr_matrix | None, users: Any, loaded: bool = False) -> n
     """``users`` as int64 row numbers of ``train``.
 
     Raises:
-        InputError: before ``fit``, of a recommender without training users (``loaded``), users that do not exist.
+        InputError: before ``fit``, of a recommender without training users (``loaded``), users that do not
+            exist.
     """
     if train is None and loaded:
         raise InputError("scores(users): a loaded recommender holds no training users; call score(histories)")
@@ -71,9 +78,13 @@ def users_of(train: sp.csr_matrix | None, users: Any, loaded: bool = False) -> n
         raise InputError("scores before fit: call fit(train) first")
     users = np.asarray(users)
     if users.ndim != 1 or (len(users) and users.dtype.kind not in "iu"):
-        raise InputError(f"users of shape {users.shape} and dtype {users.dtype}: expected a list of row numbers")
+        raise InputError(
+            f"users of shape {users.shape} and dtype {users.dtype}: expected a list of row numbers"
+        )
     if len(users) and not (users.min() >= 0 and users.max() < train.shape[0]):
-        raise InputError(f"users from {users.min()} to {users.max()}: expected indices from 0 to {train.shape[0] - 1}")
+        raise InputError(
+            f"users from {users.min()} to {users.max()}: expected indices from 0 to {train.shape[0] - 1}"
+        )
     return users.astype(np.int64)
 
 
@@ -86,12 +97,18 @@ def rows(train: sp.csr_matrix | None, users: np.ndarray) -> sp.csr_matrix:
 def vectors_for(train: sp.csr_matrix, item_vectors: np.ndarray) -> None:
     """One row of ``item_vectors`` for every item of ``train``, or an InputError."""
     if train.shape[1] != len(item_vectors):
-        raise InputError(f"train has {train.shape[1]} items, item_vectors {len(item_vectors)} rows: expected as many")
+        raise InputError(
+            f"train has {train.shape[1]} items, item_vectors {len(item_vectors)} rows: expected as many"
+        )
 
 
 def fit(recommender: Any, train: sp.csr_matrix, times: sp.csr_matrix | None = None) -> Any:
     """``recommender.fit``, with ``times`` for those whose class says ``reads_times``."""
-    return recommender.fit(train, times) if getattr(recommender, "reads_times", False) else recommender.fit(train)
+    return (
+        recommender.fit(train, times)
+        if getattr(recommender, "reads_times", False)
+        else recommender.fit(train)
+    )
 
 
 def score(recommender: Any, histories: sp.csr_matrix, times: sp.csr_matrix | None = None) -> np.ndarray:
@@ -101,7 +118,9 @@ def score(recommender: Any, histories: sp.csr_matrix, times: sp.csr_matrix | Non
         InputError: a recommender that cannot score histories.
     """
     if not hasattr(recommender, "score"):
-        raise InputError(f"{type(recommender).__name__} has no score(histories): it knows training users only")
+        raise InputError(
+            f"{type(recommender).__name__} has no score(histories): it knows training users only"
+        )
     reads_times = getattr(recommender, "reads_times", False)
     return recommender.score(histories, times) if reads_times else recommender.score(histories)
 
@@ -114,7 +133,8 @@ def times_for(train: sp.csr_matrix, times: sp.csr_matrix | None) -> sp.csr_matri
     """
     if times is None:
         raise InputError(
-            "times=None: this recommender reads times, give fit(train, times) a CSR matrix of the same pattern"
+            "times=None: this recommender reads times, give fit(train, times) a CSR matrix of the same "
+            "pattern"
         )
     if not sp.issparse(times):
         raise InputError(
@@ -151,7 +171,8 @@ def square_memory(n_items: int, matrices: int, what: str, instead: str) -> None:
     """Refuse ``matrices`` matrices ``[n_items, n_items]`` of float32 that do not fit into memory.
 
     Raises:
-        InputError: naming ``what``, the number of items, the bytes needed and available, and what to do ``instead``.
+        InputError: naming ``what``, the number of items, the bytes needed and available, and what to do
+            ``instead``.
     """
     memory.require(4 * matrices * n_items**2, f"{what} of {n_items:,} items", instead)
 

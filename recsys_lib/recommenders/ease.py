@@ -18,10 +18,11 @@ ADVICE = "use ItemKNN or iALS, or fewer items"
 class EASE(BaseRecommender):
     """Item-item weights that best rebuild every user's row from its other items (Steck, WWW 2019).
 
-    ``min |X - XB|² + λ|B|²`` with ``diag(B) = 0`` has the solution ``B = I - P / diag(P)``, ``P = (XᵀX + λI)⁻¹``; scores are
-    ``XB``. Time grows with the cube of the number of items, memory with its square. ``top`` keeps of every column the ``top``
-    weights of largest absolute value, stored sparse, and leaves the memory of fitting as it is. ``device``: where the matrix
-    is inverted, "cpu", "cuda" or "auto". A user without history scores 0.
+    ``min |X - XB|² + λ|B|²`` with ``diag(B) = 0`` has the solution ``B = I - P / diag(P)``,
+    ``P = (XᵀX + λI)⁻¹``; scores are ``XB``. Time grows with the cube of the number of items, memory with its
+    square. ``top`` keeps of every column the ``top`` weights of largest absolute value, stored sparse, and
+    leaves the memory of fitting as it is. ``device``: where the matrix is inverted, "cpu", "cuda" or "auto".
+    A user without history scores 0.
     """
 
     settings = ("regularization", "top")
@@ -48,10 +49,11 @@ class EASE(BaseRecommender):
 def ease_weights(
     gram: np.ndarray, regularization: float, prior: np.ndarray | None = None, device: str = "cpu"
 ) -> np.ndarray:
-    """``B [n_items, n_items]`` float32 with zero diagonal from a Gram matrix, by a Cholesky inverse on ``device``.
+    """``B [n_items, n_items]`` float32 with zero diagonal from a Gram matrix, by a Cholesky inverse on
+    ``device``.
 
-    ``prior`` (zero diagonal) is what the penalty draws ``B`` to, 0 by default. float32 suffices while the regularization
-    keeps the condition number small; tests compare with float64.
+    ``prior`` (zero diagonal) is what the penalty draws ``B`` to, 0 by default. float32 suffices while the
+    regularization keeps the condition number small; tests compare with float64.
 
     Raises:
         InputError: the regularization is too small for the sum to be positive definite in float32.
@@ -64,14 +66,16 @@ def ease_weights(
         torch.linalg.cholesky(p, out=p)
     except torch.linalg.LinAlgError:
         raise InputError(
-            f"regularization={regularization!r}: too small to invert this Gram matrix in float32, expected more"
+            f"regularization={regularization!r}: too small to invert this Gram matrix in float32, expected "
+            f"more"
         ) from None
     p = torch.cholesky_inverse(p)
     diagonal = p.diagonal().clone()
     if prior is None:
         p /= -diagonal
     else:
-        # P XᵀX = I - λP, and the identity falls out with the diagonal: λ(P·prior - P) less what clears the diagonal.
+        # P XᵀX = I - λP, and the identity falls out with the diagonal: λ(P·prior - P) less what clears the
+        # diagonal.
         pulled = p @ torch.from_numpy(np.asarray(prior, dtype=np.float32)).to(device)
         p = regularization * pulled - p * (regularization * pulled.diagonal() / diagonal + 1 / diagonal)
     p.fill_diagonal_(0)
@@ -79,7 +83,8 @@ def ease_weights(
 
 
 def largest_per_column(weights: np.ndarray, top: int) -> sp.csr_matrix:
-    """Of every column the ``top`` entries of largest absolute value, equal ones by the smaller row, as CSR without zeros.
+    """Of every column the ``top`` entries of largest absolute value, equal ones by the smaller row, as CSR
+    without zeros.
 
     >>> largest_per_column(np.array([[0, 3, -1], [2, 0, 1], [-4, 3, 0]], dtype=np.float32), 1).toarray()
     array([[ 0.,  3., -1.],

@@ -15,9 +15,10 @@ from recsys_lib.vectors import similarity
 class RidgeMap(BaseRecommender):
     """Predict an item's interaction factors from its text vector by ridge regression, then rank by them.
 
-    The interaction matrix, its columns scaled to length 1, is cut to ``factors`` by a truncated SVD. Items with training
-    interactions teach the map ``text [d] → factors``, each with the weight ``n / (n + 5)`` of its ``n`` interactions, and every
-    item is then placed by its text alone, so that an item without any interaction is placed as well as any other. Linear
+    The interaction matrix, its columns scaled to length 1, is cut to ``factors`` by a truncated SVD. Items
+    with training interactions teach the map ``text [d] → factors``, each with the weight ``n / (n + 5)`` of
+    its ``n`` interactions, and every item is then placed by its text alone, so that an item without any
+    interaction is placed as well as any other. Linear
     mappings of attributes to factors: Gantner et al., "Learning Attribute-to-Feature Mappings for Cold-Start
     Recommendations", ICDM 2010. A user without history scores 0.
     """
@@ -25,7 +26,9 @@ class RidgeMap(BaseRecommender):
     settings = ("factors", "regularization", "seed")
     arrays = ("item_vectors", "projection", "item_factors")
 
-    def __init__(self, item_vectors: np.ndarray, factors: int = 32, regularization: float = 1.0, seed: int = 0):
+    def __init__(
+        self, item_vectors: np.ndarray, factors: int = 32, regularization: float = 1.0, seed: int = 0
+    ):
         if factors < 1 or not regularization > 0:
             raise InputError(
                 f"factors={factors!r}, regularization={regularization!r}: expected at least 1, more than 0"
@@ -66,15 +69,21 @@ class RidgeMap(BaseRecommender):
 
 
 class EASEMap(BaseRecommender):
-    """Predict an item's column of EASE weights from its text vector by ridge regression, then rank by the predicted columns.
+    """Predict an item's column of EASE weights from its text vector by ridge regression, then rank by the
+    predicted columns.
 
-    EASE is fitted on the items with interactions, ``B [n_items, n_items]``; column ``i`` says how much each item of a history speaks
-    for ``i``. The ridge map ``text [d] → column`` is taught by the warm items and gives every item, also one that nobody has
-    seen, a column: a mixture of the columns of the items it reads like. EASE's weights carry popularity, so the map learns what
-    kind of item is popular as well. With a ``width`` the regression is not linear but over Gaussian kernels ``exp(-|a - b|²/2 width²)``
-    of unit vectors: likeness counts the more, the closer two texts are. ``keep_warm`` leaves EASE's own columns to the items that
-    have interactions: one model for warm and cold. Maps from attributes to factors (Gantner et al., ICDM 2010), with EASE's columns
-    as the factors. ``device``: where EASE and the regression are solved, "cpu", "cuda" or "auto". A user without history scores 0.
+    EASE is fitted on the items with interactions, ``B [n_items, n_items]``; column ``i`` says how much each
+    item of a history speaks for ``i``. The ridge map ``text [d] → column`` is taught by the warm items and
+    gives every item, also one that nobody has
+    seen, a column: a mixture of the columns of the items it reads like. EASE's weights carry popularity, so
+    the map learns what kind of item is popular as well. With a ``width`` the regression is not linear but
+    over Gaussian kernels ``exp(-|a - b|²/2 width²)``
+    of unit vectors: likeness counts the more, the closer two texts are. ``keep_warm`` leaves EASE's own
+    columns to the items that
+    have interactions: one model for warm and cold. Maps from attributes to factors (Gantner et al., ICDM
+    2010), with EASE's columns
+    as the factors. ``device``: where EASE and the regression are solved, "cpu", "cuda" or "auto". A user
+    without history scores 0.
     """
 
     settings = ("regularization", "ease_regularization", "width", "keep_warm")
@@ -92,7 +101,8 @@ class EASEMap(BaseRecommender):
         numbers = [regularization, ease_regularization, *([] if width is None else [width])]
         if not all(0 < x < np.inf for x in numbers):
             raise InputError(
-                f"regularization={regularization!r}, ease_regularization={ease_regularization!r}, width={width!r}: "
+                f"regularization={regularization!r}, ease_regularization={ease_regularization!r}, "
+                f"width={width!r}: "
                 "expected positive, finite numbers"
             )
         self.item_vectors = similarity.normalize(np.asarray(item_vectors, dtype=np.float32))
@@ -130,7 +140,9 @@ class EASEMap(BaseRecommender):
         return x @ torch.linalg.solve(gram, (x[warm].T @ targets).double()).float()
 
     def _kernel(self, warm: np.ndarray, targets):
-        """Predicted ``[n_items, n_items]`` from a system of the size of the warm items: a kernel has no smaller one."""
+        """Predicted ``[n_items, n_items]`` from a system of the size of the warm items:
+        a kernel has no smaller one.
+        """
         import torch
 
         assert self.width is not None

@@ -19,7 +19,9 @@ BLOCK_SIMILARITIES = 2**26
 
 
 def _rows_at_once(columns: int) -> int:
-    """Rows of a dense block of similarities with so many ``columns``; refused if not even one row fits into memory."""
+    """Rows of a dense block of similarities with so many ``columns``;
+    refused if not even one row fits into memory.
+    """
     rows = max(1, min(BLOCK, BLOCK_SIMILARITIES // columns))
     # The block, its sparse form and the copies that a selection makes.
     memory.require(24 * rows * columns, f"a block of {rows:,} x {columns:,} similarities")
@@ -29,13 +31,14 @@ def _rows_at_once(columns: int) -> int:
 class ItemKNN(BaseRecommender):
     """Items like those of the history, by the cosine of their columns (Sarwar et al., WWW 2001).
 
-    ``cos(i, j) = x_i · x_j / (|x_i||x_j| + shrinkage)``; each item keeps its ``neighbours`` most similar others, and a user's
-    score of ``i`` is the sum of the similarities of ``i`` to the history. ``normalize=True`` divides by the sum of all
-    similarities of ``i``, which favours rare items. ``unit_users=True`` scales every user's row to the same length, so that a user
-    who met everything says less about any two items (inverse user frequency, Breese, Heckerman and Kadie, UAI 1998). With
-    ``item_vectors [n_items, d]`` the texts stand below the users' rows as ``text_weight`` more users would (Dacrema et al., "A
-    Troubling Analysis", TOIS 2021, section on CF-CBF): a cold item then has neighbours too. A user without history scores 0
-    everywhere.
+    ``cos(i, j) = x_i · x_j / (|x_i||x_j| + shrinkage)``; each item keeps its ``neighbours`` most similar
+    others, and a user's score of ``i`` is the sum of the similarities of ``i`` to the history.
+    ``normalize=True`` divides by the sum of all similarities of ``i``, which favours rare items.
+    ``unit_users=True`` scales every user's row to the same length, so that a user who met everything says
+    less about any two items (inverse user frequency, Breese, Heckerman and Kadie, UAI 1998). With
+    ``item_vectors [n_items, d]`` the texts stand below the users' rows as ``text_weight`` more users would
+    (Dacrema et al., "A Troubling Analysis", TOIS 2021, section on CF-CBF): a cold item then has neighbours
+    too. A user without history scores 0 everywhere.
     """
 
     settings = ("neighbours", "shrinkage", "normalize", "unit_users", "text_weight")
@@ -52,11 +55,19 @@ class ItemKNN(BaseRecommender):
     ):
         if neighbours < 1 or shrinkage < 0 or text_weight < 0:
             raise InputError(
-                f"neighbours={neighbours!r}, shrinkage={shrinkage!r}, text_weight={text_weight!r}: expected at least 1, "
+                f"neighbours={neighbours!r}, shrinkage={shrinkage!r}, text_weight={text_weight!r}: expected "
+                f"at least 1, "
                 "0 and 0"
             )
-        self.neighbours, self.shrinkage, self.normalize, self.unit_users = neighbours, shrinkage, normalize, unit_users
-        self.item_vectors = None if item_vectors is None else similarity.normalize(np.asarray(item_vectors, np.float32))
+        self.neighbours, self.shrinkage, self.normalize, self.unit_users = (
+            neighbours,
+            shrinkage,
+            normalize,
+            unit_users,
+        )
+        self.item_vectors = (
+            None if item_vectors is None else similarity.normalize(np.asarray(item_vectors, np.float32))
+        )
         self.text_weight = text_weight
         self.weights: sp.csr_matrix | None = None
 
@@ -88,7 +99,9 @@ class ItemKNN(BaseRecommender):
 
 
 def _unit_rows(train: sp.csr_matrix) -> sp.csr_matrix:
-    """Rows of equal length, the root mean square of the lengths they had, so that a shrinkage means the same."""
+    """Rows of equal length, the root mean square of the lengths they had,
+    so that a shrinkage means the same.
+    """
     squares = np.asarray(train.multiply(train).sum(axis=1)).ravel()
     present = squares > 0
     mean = squares[present].mean() if present.any() else 1.0
@@ -98,9 +111,10 @@ def _unit_rows(train: sp.csr_matrix) -> sp.csr_matrix:
 class UserKNN(BaseRecommender):
     """What the users like this one chose, by the cosine of their rows (Herlocker et al., SIGIR 1999).
 
-    Each user keeps the ``neighbours`` most similar others, ``cos(u, v) = x_u · x_v / (|x_u||x_v| + shrinkage)``, and an item's
-    score is the sum of the similarities of those who have it. Neighbours are users of the training matrix; one whose history
-    is exactly the user's own (a training user's own row, above all) is no neighbour, since it holds nothing new. The training
+    Each user keeps the ``neighbours`` most similar others,
+    ``cos(u, v) = x_u · x_v / (|x_u||x_v| + shrinkage)``, and an item's score is the sum of the similarities
+    of those who have it. Neighbours are users of the training matrix; one whose history is exactly the user's
+    own (a training user's own row, above all) is no neighbour, since it holds nothing new. The training
     histories are the model: ``save`` stores them. A user without history scores 0.
     """
 
@@ -109,7 +123,9 @@ class UserKNN(BaseRecommender):
 
     def __init__(self, neighbours: int = 100, shrinkage: float = 0.0):
         if neighbours < 1 or shrinkage < 0:
-            raise InputError(f"neighbours={neighbours!r}, shrinkage={shrinkage!r}: expected at least 1 and at least 0")
+            raise InputError(
+                f"neighbours={neighbours!r}, shrinkage={shrinkage!r}: expected at least 1 and at least 0"
+            )
         self.neighbours, self.shrinkage = neighbours, shrinkage
         self._users_with: dict[bytes, list[int]] = {}
 
@@ -125,7 +141,9 @@ class UserKNN(BaseRecommender):
     def _score(self, histories: sp.csr_matrix) -> np.ndarray:
         assert self.train is not None
         step = _rows_at_once(self.train.shape[0])
-        blocks = [self._block(histories[start : start + step]) for start in range(0, histories.shape[0], step)]
+        blocks = [
+            self._block(histories[start : start + step]) for start in range(0, histories.shape[0], step)
+        ]
         return np.concatenate(blocks) if blocks else np.empty(histories.shape, dtype=np.float32)
 
     def _block(self, histories: sp.csr_matrix) -> np.ndarray:

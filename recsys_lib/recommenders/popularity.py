@@ -26,7 +26,8 @@ class Popularity(BaseRecommender):
 
 
 class RecentPopularity(BaseRecommender):
-    """Popularity in which an interaction loses half its weight every ``half_life_days`` before the latest of all.
+    """Popularity in which an interaction loses half its weight every ``half_life_days`` before the latest of
+    all.
 
     ``fit`` reads times in seconds, as ``Dataset.times`` gives them; ``score`` reads none.
     """

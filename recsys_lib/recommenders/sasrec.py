@@ -13,18 +13,21 @@ from recsys_lib.recommenders.base import BaseRecommender
 
 
 class SASRec(BaseRecommender):
-    """Self-attention over the latest items of a history (Kang and McAuley, ICDM 2018), with the full softmax as its loss.
+    """Self-attention over the latest items of a history (Kang and McAuley, ICDM 2018), with the full softmax
+    as its loss.
 
-    ``fit`` takes the training matrix and, as ``times``, a CSR matrix of the same pattern with each interaction's time plus 1
-    (so that no stored value is 0); ties keep the order of items. The full softmax over the catalogue instead of one sampled
-    negative is what makes SASRec strong (Klenitskiy and Vasilev, RecSys 2023). ``score`` reads the latest ``length`` items of a
-    history, in the order of its ``times`` or, without, of items. ``device``: where the network is trained and scores, "cpu",
-    "cuda" or "auto". Seeded; a user without history scores 0.
+    ``fit`` takes the training matrix and, as ``times``, a CSR matrix of the same pattern with each
+    interaction's time plus 1 (so that no stored value is 0); ties keep the order of items. The full softmax
+    over the catalogue instead of one sampled negative is what makes SASRec strong (Klenitskiy and Vasilev,
+    RecSys 2023). ``score`` reads the latest ``length`` items of a history, in the order of its ``times`` or,
+    without, of items. ``device``: where the network is trained and scores, "cpu", "cuda" or "auto". Seeded; a
+    user without history scores 0.
     """
 
     reads_times = True
     settings = (
-        "dimension", "blocks", "heads", "length", "dropout", "epochs", "learning_rate", "batch", "seed", "progress",
+        "dimension", "blocks", "heads", "length", "dropout", "epochs", "learning_rate", "batch", "seed",
+        "progress",
     )  # fmt: skip
 
     def __init__(
@@ -41,9 +44,14 @@ class SASRec(BaseRecommender):
         progress: bool = True,
         device: str = "cpu",
     ):
-        if min(dimension, blocks, heads, length, epochs, batch) < 1 or dimension % heads or not 0 <= dropout < 1:
+        if (
+            min(dimension, blocks, heads, length, epochs, batch) < 1
+            or dimension % heads
+            or not 0 <= dropout < 1
+        ):
             raise InputError(
-                f"dimension={dimension!r}, blocks={blocks!r}, heads={heads!r}, length={length!r}, dropout={dropout!r}: expected "
+                f"dimension={dimension!r}, blocks={blocks!r}, heads={heads!r}, length={length!r}, "
+                f"dropout={dropout!r}: expected "
                 "at least 1, heads dividing dimension, dropout in [0, 1)"
             )
         self.dimension, self.blocks, self.heads, self.length = dimension, blocks, heads, length
@@ -62,7 +70,9 @@ class SASRec(BaseRecommender):
             self.net = self._network().to(self.device)
             optimizer = torch.optim.Adam(self.net.parameters(), self.learning_rate, betas=(0.9, 0.98))
             trained = torch.from_numpy(self.histories[(self.histories > 0).sum(1) > 1])
-            bar = tqdm(range(self.epochs), desc="SASRec", unit="epoch", disable=None if self.progress else True)
+            bar = tqdm(
+                range(self.epochs), desc="SASRec", unit="epoch", disable=None if self.progress else True
+            )
             for _ in bar if len(trained) else ():
                 bar.set_postfix(loss=f"{self._epoch(optimizer, trained):.3f}")
 
@@ -127,7 +137,8 @@ class SASRec(BaseRecommender):
 
 
 def ordered_histories(train: sp.csr_matrix, times: sp.csr_matrix | None, length: int) -> np.ndarray:
-    """The latest ``length`` items of every user in order of time, int64 ``[n_users, length]``: item id + 1, padded left by 0.
+    """The latest ``length`` items of every user in order of time, int64 ``[n_users, length]``: item id + 1,
+    padded left by 0.
 
     Raises:
         InputError: ``times`` of another pattern than ``train``.
@@ -151,7 +162,9 @@ def _network(n_items: int, dimension: int, blocks: int, heads: int, length: int,
     import torch
     from torch import nn
 
-    layer = nn.TransformerEncoderLayer(dimension, heads, dimension, dropout, batch_first=True, norm_first=True)
+    layer = nn.TransformerEncoderLayer(
+        dimension, heads, dimension, dropout, batch_first=True, norm_first=True
+    )
     items, places = nn.Embedding(n_items + 1, dimension, padding_idx=0), nn.Embedding(length, dimension)
     with torch.no_grad():
         items.weight.normal_(0, 0.02)
@@ -159,7 +172,12 @@ def _network(n_items: int, dimension: int, blocks: int, heads: int, length: int,
         items.weight[0] = 0
     attention = nn.TransformerEncoder(layer, blocks, norm=nn.LayerNorm(dimension), enable_nested_tensor=False)
     # ModuleDict has methods of its own called items and keys, hence the longer names.
-    parts = {"item_table": items, "place_table": places, "dropout": nn.Dropout(dropout), "attention": attention}
+    parts = {
+        "item_table": items,
+        "place_table": places,
+        "dropout": nn.Dropout(dropout),
+        "attention": attention,
+    }
     return nn.ModuleDict(parts)
 
 

@@ -14,10 +14,11 @@ from recsys_lib.recommenders.ease import ADVICE
 class SLIM(BaseRecommender):
     """Non-negative item-item weights under an elastic net (Ning and Karypis, ICDM 2011).
 
-    ``min ½|X - XB|² + ½ l2 |B|² + l1 |B|₁`` with ``B ≥ 0`` and ``diag(B) = 0``, solved for all items at once by ADMM (Steck,
-    Dimakopoulou, Riabov and Jebara, "ADMM SLIM", WSDM 2020): one factorization, then ``iterations`` matrix products.
-    Memory: ten matrices ``[n_items, n_items]``. ``device``: where it is solved, "cpu", "cuda" or "auto". A user without
-    history scores 0.
+    ``min ½|X - XB|² + ½ l2 |B|² + l1 |B|₁`` with ``B ≥ 0`` and ``diag(B) = 0``, solved for all items at once
+    by ADMM (Steck, Dimakopoulou, Riabov and Jebara, "ADMM SLIM", WSDM 2020): one factorization, then
+    ``iterations`` matrix products.
+    Memory: ten matrices ``[n_items, n_items]``. ``device``: where it is solved, "cpu", "cuda" or "auto". A
+    user without history scores 0.
     """
 
     settings = ("l1", "l2", "iterations")
@@ -26,7 +27,8 @@ class SLIM(BaseRecommender):
     def __init__(self, l1: float = 1.0, l2: float = 400.0, iterations: int = 40, device: str = "cpu"):
         if not (0 <= l1 < np.inf and 0 <= l2 < np.inf) or iterations < 1 or l1 + l2 == 0:
             raise InputError(
-                f"l1={l1!r}, l2={l2!r}, iterations={iterations!r}: expected non-negative, not both 0, and 1 or more"
+                f"l1={l1!r}, l2={l2!r}, iterations={iterations!r}: expected non-negative, not both 0, and 1 "
+                f"or more"
             )
         self.l1, self.l2, self.iterations, self.device = l1, l2, iterations, checks.device(device)
         self.weights: sp.csr_matrix | None = None
@@ -40,10 +42,13 @@ class SLIM(BaseRecommender):
         return (histories @ self.weights).toarray()
 
 
-def slim_weights(gram: np.ndarray, l1: float, l2: float, iterations: int = 60, device: str = "cpu") -> np.ndarray:
+def slim_weights(
+    gram: np.ndarray, l1: float, l2: float, iterations: int = 60, device: str = "cpu"
+) -> np.ndarray:
     """``B [n_items, n_items]`` float32, sparse in effect: non-negative, zero diagonal.
 
-    ADMM with the penalty ρ at the mean of the Gram's diagonal, which makes quadratic and sparse steps move alike.
+    ADMM with the penalty ρ at the mean of the Gram's diagonal, which makes quadratic and sparse steps move
+    alike.
 
     Raises:
         InputError: ``l2`` is too small for the Gram matrix to be factorized in float32.

@@ -12,12 +12,13 @@ from recsys_lib.vectors import similarity
 
 
 class TextProfile(BaseRecommender):
-    """Cosine of every item's vector ``[n_items, d]`` with the mean of the vectors, each of length 1, of the history.
+    """Cosine of every item's vector ``[n_items, d]`` with the mean of the vectors, each of length 1, of the
+    history.
 
-    ``half_life`` (a number of items) makes the mean a recent one: each step back from the user's latest item halves its
-    weight after so many steps; ``fit`` and ``score`` then need times. ``popularity`` w adds
-    ``w · log(1 + n_i) / log(1 + max n)`` of the item's ``n_i`` training interactions. Items need no interaction to be scored,
-    which is this recommender's point. A user without history scores 0.
+    ``half_life`` (a number of items) makes the mean a recent one: each step back from the user's latest item
+    halves its weight after so many steps; ``fit`` and ``score`` then need times. ``popularity`` w adds
+    ``w · log(1 + n_i) / log(1 + max n)`` of the item's ``n_i`` training interactions. Items need no
+    interaction to be scored, which is this recommender's point. A user without history scores 0.
     """
 
     settings = ("half_life", "popularity")
@@ -26,7 +27,8 @@ class TextProfile(BaseRecommender):
     def __init__(self, item_vectors: np.ndarray, half_life: float | None = None, popularity: float = 0.0):
         if (half_life is not None and not half_life > 0) or popularity < 0:
             raise InputError(
-                f"half_life={half_life!r}, popularity={popularity!r}: expected more than 0 or None, at least 0"
+                f"half_life={half_life!r}, popularity={popularity!r}: expected more than 0 or None, at least "
+                f"0"
             )
         self.item_vectors = similarity.normalize(np.asarray(item_vectors, dtype=np.float32))
         self.half_life, self.popularity = half_life, popularity
@@ -40,7 +42,9 @@ class TextProfile(BaseRecommender):
     def _fit(self, train: sp.csr_matrix, times: sp.csr_matrix | None) -> None:
         checks.vectors_for(train, self.item_vectors)
         counts = np.asarray(train.sum(axis=0)).ravel()
-        self.prior = (self.popularity * np.log1p(counts) / max(np.log1p(counts.max()), 1e-12)).astype(np.float32)
+        self.prior = (self.popularity * np.log1p(counts) / max(np.log1p(counts.max()), 1e-12)).astype(
+            np.float32
+        )
 
     def _prepared(self, histories: sp.csr_matrix, times: sp.csr_matrix | None) -> sp.csr_matrix:
         if self.half_life is None:
@@ -51,7 +55,9 @@ class TextProfile(BaseRecommender):
 
     def profiles(self, users: np.ndarray) -> np.ndarray:
         """User vectors ``[len(users), d]`` of length 1, or 0 without history."""
-        return self._profiles(checks.rows(self.train, checks.users_of(self.train, users, loaded=self.n_items > 0)))
+        return self._profiles(
+            checks.rows(self.train, checks.users_of(self.train, users, loaded=self.n_items > 0))
+        )
 
     def _profiles(self, histories: sp.csr_matrix) -> np.ndarray:
         return similarity.normalize(np.asarray(histories @ self.item_vectors))
@@ -65,7 +71,8 @@ class TextProfile(BaseRecommender):
 
 
 def places_back(times: sp.csr_matrix) -> np.ndarray:
-    """For every stored entry of ``times`` its place from its row's latest, which is 0; ties count back by column.
+    """For every stored entry of ``times`` its place from its row's latest, which is 0; ties count back by
+    column.
 
     >>> places_back(sp.csr_matrix([[30.0, 10.0, 20.0], [0, 5.0, 0]])).tolist()
     [0, 2, 1, 0]
@@ -78,7 +85,8 @@ def places_back(times: sp.csr_matrix) -> np.ndarray:
 
 
 class MaxSimilarity(BaseRecommender):
-    """Cosine with the nearest single item of the history instead of with its mean: a user may have several tastes.
+    """Cosine with the nearest single item of the history instead of with its mean: a user may have several
+    tastes.
 
     Holds all cosines, ``[n_items, n_items]`` float32; saved are the vectors. A user without history scores 0.
     """
@@ -100,12 +108,15 @@ class MaxSimilarity(BaseRecommender):
     def _score(self, histories: sp.csr_matrix) -> np.ndarray:
         scores = np.zeros(histories.shape, dtype=np.float32)
         for row in np.flatnonzero(np.diff(histories.indptr)):
-            scores[row] = self.cosines[histories.indices[histories.indptr[row] : histories.indptr[row + 1]]].max(axis=0)
+            scores[row] = self.cosines[
+                histories.indices[histories.indptr[row] : histories.indptr[row + 1]]
+            ].max(axis=0)
         return scores
 
 
 class TextItemKNN(BaseRecommender):
-    """Item-kNN whose neighbours are found by text: the sum of cosines to those history items that are among the nearest.
+    """Item-kNN whose neighbours are found by text: the sum of cosines to those history items that are among
+    the nearest.
 
     Each item keeps its ``neighbours`` nearest others with a positive cosine. A user without history scores 0.
     """

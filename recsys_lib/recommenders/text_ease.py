@@ -13,15 +13,18 @@ from recsys_lib.vectors import similarity
 
 
 class TextEASE(BaseRecommender):
-    """EASE regularized towards text similarity: the penalty draws its weights to those of text instead of to 0.
+    """EASE regularized towards text similarity: the penalty draws its weights to those of text instead of to
+    0.
 
-    ``min |X - XB|² + λ |B - wS|²`` with ``diag(B) = 0``, where ``S`` is the positive part of the cosines of ``item_vectors``
-    ``[n_items, d]``, raised to ``sharpness`` and without its diagonal. With ``P = (XᵀX + λI)⁻¹`` and
-    ``M = P (XᵀX + λwS)`` the solution is ``B = M - P · diag(M) / diag(P)``; without text (w = 0) it is EASE. Where an item has
-    many interactions they decide, where it has few the text does, and an item without any is scored by its text alone.
-    Side information in EASE is usually stacked under ``X`` (Jeunen, Van Balen and Goethals, "Closed-Form Models for
-    Collaborative Filtering with Side-Information", RecSys 2020); as the mean of a Gaussian prior it leaves the Gram matrix,
-    and so its conditioning, alone. ``device``: where it is solved, "cpu", "cuda" or "auto". A user without history scores 0.
+    ``min |X - XB|² + λ |B - wS|²`` with ``diag(B) = 0``, where ``S`` is the positive part of the cosines of
+    ``item_vectors`` ``[n_items, d]``, raised to ``sharpness`` and without its diagonal. With
+    ``P = (XᵀX + λI)⁻¹`` and ``M = P (XᵀX + λwS)`` the solution is ``B = M - P · diag(M) / diag(P)``; without
+    text (w = 0) it is EASE. Where an item has many interactions they decide, where it has few the text does,
+    and an item without any is scored by its text alone. Side information in EASE is usually stacked under
+    ``X`` (Jeunen, Van Balen and Goethals, "Closed-Form Models for Collaborative Filtering with
+    Side-Information", RecSys 2020); as the mean of a Gaussian prior it leaves the Gram matrix,
+    and so its conditioning, alone. ``device``: where it is solved, "cpu", "cuda" or "auto". A user without
+    history scores 0.
     """
 
     settings = ("regularization", "weight", "sharpness")
@@ -37,7 +40,8 @@ class TextEASE(BaseRecommender):
     ):
         if not 0 < regularization < np.inf or weight < 0 or not sharpness > 0:
             raise InputError(
-                f"regularization={regularization!r}, weight={weight!r}, sharpness={sharpness!r}: expected more than 0 "
+                f"regularization={regularization!r}, weight={weight!r}, sharpness={sharpness!r}: expected "
+                f"more than 0 "
                 "and finite, at least 0, more than 0"
             )
         self.item_vectors = np.asarray(item_vectors, dtype=np.float32)

@@ -14,14 +14,16 @@ from recsys_lib.vectors import similarity
 class TextMLP(BaseRecommender):
     """A small network over frozen text vectors, trained by contrast: AlphaRec without its graph layers.
 
-    Items pass through ``d → hidden → output``; a user is the mean of the history's outputs. For each interaction the network
-    learns to tell the item from ``negatives`` drawn by chance, by InfoNCE with ``temperature`` over cosines; the item itself
-    is left out of its user's mean while it is the target. Sheng et al., "Language Representations Can Be What Recommenders
-    Need", 2024. ``device``: where the network is trained, "cpu", "cuda" or "auto". Seeded; a user without history scores 0.
+    Items pass through ``d → hidden → output``; a user is the mean of the history's outputs. For each
+    interaction the network learns to tell the item from ``negatives`` drawn by chance, by InfoNCE with
+    ``temperature`` over cosines; the item itself is left out of its user's mean while it is the target. Sheng
+    et al., "Language Representations Can Be What Recommenders Need", 2024. ``device``: where the network is
+    trained, "cpu", "cuda" or "auto". Seeded; a user without history scores 0.
     """
 
     settings = (
-        "hidden", "output", "temperature", "negatives", "epochs", "learning_rate", "weight_decay", "seed", "progress",
+        "hidden", "output", "temperature", "negatives", "epochs", "learning_rate", "weight_decay", "seed",
+        "progress",
     )  # fmt: skip
     arrays = ("item_vectors", "items")
 
@@ -42,7 +44,8 @@ class TextMLP(BaseRecommender):
         if min(hidden, output, negatives, epochs) < 1 or not temperature > 0 or not learning_rate > 0:
             raise InputError(
                 f"hidden={hidden!r}, output={output!r}, negatives={negatives!r}, epochs={epochs!r}, "
-                f"temperature={temperature!r}, learning_rate={learning_rate!r}: expected at least 1, the last two above 0"
+                f"temperature={temperature!r}, learning_rate={learning_rate!r}: expected at least 1, the "
+                f"last two above 0"
             )
         self.item_vectors = similarity.normalize(np.asarray(item_vectors, dtype=np.float32))
         self.hidden, self.output, self.temperature, self.negatives = hidden, output, temperature, negatives
@@ -59,10 +62,16 @@ class TextMLP(BaseRecommender):
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             net = nn.Sequential(
-                nn.Linear(self.item_vectors.shape[1], self.hidden), nn.LeakyReLU(), nn.Linear(self.hidden, self.output)
+                nn.Linear(self.item_vectors.shape[1], self.hidden),
+                nn.LeakyReLU(),
+                nn.Linear(self.hidden, self.output),
             ).to(self.device)
-            optimizer = torch.optim.AdamW(net.parameters(), self.learning_rate, weight_decay=self.weight_decay)
-            bar = tqdm(range(self.epochs), desc="TextMLP", unit="epoch", disable=None if self.progress else True)
+            optimizer = torch.optim.AdamW(
+                net.parameters(), self.learning_rate, weight_decay=self.weight_decay
+            )
+            bar = tqdm(
+                range(self.epochs), desc="TextMLP", unit="epoch", disable=None if self.progress else True
+            )
             for _ in bar if train.nnz else ():
                 bar.set_postfix(loss=f"{self._epoch(net, optimizer):.3f}")
             with torch.inference_mode():
@@ -70,7 +79,8 @@ class TextMLP(BaseRecommender):
                 self.items = nn.functional.normalize(out, dim=1).cpu().numpy()
 
     def _epoch(self, net, optimizer, batch: int = 4096) -> float:
-        """One pass over all interactions, users in random order, about ``batch`` interactions a step; returns the mean loss.
+        """One pass over all interactions, users in random order, about ``batch`` interactions a step; returns
+        the mean loss.
 
         A step takes whole users: only their histories are summed, not everybody's.
         """
@@ -86,10 +96,14 @@ class TextMLP(BaseRecommender):
         )
         active = sizes.nonzero()[:, 0]
         losses = []
-        for users in active[torch.randperm(len(active))].split(max(1, round(batch * len(active) / len(items)))):
+        for users in active[torch.randperm(len(active))].split(
+            max(1, round(batch * len(active) / len(items)))
+        ):
             n = sizes[users]
             starts = n.cumsum(0) - n
-            history = items[torch.arange(int(n.sum())) + (begins[users] - starts).repeat_interleave(n)].to(self.device)
+            history = items[torch.arange(int(n.sum())) + (begins[users] - starts).repeat_interleave(n)].to(
+                self.device
+            )
             n, starts = n.to(self.device), starts.to(self.device)
             out = functional.normalize(net(vectors), dim=1)
             target = out[history]

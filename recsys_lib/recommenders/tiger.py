@@ -20,9 +20,10 @@ PAD = 0
 def semantic_ids(item_vectors: np.ndarray, levels: int = 3, codes: int = 32, seed: int = 0) -> np.ndarray:
     """Codes of residual k-means, int64 ``[n_items, levels + 1]``: similar items share their first codes.
 
-    Level l clusters what the centroids of the levels before leave of ``item_vectors [n_items, d]``. The last column counts
-    the items of equal codes in order of their numbers, so that every id is unique. TIGER learns the codes with an RQ-VAE
-    (Rajput et al., NeurIPS 2023); residual k-means is the simpler quantizer that its ablations compare with.
+    Level l clusters what the centroids of the levels before leave of ``item_vectors [n_items, d]``. The last
+    column counts the items of equal codes in order of their numbers, so that every id is unique. TIGER learns
+    the codes with an RQ-VAE (Rajput et al., NeurIPS 2023); residual k-means is the simpler quantizer that its
+    ablations compare with.
 
     Raises:
         InputError: no matrix of finite numbers, no item, levels or codes below 1.
@@ -31,7 +32,9 @@ def semantic_ids(item_vectors: np.ndarray, levels: int = 3, codes: int = 32, see
 
     vectors = np.asarray(item_vectors, dtype=np.float64)
     if vectors.ndim != 2 or not len(vectors) or not np.isfinite(vectors).all():
-        raise InputError(f"item_vectors of shape {vectors.shape}: expected finite numbers [n_items, d], n_items >= 1")
+        raise InputError(
+            f"item_vectors of shape {vectors.shape}: expected finite numbers [n_items, d], n_items >= 1"
+        )
     if min(levels, codes) < 1:
         raise InputError(f"levels={levels!r}, codes={codes!r}: expected at least 1")
     residual = vectors.copy()
@@ -60,17 +63,18 @@ def _order_among_equal(ids: np.ndarray) -> np.ndarray:
 class TIGER(BaseRecommender):
     """An encoder-decoder reads the ids of the latest items and writes the id of the next one.
 
-    Rajput et al., "Recommender Systems with Generative Retrieval", NeurIPS 2023, with residual k-means instead of an RQ-VAE
-    and without the token of the user. ``fit`` takes times as SASRec does; each epoch draws ``targets`` places of every
-    history and learns the id at that place from the ``length`` items before it. ``score`` runs a beam search of ``beams`` ids
-    over the catalogue's tree of ids, so every answer is an item: items that it reaches get their log probability, the others
-    one less than the least reached. With ``beams`` of at least ``n_items`` all scores are exact. Seeded; a user without
-    history scores 0.
+    Rajput et al., "Recommender Systems with Generative Retrieval", NeurIPS 2023, with residual k-means
+    instead of an RQ-VAE and without the token of the user. ``fit`` takes times as SASRec does; each epoch
+    draws ``targets`` places of every history and learns the id at that place from the ``length`` items before
+    it. ``score`` runs a beam search of ``beams`` ids over the catalogue's tree of ids, so every answer is an
+    item: items that it reaches get their log probability, the others one less than the least reached. With
+    ``beams`` of at least ``n_items`` all scores are exact. Seeded; a user without history scores 0.
     """
 
     reads_times = True
     settings = (
-        "levels", "codes", "dimension", "blocks", "heads", "length", "dropout", "epochs", "targets", "learning_rate",
+        "levels", "codes", "dimension", "blocks", "heads", "length", "dropout", "epochs", "targets",
+        "learning_rate",
         "batch", "beams", "seed", "progress",
     )  # fmt: skip
     arrays = ("ids",)
@@ -96,12 +100,20 @@ class TIGER(BaseRecommender):
     ):
         if min(dimension, blocks, heads, length, epochs, targets, batch, beams) < 1 or dimension % heads:
             raise InputError(
-                f"dimension={dimension!r}, blocks={blocks!r}, heads={heads!r}, length={length!r}, epochs={epochs!r}, "
-                f"targets={targets!r}, batch={batch!r}, beams={beams!r}: expected at least 1, heads dividing dimension"
+                f"dimension={dimension!r}, blocks={blocks!r}, heads={heads!r}, length={length!r}, "
+                f"epochs={epochs!r}, "
+                f"targets={targets!r}, batch={batch!r}, beams={beams!r}: expected at least 1, heads dividing "
+                f"dimension"
             )
         if not 0 <= dropout < 1:
             raise InputError(f"dropout={dropout!r}: expected a share in [0, 1)")
-        self.levels, self.codes, self.dimension, self.blocks, self.heads = levels, codes, dimension, blocks, heads
+        self.levels, self.codes, self.dimension, self.blocks, self.heads = (
+            levels,
+            codes,
+            dimension,
+            blocks,
+            heads,
+        )
         self.length, self.dropout, self.epochs, self.targets = length, dropout, epochs, targets
         self.learning_rate, self.batch, self.beams = learning_rate, batch, beams
         self.seed, self.progress, self.device = seed, progress, checks.device(device)
@@ -111,7 +123,9 @@ class TIGER(BaseRecommender):
         self._index()
 
     def _index(self) -> None:
-        """What follows from the ids: tokens of every item, and the tree of prefixes that the beam search walks."""
+        """What follows from the ids: tokens of every item, and the tree of prefixes that the beam search
+        walks.
+        """
         sizes = self.ids.max(axis=0) + 1
         # Each level has tokens of its own, after the one that pads.
         offsets = 1 + np.concatenate([[0], np.cumsum(sizes)[:-1]])
@@ -139,7 +153,9 @@ class TIGER(BaseRecommender):
             self.net = self._network().to(self.device)
             optimizer = torch.optim.AdamW(self.net.parameters(), self.learning_rate)
             trained = histories[(histories > 0).sum(1) > 1]
-            bar = tqdm(range(self.epochs), desc="TIGER", unit="epoch", disable=None if self.progress else True)
+            bar = tqdm(
+                range(self.epochs), desc="TIGER", unit="epoch", disable=None if self.progress else True
+            )
             for _ in bar if len(trained) else ():
                 bar.set_postfix(loss=f"{self._epoch(optimizer, trained, rng):.3f}")
 
@@ -181,7 +197,9 @@ class TIGER(BaseRecommender):
         return float(np.mean(losses))
 
     def _flat(self, contexts: np.ndarray) -> np.ndarray:
-        """Tokens ``[n, length * (levels + 1)]`` of contexts ``[n, length]`` of item number + 1, 0 for padding."""
+        """Tokens ``[n, length * (levels + 1)]`` of contexts ``[n, length]`` of item number + 1, 0 for
+        padding.
+        """
         return self.history_tokens[contexts].reshape(len(contexts), -1)
 
     # ---------------------------------------------------------------- scoring
@@ -251,7 +269,9 @@ class TIGER(BaseRecommender):
         self._index()
         with torch.random.fork_rng():  # the first values are drawn at random, and replaced
             self.net = self._network()
-        state = {n.removeprefix("net."): torch.from_numpy(a) for n, a in arrays.items() if n.startswith("net.")}
+        state = {
+            n.removeprefix("net."): torch.from_numpy(a) for n, a in arrays.items() if n.startswith("net.")
+        }
         self.net.load_state_dict(state, strict=False)
         self.net.tie_weights()
         self.net.to(self.device)
@@ -260,9 +280,11 @@ class TIGER(BaseRecommender):
 def drawn_targets(
     histories: np.ndarray, targets: int, length: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Contexts ``[m, length]`` and the item after each ``[m]``: up to ``targets`` random places of every history.
+    """Contexts ``[m, length]`` and the item after each ``[m]``: up to ``targets`` random places of every
+    history.
 
-    histories: ``[n_users, width]`` of item number + 1, padded left by 0. The first item of a history is never a target.
+    histories: ``[n_users, width]`` of item number + 1, padded left by 0. The first item of a history is never
+    a target.
     """
     padded = np.concatenate([np.zeros((len(histories), length), dtype=histories.dtype), histories], axis=1)
     counts = (histories > 0).sum(axis=1)
@@ -277,7 +299,8 @@ def drawn_targets(
 
 
 def _children(prefixes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The nodes of one level: where each parent's children start ``[n_parents + 1]``, and their tokens ``[n_nodes]``.
+    """The nodes of one level: where each parent's children start ``[n_parents + 1]``, and their tokens
+    ``[n_nodes]``.
 
     Nodes of every level are numbered in lexicographic order, so the children of a node are neighbours.
     """
@@ -288,7 +311,9 @@ def _children(prefixes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return starts, nodes[:, -1]
 
 
-def _expanded(tree: tuple[np.ndarray, np.ndarray], nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _expanded(
+    tree: tuple[np.ndarray, np.ndarray], nodes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All children of ``nodes [b]``: the place of the parent in ``nodes``, the child's number, its token."""
     starts, tokens = tree
     counts = starts[nodes + 1] - starts[nodes]

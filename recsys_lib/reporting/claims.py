@@ -1,4 +1,6 @@
-"""The ledger of the article's claims, ``data/claims.csv``: what each verdict is, with the number and where it is shown."""
+"""The ledger of the article's claims, ``data/claims.csv``: what each verdict is,
+with the number and where it is shown.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,17 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.core.paths import TABLES
 
 CLAIMS = TABLES / "claims.csv"
-COLUMNS = ("section", "claim", "verdict", "condition", "found", "shown in", "claim_zh", "condition_zh", "found_zh")
+COLUMNS = (
+    "section",
+    "claim",
+    "verdict",
+    "condition",
+    "found",
+    "shown in",
+    "claim_zh",
+    "condition_zh",
+    "found_zh",
+)
 VERDICTS = {"holds": "成立", "holds in part": "部分成立", "does not hold": "不成立"}
 HEADS = {
     "en": ("§", "the article says", "verdict", "what was found"),
@@ -32,10 +44,13 @@ def claims(path: Path = CLAIMS) -> list[dict[str, str]]:
     for number, row in enumerate(rows, 2):
         if row["verdict"] not in VERDICTS:
             raise InputError(
-                f"{path.name} line {number}: verdict {row['verdict']!r}, expected one of {', '.join(VERDICTS)}"
+                f"{path.name} line {number}: verdict {row['verdict']!r}, expected one of "
+                f"{', '.join(VERDICTS)}"
             )
         if (row["verdict"] == "holds in part") != bool(row["condition"]):
-            raise InputError(f"{path.name} line {number}: a condition belongs to 'holds in part', and only there")
+            raise InputError(
+                f"{path.name} line {number}: a condition belongs to 'holds in part', and only there"
+            )
     return rows
 
 
@@ -70,9 +85,11 @@ def table_html() -> str:
     heads = "".join(f"<th>{h}</th>" for h in HEADS["en"])
     rows = "".join(
         f"<tr><td>{row['section']}</td><td>{html.escape(row['claim'])}</td>"
-        f'<td><span class="verdict {row["verdict"].split()[-1] if row["verdict"] != "does not hold" else "not"}">'
+        f'<td><span class="verdict '
+        f'{row["verdict"].split()[-1] if row["verdict"] != "does not hold" else "not"}">'
         f"{row['verdict']}</span>{': ' + html.escape(row['condition']) if row['condition'] else ''}</td>"
-        f'<td>{html.escape(row["found"])} <a href="{Path(row["shown in"]).stem}.html">{row["shown in"][:2]}</a></td></tr>'
+        f"<td>{html.escape(row['found'])} <a "
+        f'href="{Path(row["shown in"]).stem}.html">{row["shown in"][:2]}</a></td></tr>'
         for row in claims()
     )
     return f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'

@@ -27,7 +27,9 @@ def terms(path: Path = GLOSSARY) -> list[dict[str, str]]:
     seen: set[str] = set()
     for number, row in enumerate(rows, 2):
         if not all(row[column] for column in COLUMNS) or row["term"] in seen:
-            raise InputError(f"{path.name} line {number}: expected a new term, its Chinese name and its meaning")
+            raise InputError(
+                f"{path.name} line {number}: expected a new term, its Chinese name and its meaning"
+            )
         seen.add(row["term"])
     return sorted(rows, key=lambda row: row["term"].lower())
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito (2008): told apart by readers with any common colour blindness, and in grey by their lightness.
+# Okabe and Ito (2008): told apart by readers with any common colour blindness, and in grey by their
+# lightness.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 GREY = "#8A8A8A"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -33,7 +34,8 @@ def use_style() -> None:
     sns.set_theme(style="ticks", palette=list(PALETTE), font="DejaVu Sans")
     mpl.rcParams.update(
         {
-            "figure.dpi": 100, "savefig.dpi": 150, "figure.constrained_layout.use": True, "axes.titlelocation": "left",
+            "figure.dpi": 100, "savefig.dpi": 150, "figure.constrained_layout.use": True,
+            "axes.titlelocation": "left",
             "axes.titlesize": 11, "axes.titleweight": "bold", "axes.labelsize": 10, "xtick.labelsize": 9,
             "ytick.labelsize": 9, "legend.fontsize": 9, "legend.frameon": False, "axes.grid": True,
             "grid.color": "#E4E4E4", "grid.linewidth": 0.7, "axes.axisbelow": True, "axes.spines.top": False,
@@ -67,7 +69,9 @@ def finish(ax: Axes, title: str, x: str = "", y: str = "") -> None:
 
 def bars(ax: Axes, labels: Sequence[str], values: Sequence[float], errors: Sequence[float] | None = None,
          digits: int = 3, highlight: Sequence[str] = ()) -> None:  # fmt: skip
-    """Horizontal bars, first label on top, each with its value written beside it; ``highlight`` sets some apart."""
+    """Horizontal bars, first label on top, each with its value written beside it;
+    ``highlight`` sets some apart.
+    """
     place = np.arange(len(labels))[::-1]
     colours = [PALETTE[0] if not highlight or label in highlight else "#B9C6D3" for label in labels]
     ax.barh(
@@ -80,7 +84,10 @@ def bars(ax: Axes, labels: Sequence[str], values: Sequence[float], errors: Seque
     )
     ax.set_yticks(place, labels)
     ax.grid(axis="y", visible=False)
-    reach = max((abs(v) + (errors[i] if errors is not None else 0) for i, v in enumerate(values)), default=1.0) or 1.0
+    reach = (
+        max((abs(v) + (errors[i] if errors is not None else 0) for i, v in enumerate(values)), default=1.0)
+        or 1.0
+    )
     for i, value in enumerate(values):
         end = value + (errors[i] if errors is not None else 0)
         ax.text(end + 0.012 * reach, place[i], f"{value:.{digits}f}", va="center", fontsize=9)
@@ -88,9 +95,13 @@ def bars(ax: Axes, labels: Sequence[str], values: Sequence[float], errors: Seque
 
 
 def dots(ax: Axes, table: pd.DataFrame) -> None:
-    """A row of dots for each row of ``table``, first on top, one marker and colour a column; the legend is left to the caller."""
+    """A row of dots for each row of ``table``, first on top, one marker and colour a column;
+    the legend is left to the caller.
+    """
     for i, name in enumerate(table.columns):
-        ax.scatter(table[name], range(len(table)), marker=MARKERS[i], color=PALETTE[i], s=45, label=name, zorder=3)
+        ax.scatter(
+            table[name], range(len(table)), marker=MARKERS[i], color=PALETTE[i], s=45, label=name, zorder=3
+        )
     ax.set_yticks(range(len(table)), list(table.index))
     ax.invert_yaxis()
 
@@ -100,15 +111,21 @@ def histograms(ax: Axes, samples: dict[str, np.ndarray], bins: int = 60) -> None
     everything = np.concatenate([np.asarray(s, dtype=float) for s in samples.values()])
     edges = np.linspace(everything.min(), everything.max(), bins + 1).tolist()
     for colour, (label, sample) in zip(PALETTE, samples.items(), strict=False):
-        ax.hist(sample, bins=edges, density=True, histtype="stepfilled", alpha=0.35, color=colour, label=label)
+        ax.hist(
+            sample, bins=edges, density=True, histtype="stepfilled", alpha=0.35, color=colour, label=label
+        )
         ax.hist(sample, bins=edges, density=True, histtype="step", color=colour, linewidth=1.3)
     ax.legend()
 
 
 def lines(ax: Axes, x: Sequence[float], series: dict[str, Sequence[float]], log: str = "") -> None:
-    """One marked line per series, told apart by colour and marker; ``log`` names logarithmic axes: x, y or xy."""
+    """One marked line per series, told apart by colour and marker;
+    ``log`` names logarithmic axes: x, y or xy.
+    """
     for i, (label, y) in enumerate(series.items()):
-        ax.plot(x, y, marker=MARKERS[i % len(MARKERS)], markersize=5, color=PALETTE[i % len(PALETTE)], label=label)
+        ax.plot(
+            x, y, marker=MARKERS[i % len(MARKERS)], markersize=5, color=PALETTE[i % len(PALETTE)], label=label
+        )
     if "x" in log:
         ax.set_xscale("log")
     if "y" in log:
@@ -118,7 +135,9 @@ def lines(ax: Axes, x: Sequence[float], series: dict[str, Sequence[float]], log:
 
 
 def figures_folder() -> Path:
-    """Where figures go: a run's own folder when papermill or a test says so, else the repository's ``figures/``."""
+    """Where figures go: a run's own folder when papermill or a test says so,
+    else the repository's ``figures/``.
+    """
     return Path(os.environ.get(FIGURES_VARIABLE) or ROOT / "figures")
 
 
@@ -146,7 +165,9 @@ def write_index(folder: Path | None = None) -> Path:
     from recsys_lib.core.files import write_atomically
 
     folder = folder or ROOT / "figures"
-    parts = ["# Figures\n\nEach is saved by the notebook whose number it carries; titles state what was found.\n"]
+    parts = [
+        "# Figures\n\nEach is saved by the notebook whose number it carries; titles state what was found.\n"
+    ]
     for path in sorted(folder.glob("*.png")):
         with Image.open(path) as image:
             title = image.info.get("Title", path.stem)

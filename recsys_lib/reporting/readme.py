@@ -1,4 +1,5 @@
-"""What the READMEs carry from tables and records: the answer and the ledger, in two languages, each between two marks.
+"""What the READMEs carry from tables and records: the answer and the ledger, in two languages, each between
+two marks.
 
 ``write`` renews them (``run --in-place`` does), and a test compares.
 """
@@ -15,7 +16,8 @@ from recsys_lib.reporting import claims as ledger
 FILES = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
 BLOCKS = ("answer", "ledger")
 SHOWN = (
-    "popularity", "ItemKNN", "EASE", "MiniLM", "ItemKNN + MiniLM", "EASE + counted words", "EASE + MiniLM", "EASE + 8B encoder",
+    "popularity", "ItemKNN", "EASE", "MiniLM", "ItemKNN + MiniLM", "EASE + counted words", "EASE + MiniLM",
+    "EASE + 8B encoder",
     "ItemKNN + MiniLM, LLM reranks",
 )  # fmt: skip
 HEADS = {
@@ -28,17 +30,22 @@ TOO_LONG = {"en": "no fit in time", "zh": "来不及训练"}
 
 
 def answer(language: str = "en") -> str:
-    """NDCG@10 and dollars a month of the ways that matter, for the three scenarios; the cheapest that reaches both targets is bold."""
+    """NDCG@10 and dollars a month of the ways that matter, for the three scenarios;
+    the cheapest that reaches both targets is bold.
+    """
     cases = decision.scenarios()
     assumed = deployments.Assumptions(shares=roofline_fractions.recorded_shares())
     decided = {name: decision.decide(case, assumed) for name, case in cases.items()}
-    best = {name: decision.cheapest_reaching(decided[name], case.seen, case.new) for name, case in cases.items()}
+    best = {
+        name: decision.cheapest_reaching(decided[name], case.seen, case.new) for name, case in cases.items()
+    }
     lines = [f"| {' | '.join(HEADS[language])} |", "|---|---|---|---:|---:|---:|"]
     for way in SHOWN:
         choices = {name: next(c for c in found if c.name == way) for name, found in decided.items()}
         first = next(iter(choices.values()))
         quality = [
-            UNKNOWN[language] if q.value is None else f"{q.value:.3f}".lstrip("0") for q in (first.seen, first.new)
+            UNKNOWN[language] if q.value is None else f"{q.value:.3f}".lstrip("0")
+            for q in (first.seen, first.new)
         ]
         bills = [_bill(choice, best[name], language) for name, choice in choices.items()]
         lines.append(f"| {' | '.join([way, *quality, *bills])} |")
@@ -69,7 +76,8 @@ def renewed(text: str, language: str) -> str:
         _, closed, after = rest.partition(end)
         if not (found and closed):
             raise InputError(
-                f"{FILES[language].name}: expected the marks {begin} and {end}, between which the {block} goes"
+                f"{FILES[language].name}: expected the marks {begin} and {end}, between which the {block} "
+                f"goes"
             )
         text = f"{before}{begin}\n\n{table}\n\n{end}{after}"
     return text

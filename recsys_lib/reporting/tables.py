@@ -23,7 +23,9 @@ def _value(value: Any) -> str:
 def _columns(rows: Sequence[Sequence[str]]) -> str:
     """Left-aligned columns, the last one ragged."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
-    return "\n".join("  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[-1]]) for row in rows)
+    return "\n".join(
+        "  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[-1]]) for row in rows
+    )
 
 
 def run_line(run: Run) -> str:
@@ -74,7 +76,10 @@ def _shown(path: Path) -> str:
 
 
 def sweep_figure(table, axes: Sequence[str], metric: str, folder: Path) -> Path:
-    """Bars of ``metric`` over the grid, best first; the title names the best point. Saved as ``table.png``."""
+    """Bars of ``metric`` over the grid, best first; the title names the best point.
+
+    Saved as ``table.png``.
+    """
     import matplotlib.pyplot as plt
 
     table = table.dropna(subset=[metric])  # a run whose record lacks the metric
@@ -83,7 +88,9 @@ def sweep_figure(table, axes: Sequence[str], metric: str, folder: Path) -> Path:
     fig, (ax,) = plots.figure(width=7, height=1.2 + 0.32 * len(labels))
     values = [float(table[metric].iloc[i]) for i in order]
     plots.bars(ax, [labels[i] for i in order], values)
-    plots.finish(ax, f"Highest {metric}: {values[0]:.3g} with {labels[order[0]]}", x=metric, y=", ".join(axes))
+    plots.finish(
+        ax, f"Highest {metric}: {values[0]:.3g} with {labels[order[0]]}", x=metric, y=", ".join(axes)
+    )
     path = folder / "table.png"
     fig.savefig(path)
     plt.close(fig)
@@ -94,7 +101,9 @@ def sweep_figure(table, axes: Sequence[str], metric: str, folder: Path) -> Path:
 
 
 def probe(json_file: Path | None = None, device: str = "cpu") -> str:
-    """What this machine is and its ``device`` reaches, as a table; optionally everything, raw samples included, as JSON."""
+    """What this machine is and its ``device`` reaches, as a table;
+    optionally everything, raw samples included, as JSON.
+    """
     from recsys_lib.hardware import machine
 
     description, ceilings = machine.describe(), machine.ceilings(device)
@@ -105,7 +114,8 @@ def probe(json_file: Path | None = None, device: str = "cpu") -> str:
     rows = [
         (
             "processor",
-            f"{d['processor']} ({d['architecture']}), {d['cores_physical']} cores, {d['cores_logical']} threads",
+            f"{d['processor']} ({d['architecture']}), {d['cores_physical']} cores, {d['cores_logical']} "
+            f"threads",
         ),
         ("instructions", " ".join(d["flags"]) or "not readable"),
         ("caches", ", ".join(f"{k} {v}" for k, v in d["caches"].items()) or "not readable"),
@@ -119,7 +129,9 @@ def probe(json_file: Path | None = None, device: str = "cpu") -> str:
     ]
     for m in ceilings.measurements:
         unit = "GB/s" if m.work_unit == "bytes" else "Gop/s"
-        rows.append((m.name, f"{m.throughput / 1e9:8.1f} {unit}  median of {len(m.samples)}, spread {m.spread:.1%}"))
+        rows.append(
+            (m.name, f"{m.throughput / 1e9:8.1f} {unit}  median of {len(m.samples)}, spread {m.spread:.1%}")
+        )
     rows += [
         (f"ridge point {p}", f"{ceilings.ridge_point(p):8.1f} operations per byte read")
         for p in ceilings.operations_per_s

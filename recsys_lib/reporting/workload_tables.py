@@ -1,4 +1,7 @@
-"""The records as tables, one row a measurement, every machine together. What was not measured is not in them."""
+"""The records as tables, one row a measurement, every machine together.
+
+What was not measured is not in them.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +23,26 @@ def ceilings(found: dict[str, machine.Ceilings]) -> pd.DataFrame:
     for name, c in found.items():
         peaks = {f"{p}, Gop/s": rate / 1e9 for p, rate in c.operations_per_s.items()}
         ridges = {f"ridge {p}, op/B": c.ridge_point(p) for p in c.operations_per_s}
-        rows[name] = {**peaks, "read, GB/s": c.read_bytes_per_s / 1e9, "copy, GB/s": c.copy_bytes_per_s / 1e9, **ridges}
+        rows[name] = {
+            **peaks,
+            "read, GB/s": c.read_bytes_per_s / 1e9,
+            "copy, GB/s": c.copy_bytes_per_s / 1e9,
+            **ridges,
+        }
     return pd.DataFrame(rows)
 
 
 def recorded_ceilings() -> dict[str, machine.Ceilings]:
     """The ceilings of every recorded machine, by its fastest samples."""
-    return {name: record.ceilings_of(parts) for name, parts in record.records().items() if "ceilings" in parts}
+    return {
+        name: record.ceilings_of(parts) for name, parts in record.records().items() if "ceilings" in parts
+    }
 
 
 def scenarios(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """One row a path: percentiles of the single stream in ms, offline throughput, the rate that held the limit, memory in MB."""
+    """One row a path: percentiles of the single stream in ms, offline throughput,
+    the rate that held the limit, memory in MB.
+    """
     return pd.DataFrame([_scenarios(row) for row in rows]).set_index(["machine", "encoder"])
 
 
@@ -39,7 +51,8 @@ def _scenarios(row: dict[str, Any]) -> dict[str, Any]:
     single = Measurement.from_dict(by_name["single stream"]["latency"])
     return {
         "machine": row.get("machine", "here"), "encoder": row["encoder"], "precision": row["precision"],
-        "cold ms": 1e3 * single.first, "p50 ms": 1e3 * single.p50, "p90 ms": 1e3 * single.p90, "p99 ms": 1e3 * single.p99,
+        "cold ms": 1e3 * single.first, "p50 ms": 1e3 * single.p50, "p90 ms": 1e3 * single.p90,
+        "p99 ms": 1e3 * single.p99,
         "offline per s": by_name["offline"]["throughput_per_s"], "held per s": record.held_rate(row),
         "simulated per s": row["predicted_rate_per_s"], "weights MB": row["stored_bytes"]["model"] / 1e6,
         "process MB": row["peak_process_bytes"] / 1e6, "GPU MB": row["peak_device_bytes"] / 1e6,
@@ -71,7 +84,9 @@ def servers(row: dict[str, Any]) -> pd.DataFrame:
 
 
 def bounds(rows: list[dict[str, Any]], ceilings_of: dict[str, machine.Ceilings]) -> pd.DataFrame:
-    """Each point with its intensity, its fastest and median ms, the bound, and the fastest time over the bound (never below 1)."""
+    """Each point with its intensity, its fastest and median ms, the bound,
+    and the fastest time over the bound (never below 1).
+    """
     table = []
     for point in rows:
         roof = ceilings_of[point["machine"]]
@@ -80,10 +95,14 @@ def bounds(rows: list[dict[str, Any]], ceilings_of: dict[str, machine.Ceilings])
         shape = " × ".join(
             f"{n:,} {what}" for what, n in point["shape"].items() if what not in ("dimension", "parameters")
         )
-        arithmetic = 0.0 if point["compute"] is None else point["operations"] / roof.operations_per_s[point["compute"]]
+        arithmetic = (
+            0.0 if point["compute"] is None else point["operations"] / roof.operations_per_s[point["compute"]]
+        )
         table.append({
-            "machine": point["machine"], "work": point["work"], "model": point["model"], "precision": point["precision"],
-            "shape": shape, "op/B": points.intensity(point), "Gop/s": point["operations"] / m.p50 / 1e9, "median ms": 1e3 * m.p50,
+            "machine": point["machine"], "work": point["work"], "model": point["model"],
+            "precision": point["precision"],
+            "shape": shape, "op/B": points.intensity(point), "Gop/s": point["operations"] / m.p50 / 1e9,
+            "median ms": 1e3 * m.p50,
             "bound ms": 1e3 * least, "bound by": "arithmetic" if arithmetic >= least else "memory",
             "time / bound": min(m.samples) / least,
         })  # fmt: skip
@@ -94,11 +113,14 @@ def bounds(rows: list[dict[str, Any]], ceilings_of: dict[str, machine.Ceilings])
 
 
 def published_parameters() -> pd.DataFrame:
-    """Parameters counted from each configuration against the published figure, with the tolerance its rounding needs."""
+    """Parameters counted from each configuration against the published figure,
+    with the tolerance its rounding needs.
+    """
     rows = {
         row["model"]: {
             "counted": cost.parameters(cost.architecture(row["model"])), "published": row["value"],
-            "ratio": cost.parameters(cost.architecture(row["model"])) / row["value"], "within": row.get("within", 0.01),
+            "ratio": cost.parameters(cost.architecture(row["model"])) / row["value"],
+            "within": row.get("within", 0.01),
         }
         for row in cost.published()["parameters"]
     }  # fmt: skip
@@ -124,7 +146,11 @@ def published_decoding() -> pd.DataFrame:
     for row in cost.published()["decode"]:
         stored: dict[str, Any] = {"group": row.get("group"), "kept": ("embedding",)}
         bound = cost.decode_bound(
-            cost.architecture(row["model"]), cost.hardware(row["machine"]), 128, precision=row["precision"], **stored
+            cost.architecture(row["model"]),
+            cost.hardware(row["machine"]),
+            128,
+            precision=row["precision"],
+            **stored,
         )
         rows[f"{row['model']}, {row['precision']}, {row['machine']}"] = {
             "bound ms": 1e3 * bound.seconds, "published ms": 1e3 / row["tokens_per_s"],
@@ -134,17 +160,23 @@ def published_decoding() -> pd.DataFrame:
 
 
 def held_memory(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Bytes that tensors held on a machine against those counted: weights of random models, caches of decoding."""
+    """Bytes that tensors held on a machine against those counted:
+    weights of random models, caches of decoding.
+    """
     table = []
     for row in rows:
         held, shape = row.get("held", {}), row["shape"]
         if "weights" in held:
             counted = cost.weight_bytes(cost.architecture(row["model"]), row["precision"], kept=())
-            table.append((row["machine"], f"{row['model']}, weights, {row['precision']}", counted, held["weights"]))
+            table.append(
+                (row["machine"], f"{row['model']}, weights, {row['precision']}", counted, held["weights"])
+            )
         if "cache" in held:
             sized = cost.architecture(points.CONFIGURATIONS[row["model"]])
             counted = cost.kv_cache_bytes(sized, shape["context"] - 1, shape["batch"], row["precision"])
-            what = f"{row['model']}, cache of {shape['batch']} × {shape['context']:,} tokens, {row['precision']}"
+            what = (
+                f"{row['model']}, cache of {shape['batch']} × {shape['context']:,} tokens, {row['precision']}"
+            )
             table.append((row["machine"], what, counted, held["cache"]))
     found = pd.DataFrame(table, columns=["machine", "what", "counted bytes", "held bytes"]).set_index(
         ["machine", "what"]
@@ -153,8 +185,9 @@ def held_memory(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def sizes(names: tuple[str, ...], tokens: int, machine_name: str = "h100-sxm") -> pd.DataFrame:
-    """What each model takes, from its configuration alone: parameters in billions, GB, GFLOP per token, bounds on one accelerator's
-    data sheet (or as many as hold it) for one sequence of ``tokens``; encoders have no cache and generate nothing.
+    """What each model takes, from its configuration alone: parameters in billions, GB, GFLOP per token,
+    bounds on one accelerator's data sheet (or as many as hold it) for one sequence of ``tokens``; encoders
+    have no cache and generate nothing.
     """
     card = cost.hardware(machine_name)
     rows = {}
@@ -164,12 +197,14 @@ def sizes(names: tuple[str, ...], tokens: int, machine_name: str = "h100-sxm") -
         needed = cost.machines_needed(held.total, card.memory_bytes)
         reads = cost.prefill_bound if model.generates else cost.encode_bound
         rows[name] = {
-            "parameters, B": cost.parameters(model) / 1e9, "active, B": cost.active_parameters(model, embedding=True) / 1e9,
+            "parameters, B": cost.parameters(model) / 1e9,
+            "active, B": cost.active_parameters(model, embedding=True) / 1e9,
             **{f"{p}, GB": cost.weight_bytes(model, p) / 1e9 for p in PRECISIONS},
             "cache, GB": held.cache / 1e9, "activations, GB": held.activations / 1e9,
             "GFLOP per token": cost.encode_flops(model, tokens) / tokens / 1e9,
             "read ms": 1e3 * reads(model, card, tokens, machines=needed).seconds,
-            "next token ms": 1e3 * cost.decode_bound(model, card, tokens, machines=needed).seconds if model.generates else None,
+            "next token ms": 1e3 * cost.decode_bound(model, card, tokens,
+            machines=needed).seconds if model.generates else None,
             f"{machine_name} needed": needed,
         }  # fmt: skip
     return pd.DataFrame(rows).T.astype({f"{machine_name} needed": int})
@@ -194,7 +229,9 @@ def exponents(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def beyond_memory(rows: list[dict[str, Any]], n: int = 10_000_000) -> pd.DataFrame:
-    """Search among ``n`` items by model: the largest measured catalogue's time and bytes per item, times ``n``. Not measured."""
+    """Search among ``n`` items by model: the largest measured catalogue's time and bytes per item,
+    times ``n``. Not measured.
+    """
     found = {}
     for r in rows:
         if r["against"] == "items" and r["work"].startswith("search"):
@@ -209,7 +246,10 @@ def beyond_memory(rows: list[dict[str, Any]], n: int = 10_000_000) -> pd.DataFra
 
 def phases(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Milliseconds of each phase of training, and the share of the longest."""
-    found = {(r["machine"], f"{r['model']}, {r['unit']}"): {k: 1e3 * s for k, s in r["phases_s"].items()} for r in rows}
+    found = {
+        (r["machine"], f"{r['model']}, {r['unit']}"): {k: 1e3 * s for k, s in r["phases_s"].items()}
+        for r in rows
+    }
     table = pd.DataFrame(found).T.rename_axis(["machine", "training"])
     return table.assign(total=table.sum(axis=1), longest=table.max(axis=1) / table.sum(axis=1))
 
@@ -219,8 +259,10 @@ def energy(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             (r.get("machine", "here"), r["work"]): {
-                f"J per 1,000 {r['unit']}": 1e3 * r["joules"] / r["n"], "lowest": 1e3 * r["low_joules"] / r["n"],
-                "highest": 1e3 * r["high_joules"] / r["n"], "per s": r["n"] / r["seconds"], "method": r["method"], "rated W": r["power_w"], "cores busy": r["utilization"],
+                f"J per 1,000 {r['unit']}": 1e3 * r["joules"] / r["n"],
+                "lowest": 1e3 * r["low_joules"] / r["n"],
+                "highest": 1e3 * r["high_joules"] / r["n"], "per s": r["n"] / r["seconds"],
+                "method": r["method"], "rated W": r["power_w"], "cores busy": r["utilization"],
             }
             for r in rows
         }

@@ -1,6 +1,7 @@
 """The shape of a cloud of vectors, and maps that change it: centring, dropping top components, whitening.
 
-Maps are fitted on training items only and then applied to any vectors; all are affine, ``(v - mean) @ matrix``.
+Maps are fitted on training items only and then applied to any vectors; all are affine,
+``(v - mean) @ matrix``.
 """
 
 from __future__ import annotations
@@ -48,9 +49,11 @@ def _spectrum(v: np.ndarray) -> np.ndarray:
 
 
 def effective_rank(v: np.ndarray) -> float:
-    """``exp(entropy)`` of the normalized covariance eigenvalues: how many directions the cloud really uses, 1 to d.
+    """``exp(entropy)`` of the normalized covariance eigenvalues: how many directions the cloud really uses, 1
+    to d.
 
-    Roy and Vetterli, "The effective rank" (2007), applied to the covariance. 0 for a cloud that is a single point.
+    Roy and Vetterli, "The effective rank" (2007), applied to the covariance. 0 for a cloud that is a single
+    point.
     """
     eigenvalues = _spectrum(v)
     if eigenvalues.sum() <= 0:
@@ -60,7 +63,8 @@ def effective_rank(v: np.ndarray) -> float:
 
 
 def participation_ratio(v: np.ndarray) -> float:
-    """``(Σλ)² / Σλ²`` of the covariance eigenvalues: as ``effective_rank``, 1 to d, but strong directions count more.
+    """``(Σλ)² / Σλ²`` of the covariance eigenvalues: as ``effective_rank``, 1 to d, but strong directions
+    count more.
 
     0 for a cloud that is a single point.
     """
@@ -69,10 +73,11 @@ def participation_ratio(v: np.ndarray) -> float:
 
 
 def isotropy(v: np.ndarray) -> float:
-    """``min Z(c) / max Z(c)``, ``Z(c) = Σ exp(c·v)`` over unit rows v and the eigenvectors c of ``VᵀV``, 0 to 1.
+    """``min Z(c) / max Z(c)``, ``Z(c) = Σ exp(c·v)`` over unit rows v and the eigenvectors c of ``VᵀV``, 0 to
+    1.
 
-    1 for vectors that point everywhere alike (Mu and Viswanath, "All-but-the-Top", ICLR 2018, after Arora et al., 2016). Each
-    eigenvector is taken with both signs, so that its arbitrary sign does not matter.
+    1 for vectors that point everywhere alike (Mu and Viswanath, "All-but-the-Top", ICLR 2018, after Arora et
+    al., 2016). Each eigenvector is taken with both signs, so that its arbitrary sign does not matter.
     """
     unit = similarity.normalize(_fit_input(v, "v"))
     along = unit @ np.linalg.eigh(unit.T @ unit)[1]
@@ -81,7 +86,8 @@ def isotropy(v: np.ndarray) -> float:
 
 
 def hubness(v: np.ndarray, k: int = 10) -> float:
-    """Skewness of how often an item is among the ``k`` nearest (cosine) of the others; 0 none, above 1 marked hubs.
+    """Skewness of how often an item is among the ``k`` nearest (cosine) of the others; 0 none, above 1 marked
+    hubs.
 
     Radovanović, Nanopoulos and Ivanović, "Hubs in Space" (2010).
     """
@@ -96,7 +102,9 @@ def hubness(v: np.ndarray, k: int = 10) -> float:
 
 @dataclass(frozen=True)
 class Shape:
-    """Mean and spread of random-pair cosines, effective rank, share of variance in the first direction, hubness."""
+    """Mean and spread of random-pair cosines, effective rank,
+    share of variance in the first direction, hubness.
+    """
 
     mean_cosine: float
     cosine_spread: float
@@ -117,7 +125,9 @@ def shape(v: np.ndarray, seed: int = 0) -> Shape:
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """A fitted affine map: ``apply(v) = (v - mean) @ matrix``. mean ``[d]``, matrix ``[d, m]`` or None for the identity."""
+    """A fitted affine map: ``apply(v) = (v - mean) @ matrix``. mean ``[d]``,
+    matrix ``[d, m]`` or None for the identity.
+    """
 
     name: str
     mean: np.ndarray
@@ -131,7 +141,9 @@ class Geometry:
         """
         v = np.asarray(v, dtype=np.float32)
         if v.ndim != 2 or v.shape[1] != len(self.mean):
-            raise InputError(f"v has shape {v.shape}: the {self.name} map was fitted on [n, {len(self.mean)}]")
+            raise InputError(
+                f"v has shape {v.shape}: the {self.name} map was fitted on [n, {len(self.mean)}]"
+            )
         if not np.isfinite(v).all():
             row = int(np.flatnonzero(~np.isfinite(v).all(axis=1))[0])
             raise InputError(f"v row {row} holds NaN or infinity: expected finite numbers")
@@ -139,9 +151,14 @@ class Geometry:
         if self.matrix is None:
             return centred
         # Summed in float64, so that equal rows stay equal wherever they stand, on every processor.
-        matrix, mapped = self.matrix.astype(np.float64), np.empty((len(v), self.matrix.shape[1]), dtype=np.float32)
+        matrix, mapped = (
+            self.matrix.astype(np.float64),
+            np.empty((len(v), self.matrix.shape[1]), dtype=np.float32),
+        )
         for start in range(0, len(v), BLOCK_ROWS):
-            mapped[start : start + BLOCK_ROWS] = centred[start : start + BLOCK_ROWS].astype(np.float64) @ matrix
+            mapped[start : start + BLOCK_ROWS] = (
+                centred[start : start + BLOCK_ROWS].astype(np.float64) @ matrix
+            )
         return mapped
 
     def save(self, folder: str | Path) -> None:
@@ -172,7 +189,9 @@ def _fit_input(train_v: np.ndarray, name: str = "train_v") -> np.ndarray:
     )
     v = np.asarray(train_v, dtype=np.float64)
     if v.ndim != 2 or not v.shape[0] or not v.shape[1] or not np.isfinite(v).all():
-        raise InputError(f"{name} of shape {v.shape}: expected finite vectors [n, d] with n and d of at least 1")
+        raise InputError(
+            f"{name} of shape {v.shape}: expected finite vectors [n, d] with n and d of at least 1"
+        )
     return v
 
 
@@ -183,7 +202,9 @@ def centre(train_v: np.ndarray) -> Geometry:
 
 
 def remove_top_components(train_v: np.ndarray, n: int = 2) -> Geometry:
-    """Centre and project out the ``n`` strongest directions (Mu and Viswanath, "All-but-the-Top", ICLR 2018)."""
+    """Centre and project out the ``n`` strongest directions (Mu and Viswanath,
+    "All-but-the-Top", ICLR 2018).
+    """
     v = _fit_input(train_v)
     if not isinstance(n, int | np.integer) or not 0 <= n < v.shape[1]:
         raise InputError(f"n={n!r}: expected from 0 to {v.shape[1] - 1} components removed")
@@ -193,13 +214,16 @@ def remove_top_components(train_v: np.ndarray, n: int = 2) -> Geometry:
     return Geometry("top-removed", mean.astype(np.float32), matrix.astype(np.float32))
 
 
-def whiten(train_v: np.ndarray, kind: str = "zca", dimensions: int | None = None, shrinkage: float = 0.5) -> Geometry:
+def whiten(
+    train_v: np.ndarray, kind: str = "zca", dimensions: int | None = None, shrinkage: float = 0.5
+) -> Geometry:
     """Centre and give every direction the same variance.
 
-    The covariance is shrunk towards a sphere of its mean variance, ``(1-s) C + s (tr C / d) I``, which keeps directions of
-    almost no variance, mostly noise, from being blown up (Ledoit and Wolf, 2004, with ``s`` given). ``kind="pca"`` returns
-    coordinates along the eigenvectors, strongest first; ``"zca"`` rotates them back, nearest to the input. ``dimensions``
-    keeps only so many of the strongest (after zca the output still has d columns). A cloud without variance is only centred.
+    The covariance is shrunk towards a sphere of its mean variance, ``(1-s) C + s (tr C / d) I``, which keeps
+    directions of almost no variance, mostly noise, from being blown up (Ledoit and Wolf, 2004, with ``s``
+    given). ``kind="pca"`` returns coordinates along the eigenvectors, strongest first; ``"zca"`` rotates them
+    back, nearest to the input. ``dimensions`` keeps only so many of the strongest (after zca the output still
+    has d columns). A cloud without variance is only centred.
 
     Raises:
         InputError: an unknown kind, ``dimensions`` outside 1..d, ``shrinkage`` outside [0, 1].
@@ -210,14 +234,17 @@ def whiten(train_v: np.ndarray, kind: str = "zca", dimensions: int | None = None
     whole = isinstance(kept, int | np.integer) and 1 <= kept <= d
     if kind not in ("zca", "pca") or not whole or not 0 <= shrinkage <= 1:
         raise InputError(
-            f"kind={kind!r}, dimensions={dimensions!r}, shrinkage={shrinkage!r}: expected zca or pca, 1 to {d}, 0 to 1"
+            f"kind={kind!r}, dimensions={dimensions!r}, shrinkage={shrinkage!r}: expected zca or pca, 1 to "
+            f"{d}, 0 to 1"
         )
     mean = v.mean(axis=0)
     eigenvalues, vectors = np.linalg.eigh(np.cov(v.T, bias=True).reshape(d, d))
     eigenvalues, vectors = np.maximum(eigenvalues[::-1], 0), _signed(vectors[:, ::-1])
     shrunk = (1 - shrinkage) * eigenvalues + shrinkage * eigenvalues.mean()
     if shrunk[0] < 1e-30:  # a single point, or as good as one: its inverse would not fit float32
-        return Geometry(kind, mean.astype(np.float32), None if kept == d else np.eye(d, kept, dtype=np.float32))
+        return Geometry(
+            kind, mean.astype(np.float32), None if kept == d else np.eye(d, kept, dtype=np.float32)
+        )
     # Without shrinkage a direction of no variance stays at zero rather than being divided by it.
     inverse = np.where(shrunk > 1e-10 * shrunk[0], 1 / np.sqrt(np.maximum(shrunk, 1e-300)), 0)
     matrix = (vectors * inverse)[:, :kept]
@@ -227,7 +254,9 @@ def whiten(train_v: np.ndarray, kind: str = "zca", dimensions: int | None = None
 
 
 def _signed(vectors: np.ndarray) -> np.ndarray:
-    """Columns turned so that the largest component of each is positive: an eigenvector's sign depends on the processor."""
+    """Columns turned so that the largest component of each is positive:
+    an eigenvector's sign depends on the processor.
+    """
     largest = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None], axis=0)
     return vectors * np.where(largest < 0, -1.0, 1.0)
 
@@ -261,19 +290,24 @@ class Calibration:
         return Calibration(np.sort(random_pair_cosines(v, n_pairs, seed)))
 
     def percentile(self, cosine: np.ndarray | float) -> np.ndarray:
-        """Percent of random pairs with a smaller cosine (ties count half): 50 is ordinary. 0 and 100 at the ends.
+        """Percent of random pairs with a smaller cosine (ties count half): 50 is ordinary. 0 and 100 at the
+        ends.
 
         Raises:
             InputError: a cosine that is NaN, which would sort above all.
         """
         if np.isnan(cosine).any():
             raise InputError("cosine holds NaN: expected numbers")
-        below = np.searchsorted(self.sample, cosine, side="left") + np.searchsorted(self.sample, cosine, side="right")
+        below = np.searchsorted(self.sample, cosine, side="left") + np.searchsorted(
+            self.sample, cosine, side="right"
+        )
         return 50.0 * below / len(self.sample)
 
     def z_score(self, cosine: np.ndarray | float) -> np.ndarray:
         """Standard deviations above the mean of random pairs; 0 where they have no spread."""
         spread = self.sample.std()
         return (
-            (np.asarray(cosine) - self.sample.mean()) / spread if spread else np.zeros_like(np.asarray(cosine, float))
+            (np.asarray(cosine) - self.sample.mean()) / spread
+            if spread
+            else np.zeros_like(np.asarray(cosine, float))
         )

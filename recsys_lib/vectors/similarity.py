@@ -1,7 +1,8 @@
 """Cosine and its relatives, and exact top-k.
 
-Inputs are real vectors as rows, ``[n, d]``; they are brought to float32 and products are summed in float32, except where
-both inputs are float64, which stay so. Distances, and the scores that ``top_k`` returns, are summed in float64. NaN and
+Inputs are real vectors as rows, ``[n, d]``; they are brought to float32 and products are summed in float32,
+except where both inputs are float64, which stay so. Distances, and the scores that ``top_k`` returns, are
+summed in float64. NaN and
 infinity are refused, naming the row: one NaN would silently spoil a ranking.
 """
 
@@ -59,10 +60,14 @@ def _pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pairwise(a: np.ndarray, b: np.ndarray, compute: Callable[[np.ndarray, np.ndarray], np.ndarray]):
-    """``compute`` on rows ``[n, d]`` and ``[m, d]``; a plain vector ``[d]`` is one row, whose axis the result lacks."""
+    """``compute`` on rows ``[n, d]`` and ``[m, d]``; a plain vector ``[d]`` is one row,
+    whose axis the result lacks.
+    """
     (a, plain_a), (b, plain_b) = _as_rows("a", a), _as_rows("b", b)
     if plain_a and plain_b and a.shape != b.shape:
-        raise InputError(f"a has {a.shape[1]} numbers and b {b.shape[1]}: expected vectors of the same length")
+        raise InputError(
+            f"a has {a.shape[1]} numbers and b {b.shape[1]}: expected vectors of the same length"
+        )
     a, b = _pair(a, b)
     if len(a) * len(b) > BLOCK_SCORES:
         memory.require(
@@ -106,7 +111,9 @@ def _normalized(v: np.ndarray) -> np.ndarray:
 
 
 def _scaled(v: np.ndarray) -> np.ndarray:
-    """Rows times a power of two, which changes no digit: no sum of their squares overflows, and hardly one vanishes."""
+    """Rows times a power of two, which changes no digit: no sum of their squares overflows,
+    and hardly one vanishes.
+    """
     exponent = np.frexp(np.abs(v).max(axis=1, keepdims=True, initial=0))[1]
     return v * np.exp2(-np.maximum(exponent, -100)).astype(v.dtype)
 
@@ -124,10 +131,11 @@ def _centred_rows(v: np.ndarray) -> np.ndarray:
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> Any:
-    """Cosine of every row of ``a [n, d]`` with every row of ``b [m, d]``: ``u·v / (|u||v|)``, ``[n, m]`` in [-1, 1].
+    """Cosine of every row of ``a [n, d]`` with every row of ``b [m, d]``: ``u·v / (|u||v|)``, ``[n, m]`` in
+    [-1, 1].
 
-    The cosine with a zero vector is 0: it has no direction. Of two plain vectors ``[d]`` it is one number, of a plain
-    vector and rows ``[m]``; so it is for ``dot``, ``euclidean`` and ``pearson``.
+    The cosine with a zero vector is 0: it has no direction. Of two plain vectors ``[d]`` it is one number, of
+    a plain vector and rows ``[m]``; so it is for ``dot``, ``euclidean`` and ``pearson``.
 
     >>> round(cosine([1, 2, 3], [4, 5, 6]), 4)
     0.9746
@@ -166,7 +174,9 @@ def _lengths(v: np.ndarray) -> np.ndarray:
 
 
 def _no_overflow(a: np.ndarray, b: np.ndarray) -> None:
-    """Refuse rows of such lengths that a sum of products could overflow; by Cauchy and Schwarz no other can."""
+    """Refuse rows of such lengths that a sum of products could overflow;
+    by Cauchy and Schwarz no other can.
+    """
     longest = float(a.max(initial=0)), float(b.max(initial=0))
     if not max(longest) < np.sqrt(float(np.finfo(a.dtype).max) / 8):
         raise InputError(
@@ -175,11 +185,12 @@ def _no_overflow(a: np.ndarray, b: np.ndarray) -> None:
 
 
 def euclidean(a: np.ndarray, b: np.ndarray) -> Any:
-    """Distances ``|u - v|``, ``[n, m]``, at least 0. Smaller is nearer; ``top_k`` ranks by the negative distance.
+    """Distances ``|u - v|``, ``[n, m]``, at least 0. Smaller is nearer; ``top_k`` ranks by the negative
+    distance.
 
-    ``sqrt(|u|² + |v|² - 2 u·v)`` cancels where points are near each other and far from the origin, so it is summed in float64
-    after subtracting the mean of ``b``; what remains is an error of about 1e-8 of the vectors' length. A distance beyond
-    the largest float32 is infinite.
+    ``sqrt(|u|² + |v|² - 2 u·v)`` cancels where points are near each other and far from the origin, so it is
+    summed in float64 after subtracting the mean of ``b``; what remains is an error of about 1e-8 of the
+    vectors' length. A distance beyond the largest float32 is infinite.
     """
     return _pairwise(a, b, _rounded_distances)
 
@@ -202,7 +213,9 @@ def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def pearson(a: np.ndarray, b: np.ndarray) -> Any:
-    """Pearson correlation ``[n, m]``: the cosine after each row's own mean is subtracted; 0 with a constant row."""
+    """Pearson correlation ``[n, m]``: the cosine after each row's own mean is subtracted;
+    0 with a constant row.
+    """
     return _pairwise(a, b, _correlations)
 
 
@@ -220,13 +233,15 @@ def top_k(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The ``k`` best items of every query, exactly: ids ``[n, k]`` int64 and scores ``[n, k]``, best first.
 
-    A matrix product finds the candidates: whatever its rounding error could have kept out of the best ``k``. Only these are
-    scored again, pair by pair in float64, rounded to the dtype of the input and ordered, equal scores by the smaller id. So
-    equal items tie exactly, and no result depends on the blocks, on the other queries or on the number of threads.
+    A matrix product finds the candidates: whatever its rounding error could have kept out of the best ``k``.
+    Only these are scored again, pair by pair in float64, rounded to the dtype of the input and ordered, equal
+    scores by the smaller id. So equal items tie exactly, and no result depends on the blocks, on the other
+    queries or on the number of threads.
 
-    Items to leave out per query come as CSR ``[n, n_items]`` (non-zeros), as a mask of that shape, or as one sequence of ids
-    per query; where fewer than ``k`` remain, the rest is id -1 with score -inf. Queries are taken in blocks of 64 MB of scores (or one query, where
-    that is more). Thousands of items equal to within rounding at the k-th place are exact as well, but slow.
+    Items to leave out per query come as CSR ``[n, n_items]`` (non-zeros), as a mask of that shape, or as one
+    sequence of ids per query; where fewer than ``k`` remain, the rest is id -1 with score -inf. Queries are
+    taken in blocks of 64 MB of scores (or one query, where that is more). Thousands of items equal to within
+    rounding at the k-th place are exact as well, but slow.
 
     Raises:
         InputError: an unknown metric, ``k`` below 1 or above the number of items, mismatched shapes, NaN.
@@ -261,16 +276,18 @@ def top_k(
 def _prepare(
     metric: str, queries: np.ndarray, items: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]:
-    """Queries and items to multiply, what to scale every item's product by, and the error of each query's scores ``[n]``.
+    """Queries and items to multiply, what to scale every item's product by, and the error of each query's
+    scores ``[n]``.
 
-    The error bounds the rounding of a sum of ``d`` products in any order, ``(d + 8) u |q||x|`` (Higham, "Accuracy and Stability of
-    Numerical Algorithms", 2002, section 3.1).
+    The error bounds the rounding of a sum of ``d`` products in any order, ``(d + 8) u |q||x|`` (Higham,
+    "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1).
     """
     if metric == "euclidean":
         q, x = queries.astype(np.float64), items.astype(np.float64)
         centre = x.mean(axis=0)
         size = _lengths(q - centre) + _lengths(x - centre).max()
-        # The error of a square is at worst that of its root near 0; scores are rounded to the dtype of the input besides.
+        # The error of a square is at worst that of its root near 0; scores are rounded to the dtype of the
+        # input besides.
         return q, x, None, (np.sqrt(4 * _rounding(x)) + np.finfo(items.dtype).eps) * size
     if metric == "dot":
         of_queries, of_items = _lengths(queries), _lengths(items)
@@ -303,14 +320,18 @@ def _rounding(v: np.ndarray) -> float:
 
 
 def _candidates(scores: np.ndarray, k: int, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of all ``scores`` that may belong to the best ``k`` of their row, each being wrong by up to ``error``."""
+    """Rows and columns of all ``scores`` that may belong to the best ``k`` of their row,
+    each being wrong by up to ``error``.
+    """
     import torch
 
-    # torch selects several times faster than NumPy partitions. A few more than k mostly reach below the doubtful ones.
+    # torch selects several times faster than NumPy partitions. A few more than k mostly reach below the
+    # doubtful ones.
     width = min(k + 8, scores.shape[1])
     selected = torch.from_numpy(scores).topk(width, dim=1)
     values, ids = selected.values.numpy(), selected.indices.numpy()
-    # As much for the k-th score as for the one compared with it, and as much again for the rounding of the exact scores.
+    # As much for the k-th score as for the one compared with it, and as much again for the rounding of the
+    # exact scores.
     least = values[:, k - 1] - 4 * error
     doubtful = np.zeros(len(scores), dtype=bool) if width == scores.shape[1] else values[:, -1] >= least
     keep = (values >= least[:, None]) & ~np.isneginf(values) & ~doubtful[:, None]
@@ -325,7 +346,9 @@ def _candidates(scores: np.ndarray, k: int, error: np.ndarray) -> tuple[np.ndarr
 
 
 def _pair_scores(metric: str, q: np.ndarray, x: np.ndarray, rows: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Scores in float64 of the pairs ``q[rows]``, ``x[ids]``, each summed by itself and so in one order always."""
+    """Scores in float64 of the pairs ``q[rows]``, ``x[ids]``,
+    each summed by itself and so in one order always.
+    """
     if metric == "euclidean":
         return -np.sqrt(_sums(q, x, rows, ids, _squared_difference))
     products = _sums(q, x, rows, ids, _product)
@@ -367,11 +390,14 @@ def _exclusion(exclude, n_queries: int, n_items: int) -> sp.csr_matrix | None:
         lists = [np.asarray(list(e)) for e in exclude]
         wrong = next((e.dtype for e in lists if len(e) and not np.issubdtype(e.dtype, np.integer)), None)
         if wrong is not None:
-            raise InputError(f"exclude holds {wrong}: expected ids, whole numbers, or a mask of {(n_queries, n_items)}")
+            raise InputError(
+                f"exclude holds {wrong}: expected ids, whole numbers, or a mask of {(n_queries, n_items)}"
+            )
         indices = np.concatenate([e.astype(np.int64) for e in lists] or [np.empty(0, np.int64)])
         if len(indices) and not (indices.min() >= 0 and indices.max() < n_items):
             raise InputError(
-                f"exclude holds id {indices.max() if indices.min() >= 0 else indices.min()}: expected 0 to {n_items - 1}"
+                f"exclude holds id {indices.max() if indices.min() >= 0 else indices.min()}: expected 0 to "
+                f"{n_items - 1}"
             )
         indptr = np.concatenate([[0], np.cumsum([len(e) for e in lists])])
         return sp.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(n_queries, n_items))
@@ -383,14 +409,16 @@ def _exclusion(exclude, n_queries: int, n_items: int) -> sp.csr_matrix | None:
 class Rows:
     """Rows ``[n, d]`` to multiply with, equal rows once: the scores of equal items are equal in every bit.
 
-    A matrix product rounds equal rows differently by where they stand in a block, and each processor has blocks of its own:
-    without this, rounding would order equal items, and differently on every machine.
+    A matrix product rounds equal rows differently by where they stand in a block, and each processor has
+    blocks of its own: without this, rounding would order equal items, and differently on every machine.
     """
 
     def __init__(self, v: np.ndarray):
         v = np.ascontiguousarray(v) + np.float32(0)  # -0 becomes 0
         seen: dict[bytes, int] = {}
-        place = np.fromiter((seen.setdefault(row.tobytes(), len(seen)) for row in v), dtype=np.int64, count=len(v))
+        place = np.fromiter(
+            (seen.setdefault(row.tobytes(), len(seen)) for row in v), dtype=np.int64, count=len(v)
+        )
         self.place = place if len(seen) < len(v) else None
         self.distinct = v if self.place is None else v[np.unique(place, return_index=True)[1]]
 
@@ -408,10 +436,11 @@ def mask(scores: np.ndarray, seen: sp.csr_matrix) -> None:
 
 
 def rank_scores(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The ``k`` best columns of every row, best first, equal scores by the smaller id: ids and scores ``[n, k]``.
+    """The ``k`` best columns of every row, best first, equal scores by the smaller id: ids and scores
+    ``[n, k]``.
 
-    A row with fewer than ``k`` scores above -inf ends in ids of -1. A selection in linear time finds the k-th score; only
-    rows where ties straddle it are sorted in full.
+    A row with fewer than ``k`` scores above -inf ends in ids of -1. A selection in linear time finds the k-th
+    score; only rows where ties straddle it are sorted in full.
     """
     n_items = scores.shape[1]
     if k >= n_items:
@@ -429,7 +458,8 @@ def rank_scores(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 def _selected(scores: np.ndarray, k: int) -> np.ndarray:
     import torch
 
-    # torch selects several times faster than NumPy partitions; one more than k shows whether a tie straddles the cut.
+    # torch selects several times faster than NumPy partitions; one more than k shows whether a tie straddles
+    # the cut.
     selected = torch.from_numpy(np.ascontiguousarray(scores)).topk(k + 1, dim=1)
     best, ids = selected.values.numpy(), selected.indices.numpy()
     straddled = np.flatnonzero(best[:, k - 1] == best[:, k])

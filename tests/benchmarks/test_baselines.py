@@ -29,7 +29,8 @@ def small(monkeypatch):
     monkeypatch.setattr(bench_search, "SLOW_BATCHES", (1,))
     monkeypatch.setattr(bench_search, "GROWTH", (300, 900))
     monkeypatch.setattr(bench_search, "KINDS", bench_search.KINDS | {
-        "pq 8 bits": ("pq", {"subspaces": 4}, "PQ4"), "pq 4 bits": ("pq", {"subspaces": 8, "bits": 4}, "PQ8x4fs"),
+        "pq 8 bits": ("pq", {"subspaces": 4}, "PQ4"),
+        "pq 4 bits": ("pq", {"subspaces": 8, "bits": 4}, "PQ8x4fs"),
     })  # fmt: skip
 
 
@@ -62,7 +63,9 @@ def test_some_parts_replace_theirs_in_the_record(small, tmp_path):
     second = json.loads(record.read_text())
     assert [r["part"] for r in second["rows"]] == [r["part"] for r in first["rows"]]
     assert list(second["parts"]) == ["int8", "signs"] and second["parts"]["int8"] == first["parts"]["int8"]
-    assert [r for r in second["rows"] if r["part"] == "int8"] == [r for r in first["rows"] if r["part"] == "int8"]
+    assert [r for r in second["rows"] if r["part"] == "int8"] == [
+        r for r in first["rows"] if r["part"] == "int8"
+    ]
     for wrong, message in ((("search", ["sines"]), "part 'sines'"), (("encode", ["int8"]), "has no parts")):
         with pytest.raises(InputError, match=message):
             bench.run(wrong[0], None, wrong[1])

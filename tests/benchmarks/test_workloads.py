@@ -1,4 +1,6 @@
-"""Points, series, phases and records: counted as torch counts, fitted to known powers, written and read back whole. Nothing is timed."""
+"""Points, series, phases and records: counted as torch counts, fitted to known powers,
+written and read back whole. Nothing is timed.
+"""
 
 import json
 import math
@@ -38,7 +40,9 @@ def test_the_path_recommends_what_the_person_has_not_seen(path):
     assert list(stages) == ["encode", "search", "rank"] and all(s >= 0 for s in stages.values())
     assert path.answers.shape == (8, 5)
     for user, answer in zip(path.users[:8], path.answers, strict=True):
-        assert not set(answer) & set(path.train.indices[path.train.indptr[user] : path.train.indptr[user + 1]])
+        assert not set(answer) & set(
+            path.train.indices[path.train.indptr[user] : path.train.indptr[user + 1]]
+        )
         assert len(set(answer)) == 5
     assert list(path.cold_s) == ["data", "model", "catalogue", "index", "ranker"]
 
@@ -71,7 +75,8 @@ def test_rates_grow_until_the_limit_is_far_behind():
         serve, "x", SimpleNamespace(latency=Measurement("l", (1e-4,) * 9, 1.0)), 0.1, 0.001
     )
     assert [round(r.target_per_s / 1e4, 6) for r in found] == list(record.SHARES)
-    # A queue of constant service at nine tenths of its capacity waits 4.5 services on average: a limit of 1,000 holds.
+    # A queue of constant service at nine tenths of its capacity waits 4.5 services on average: a limit of
+    # 1,000 holds.
     assert simulated == pytest.approx(1e4, rel=0.01)
 
 
@@ -80,7 +85,8 @@ def test_the_held_rate_is_the_last_before_the_first_that_fails():
         return {
             "limit_s": 0.5,
             "scenarios": [
-                {"scenario": "server", "target_per_s": r, "latency": {"p99": p}} for r, p in enumerate(p99s, 1)
+                {"scenario": "server", "target_per_s": r, "latency": {"p99": p}}
+                for r, p in enumerate(p99s, 1)
             ],
         }
 
@@ -91,7 +97,9 @@ def test_the_held_rate_is_the_last_before_the_first_that_fails():
 # --- Points
 
 
-@pytest.mark.parametrize(("name", "prompt"), [("minilm", False), ("smollm2-135m", False), ("smollm2-135m", True)])
+@pytest.mark.parametrize(
+    ("name", "prompt"), [("minilm", False), ("smollm2-135m", False), ("smollm2-135m", True)]
+)
 def test_operations_are_those_torch_counts(name, prompt):
     ours, torchs = points.counted_by_torch(name, tokens=9, batch=2, prompt=prompt)
     assert ours == torchs > 0
@@ -210,7 +218,9 @@ def test_phases_are_split_by_the_calls_of_the_optimizer():
     now = [0.0]
     calls = []
     optimizer = SimpleNamespace(
-        zero_grad=lambda: calls.append("zero"), step=lambda: now.__setitem__(0, now[0] + 4.0), param_groups=["p"]
+        zero_grad=lambda: calls.append("zero"),
+        step=lambda: now.__setitem__(0, now[0] + 4.0),
+        param_groups=["p"],
     )
     clock = training.PhaseClock(optimizer, lambda: now[0])
     for _ in range(2):
@@ -262,7 +272,9 @@ def test_a_record_is_written_part_by_part_and_read_back(parts, tmp_path):
     ceilings = record.ceilings_of(found["my-machine"])
     assert ceilings.operations_per_s == {"float32": 2048.0}
     assert ceilings.read_bytes_per_s == pytest.approx(3 * 2**20, rel=1e-4)
-    assert record.rows_of("training", tmp_path)[0].items() >= {"machine": "my-machine", "model": "EASE"}.items()
+    assert (
+        record.rows_of("training", tmp_path)[0].items() >= {"machine": "my-machine", "model": "EASE"}.items()
+    )
 
 
 def test_mistakes_are_refused_before_anything_is_measured(parts, tmp_path, capsys):

@@ -29,8 +29,10 @@ WRONG = {
 }
 UNKNOWN_NAMES = ["kk", "K", "Rate", "ключ", "层", "a\nb", "\x1b[31mk", "k ", ""]
 GRIDS = [
-    ("k", "k"), ("k=", "k="), ("k=1,,2", "k=1,,2"), ("=1", ""), ("kk=1", "kk"), ("k=1,x", "x"), ("k=1,2.5", "2.5"),
-    ("flag=2", "2"), ("rate=0.1,nan", "nan"), ("layers=1,2", "1"), ("rate=inf", "inf"), ("层=1", "层"), ("k=1,2\n3", "k"), ("k=[1],[2]", "[1]"),
+    ("k", "k"), ("k=", "k="), ("k=1,,2", "k=1,,2"), ("=1", ""), ("kk=1", "kk"), ("k=1,x", "x"),
+    ("k=1,2.5", "2.5"),
+    ("flag=2", "2"), ("rate=0.1,nan", "nan"), ("layers=1,2", "1"), ("rate=inf", "inf"), ("层=1", "层"),
+    ("k=1,2\n3", "k"), ("k=[1],[2]", "[1]"),
 ]  # fmt: skip
 FILE_OPTIONS = [
     ["probe", "--json"],
@@ -38,7 +40,13 @@ FILE_OPTIONS = [
     ["sweep", "{folder}/good.ipynb", "-g", "k=1", "--record"],
 ]
 # Values of --json and --record that cannot become a file.
-PLACES = ["{folder}", "{folder}/text/x.json", "{folder}/text/a/b.json", "/proc/nowhere/x.json", "{folder}/" + "n" * 300]
+PLACES = [
+    "{folder}",
+    "{folder}/text/x.json",
+    "{folder}/text/a/b.json",
+    "/proc/nowhere/x.json",
+    "{folder}/" + "n" * 300,
+]
 
 
 def _cases() -> list[tuple[list[str], str]]:
@@ -50,9 +58,13 @@ def _cases() -> list[tuple[list[str], str]]:
     cases += [([*option, place], Path(place).name) for option in FILE_OPTIONS for place in PLACES]
     cases += [(["report", "--folder", place], Path(place).name) for place in PLACES[1:]]
     cases += [([command, "--nothing"], "--nothing") for command in COMMANDS]
-    cases += [(["sweep", good, "-g", "k=1", "-j", jobs], jobs) for jobs in ("-1", "x", "1.5", "", "nan", "１e3")]
+    cases += [
+        (["sweep", good, "-g", "k=1", "-j", jobs], jobs) for jobs in ("-1", "x", "1.5", "", "nan", "１e3")
+    ]
     for option in ("--device",):
-        cases += [([c, option, v], v) for c in ("probe", "measure") for v in ("tpu", "CPU", "", "cuda:99", "зр")]
+        cases += [
+            ([c, option, v], v) for c in ("probe", "measure") for v in ("tpu", "CPU", "", "cuda:99", "зр")
+        ]
     return cases + _notebooks() + _names() + _encode() + _contradictions()
 
 
@@ -62,8 +74,10 @@ def _printed(name: str) -> str:
 
 def _notebooks() -> list[tuple[list[str], str]]:
     names = [
-        "{folder}/missing.ipynb", "{folder}", "{folder}/text", "{folder}/empty.ipynb", "{folder}/damaged.ipynb",
-        "{folder}/list.ipynb", "{folder}/latin.ipynb", "no_such", "*", "0", "笔记", "{folder}/../{folder}/x.ipynb",
+        "{folder}/missing.ipynb", "{folder}", "{folder}/text", "{folder}/empty.ipynb",
+        "{folder}/damaged.ipynb",
+        "{folder}/list.ipynb", "{folder}/latin.ipynb", "no_such", "*", "0", "笔记",
+        "{folder}/../{folder}/x.ipynb",
     ]  # fmt: skip
     runs = [(["run", name], Path(name).name) for name in names]
     return runs + [(["sweep", name, "-g", "k=1"], Path(name).name) for name in names]
@@ -72,14 +86,20 @@ def _notebooks() -> list[tuple[list[str], str]]:
 def _names() -> list[tuple[list[str], str]]:
     """Unknown names; the nearest known one is suggested where there is one."""
     near = {
-        "fetch minlm": "'minilm'", "fetch ml100k": "'ml-100k'", "measure servng": "'serving'", "bench serch": "'search'",
-        "study clod": "'cold'", "rum": "'run'", "encod": "'encode'", "swep": "'sweep'", "bench Similarity": "'similarity'",
-        "run --in-plac": "--in-place", "measure --nam x": "--name", "encode {folder}/texts.txt {folder}/o --encoder minilmm": "'minilm'",
+        "fetch minlm": "'minilm'", "fetch ml100k": "'ml-100k'", "measure servng": "'serving'",
+        "bench serch": "'search'",
+        "study clod": "'cold'", "rum": "'run'", "encod": "'encode'", "swep": "'sweep'",
+        "bench Similarity": "'similarity'",
+        "run --in-plac": "--in-place", "measure --nam x": "--name",
+        "encode {folder}/texts.txt {folder}/o --encoder minilmm": "'minilm'",
     }  # fmt: skip
     far = {
-        "fetch 模型": "模型", "fetch minilm ../e5": "../e5", "measure speed": "speed", "measure ceilings \x07": "part",
-        "bench 1": "'1'", "study 5": "'5'", "walk": "walk", "--walk": "--walk", "bench search --parts nothing": "nothing",
-        "measure --name a/b": "a/b", "lab notebooks": "notebooks", "probe extra": "extra", "report site": "site",
+        "fetch 模型": "模型", "fetch minilm ../e5": "../e5", "measure speed": "speed",
+        "measure ceilings \x07": "part",
+        "bench 1": "'1'", "study 5": "'5'", "walk": "walk", "--walk": "--walk",
+        "bench search --parts nothing": "nothing",
+        "measure --name a/b": "a/b", "lab notebooks": "notebooks", "probe extra": "extra",
+        "report site": "site",
     }  # fmt: skip
     cases = [(text.split(" "), shown) for text, shown in {**near, **far}.items()]
     missing = [([], "COMMAND"), (["sweep"], "NOTEBOOK"), (["bench"], "NAME"), (["encode"], "SOURCE")]
@@ -97,9 +117,13 @@ def _encode() -> list[tuple[list[str], str]]:
     cases = [(["encode", f"{{folder}}/{s}", "{folder}/o", "--encoder", "wordllama"], s[:50]) for s in sources]
     cases += [(["encode", "{folder}", "{folder}/o"], "file"), (["encode", "", "{folder}/o"], "file")]
     texts = ["encode", "{folder}/texts.txt", "{folder}/o"]
-    cases += [(["encode", "{folder}/items.csv", "{folder}/o", "--column", c], c) for c in ("name", "Title", "", "书名")]
     cases += [
-        ([*texts, "--encoder", e], e) for e in ("tfidf", "genres", "nobody", "", "a/b/c", "{folder}/text", "模型")
+        (["encode", "{folder}/items.csv", "{folder}/o", "--column", c], c)
+        for c in ("name", "Title", "", "书名")
+    ]
+    cases += [
+        ([*texts, "--encoder", e], e)
+        for e in ("tfidf", "genres", "nobody", "", "a/b/c", "{folder}/text", "模型")
     ]
     cases += [([*texts, "--precision", p], p) for p in ("float64", "int3", "", "FLOAT32", "8")]
     cases += [([*texts, "--backend", b], b) for b in ("cuda", "Torch", "", "onnx")]
@@ -108,7 +132,10 @@ def _encode() -> list[tuple[list[str], str]]:
 
 
 def _contradictions() -> list[tuple[list[str], str]]:
-    good, texts = "{folder}/good.ipynb", ["encode", "{folder}/texts.txt", "{folder}/o", "--encoder", "wordllama"]
+    good, texts = (
+        "{folder}/good.ipynb",
+        ["encode", "{folder}/texts.txt", "{folder}/o", "--encoder", "wordllama"],
+    )
     return [
         (["run", good, "--in-place", "-p", "k", "3"], "--in-place"),
         (["run", good, "-p", "k", "1", "-p", "k", "2"], "'k'"),
@@ -134,7 +161,8 @@ def folder(tmp_path, monkeypatch):
     cell = new_code_cell(DEFAULTS, metadata={"tags": ["parameters"]})
     nbformat.write(new_notebook(cells=[cell]), tmp_path / "good.ipynb")
     texts = {
-        "text": "a file", "empty.ipynb": "", "damaged.ipynb": "{ not json", "list.ipynb": "[1, 2]", "empty.txt": "",
+        "text": "a file", "empty.ipynb": "", "damaged.ipynb": "{ not json", "list.ipynb": "[1, 2]",
+        "empty.txt": "",
         "header.csv": "title\n", "texts.txt": "Dune\n", "items.csv": "id,title\n1,Dune\n",
     }  # fmt: skip
     for name, text in texts.items():

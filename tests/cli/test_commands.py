@@ -28,9 +28,12 @@ def test_every_command_has_help_with_a_sentence(command, capsys):
 def test_help_lists_every_command_and_loads_no_torch():
     code = (
         "import sys; from recsys_lib.cli.app import main; main(['--help']); "
-        "heavy = {'torch', 'transformers', 'pandas', 'matplotlib', 'scipy'} & set(sys.modules); sys.exit(f'{heavy}' if heavy else 0)"
+        "heavy = {'torch', 'transformers', 'pandas', 'matplotlib', 'scipy'} & set(sys.modules); "
+        "sys.exit(f'{heavy}' if heavy else 0)"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120
+    )
     assert (result.returncode, result.stderr) == (0, "")
     assert all(f"  {command} " in result.stdout for command in COMMANDS)
 

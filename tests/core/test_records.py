@@ -38,7 +38,10 @@ def test_a_record_of_each_form_is_read_back_with_its_schema(form, tmp_path):
         ([{"notebook": "n"}], "a, record 0: expected parameters as dict, found nothing"),
         ({"bench": "search"}, "a: expected date as str, found nothing"),
         ({"machine": "m", "parts": {"points": []}}, "a, part points: expected an object with date"),
-        ({"name": "m"}, "a: expected a record with one of the keys status, notebook, bench, machine, measurements"),
+        (
+            {"name": "m"},
+            "a: expected a record with one of the keys status, notebook, bench, machine, measurements",
+        ),
         ("text", "a: expected a record as an object, found str"),
     ],
 )
@@ -56,7 +59,9 @@ def test_only_lists_of_runs_are_studies(tmp_path):
     assert records.runs_of(path) == [{"schema": 1, **RUN}]
     for other in (RUN, [ONE_OF_EACH["bench"]], [ONE_OF_EACH["outcome"]]):
         records.write(path, other)
-        with pytest.raises(InputError, match=r"a\.json: expected a list of runs, as sweep --record writes it"):
+        with pytest.raises(
+            InputError, match=r"a\.json: expected a list of runs, as sweep --record writes it"
+        ):
             records.runs_of(path)
 
 

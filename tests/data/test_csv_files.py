@@ -31,7 +31,9 @@ BROKEN = [
 
 @pytest.mark.parametrize("items", BROKEN)
 def test_a_quote_that_swallows_rows_is_refused(read, items):
-    with pytest.raises(InputError, match=r"items\.csv row 2: a quote opens and the field runs over \d lines") as caught:
+    with pytest.raises(
+        InputError, match=r"items\.csv row 2: a quote opens and the field runs over \d lines"
+    ) as caught:
         read(items=items)
     assert "\n" not in str(caught.value)
     assert read(items=items, quotes="off").n_items == 4
@@ -59,7 +61,10 @@ def test_near_misses_are_reported_and_merged_on_request(read, rule, written):
     items = f"id,title\n{plain[0]},One\n{plain[1]},Two\nok,Three\n"
     data = read(events, items, unknown_items="drop")
     assert data.n_dropped == 3
-    assert f"2 of the 3 unknown ids (67%) match after {'removing' if rule == 'zeros' else 'ignoring'}" in data.notes[0]
+    assert (
+        f"2 of the 3 unknown ids (67%) match after {'removing' if rule == 'zeros' else 'ignoring'}"
+        in data.notes[0]
+    )
     merged = read(events, items, unknown_items="drop", match_ids=rule)
     assert (merged.n_dropped, merged.notes) == (1, ())
     with pytest.raises(InputError, match=f"match_ids='{rule}'"):
@@ -83,7 +88,10 @@ def test_a_long_field_is_read(read):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"items": ITEMS.replace("4,", "9.78014E+12,")}, r"items\.csv row 5 column id: '9\.78014E\+12', .*spreadsheet"),
+        (
+            {"items": ITEMS.replace("4,", "9.78014E+12,")},
+            r"items\.csv row 5 column id: '9\.78014E\+12', .*spreadsheet",
+        ),
         (
             {"events": "1,31,2.5\n1,32,3.5\n"},
             r"events\.csv: its first row '1, 31, 2\.5' looks like data; expected a header",
@@ -105,7 +113,9 @@ def test_a_mistake_is_answered_in_one_line(read, change, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), FileNotFoundError(2, "No such file")])
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied"), FileNotFoundError(2, "No such file")]
+)
 def test_a_file_that_cannot_be_read_or_vanishes_is_named(read, monkeypatch, error):
     def refuse(*_, **__):
         raise error

@@ -34,7 +34,8 @@ def test_movielens_counts_and_repairs(films):
     assert films.items["title"][1411] == "Land Before Time III: The Time of the Great Giving"
     assert films.items["year"][1411] == 1995
     assert films.items["year"].isna().sum() == 1
-    # 22 titles occur more than once, "That Darn Cat!" three times; 18 of the repetitions have the same year too.
+    # 22 titles occur more than once, "That Darn Cat!" three times; 18 of the repetitions have the same year
+    # too.
     times = films.items["title"].value_counts()
     assert (times > 1).sum() == 22 and times["That Darn Cat!"] == 3
     assert films.items["title"].duplicated().sum() == 23
@@ -46,7 +47,9 @@ def test_movielens_counts_and_repairs(films):
 
 def raw_titles():
     frame = pd.read_csv(locate("ml-100k") / "ml-100k.item", sep="\t", dtype=str, keep_default_na=False)
-    return frame.sort_values("item_id:token", key=lambda ids: ids.astype(int))["movie_title:token_seq"].tolist()
+    return frame.sort_values("item_id:token", key=lambda ids: ids.astype(int))[
+        "movie_title:token_seq"
+    ].tolist()
 
 
 def test_every_trailing_word_of_the_raw_titles_is_accounted_for(films):
@@ -69,7 +72,10 @@ def test_movielens_texts(films):
     assert films.item_texts(("year", "title"))[0] == "Toy Story (1995)"
     assert films.item_texts(("genres",))[1] == "Action, Adventure, Thriller"
     assert "" in films.item_texts(("genres",))
-    assert films.item_texts(("title", "genres"))[229 - 1].count(". ") == films.items["title"][228].count(". ") + 1
+    assert (
+        films.item_texts(("title", "genres"))[229 - 1].count(". ")
+        == films.items["title"][228].count(". ") + 1
+    )
     attacks = films.items.index[films.items["title"] == "Mars Attacks!"][0]
     assert films.item_texts(("title", "genres"))[attacks] == "Mars Attacks! Action, Comedy, Sci-Fi, War"
     with pytest.raises(InputError, match="field 'plot': the items of 'ml-100k' have id, title, year, genres"):
@@ -84,11 +90,19 @@ def test_movielens_texts(films):
 
 def test_missing_values_leave_no_punctuation_behind():
     items = pd.DataFrame({
-        "id": list("abcde"), "title": ["Emma", "", "Why?", "", "Emma"], "author": ["Jane Austen", "Homer", "", "", ""],
-        "year": pd.array([1997, None, None, 1999, None], dtype="Int64"), "genres": ["", "Epic", "Drama", "", "Love, War"],
+        "id": list("abcde"), "title": ["Emma", "", "Why?", "", "Emma"],
+        "author": ["Jane Austen", "Homer", "", "", ""],
+        "year": pd.array([1997, None, None, 1999, None], dtype="Int64"),
+        "genres": ["", "Epic", "Drama", "", "Love, War"],
     })  # fmt: skip
     data = dataclasses.replace(small([0], [0], n_items=5), items=items)
-    assert data.item_texts() == ["Emma by Jane Austen (1997)", "Homer. Epic", "Why? Drama", "1999", "Emma. Love, War"]
+    assert data.item_texts() == [
+        "Emma by Jane Austen (1997)",
+        "Homer. Epic",
+        "Why? Drama",
+        "1999",
+        "Emma. Love, War",
+    ]
     assert data.item_texts(("genres",)) == ["", "Epic", "Drama", "", "Love, War"]
 
 
@@ -111,7 +125,10 @@ def test_articles_return_to_their_place(title, restored):
 
 
 def test_no_article_is_left_behind(films):
-    assert films.items["title"].str.contains(r", (?:The|A|An|La|Le|Les|Il|El|Der|Die|Das|Det)(?:$|\))").sum() == 0
+    assert (
+        films.items["title"].str.contains(r", (?:The|A|An|La|Le|Les|Il|El|Der|Die|Das|Det)(?:$|\))").sum()
+        == 0
+    )
 
 
 def test_book_crossing_counts(books):
@@ -136,14 +153,22 @@ def test_book_crossing_cores(books, k, counts):
 @pytest.mark.parametrize(("k", "counts"), [(5, (564_730, 15_223, 36_041)), (10, (365_894, 6_605, 13_228)),
                                            (20, (195_445, 2_559, 4_273))])  # fmt: skip
 def test_cores_of_the_raw_rows(raw_books, k, counts):
-    """As counted outside this library, with ISBNs compared letter by letter: case makes the difference to the above."""
+    """As counted outside this library, with ISBNs compared letter by letter:
+    case makes the difference to the above.
+    """
     core = raw_books.k_core(k)
     assert (core.n_interactions, core.n_users, core.n_items) == counts
 
 
 @pytest.fixture(scope="module")
 def raw_books():
-    options = {"sep": ";", "encoding": "iso-8859-1", "dtype": str, "keep_default_na": False, "escapechar": "\\"}
+    options = {
+        "sep": ";",
+        "encoding": "iso-8859-1",
+        "dtype": str,
+        "keep_default_na": False,
+        "escapechar": "\\",
+    }
     books = pd.read_csv(locate("book-crossing") / "BX-Books.csv", usecols=[0], **options)
     events = pd.read_csv(locate("book-crossing") / "BX-Book-Ratings.csv", **options)
     events = events[events["ISBN"].isin(set(books["ISBN"]))]
@@ -227,11 +252,20 @@ def test_implicit_interactions_are_not_ratings():
 def test_rows_are_places_or_a_mask():
     data = small([0, 0, 1], [0, 1, 0])
     mask = np.array([False, True, True])
-    assert data.matrix(mask).toarray().tolist() == data.matrix(np.array([1, 2])).toarray().tolist() == [[0, 1], [1, 0]]
+    assert (
+        data.matrix(mask).toarray().tolist()
+        == data.matrix(np.array([1, 2])).toarray().tolist()
+        == [[0, 1], [1, 0]]
+    )
     part = data.select(np.array([1]))
     assert (part.n_users, part.n_items, part.items["id"].tolist(), part.item.tolist()) == (1, 1, ["i1"], [0])
     nothing = data.select([])
-    assert (nothing.n_interactions, nothing.n_users, nothing.n_items, nothing.matrix().shape) == (0, 0, 0, (0, 0))
+    assert (nothing.n_interactions, nothing.n_users, nothing.n_items, nothing.matrix().shape) == (
+        0,
+        0,
+        0,
+        (0, 0),
+    )
     for k in (0, 2.5, "a"):
         with pytest.raises(InputError, match="whole numbers of at least 1"):
             data.k_core(k)
@@ -273,15 +307,20 @@ def test_own_files_are_read(read):
 
 
 def test_own_files_in_other_shapes(read):
-    semicolons = read("\ufeffkunde;isbn\n1;007\n", ITEMS.replace(",", ";"), separator=";", columns={"user": "kunde"})
-    assert semicolons.n_interactions == 1 and semicolons.timestamp is None and np.isnan(semicolons.rating).all()
+    semicolons = read(
+        "\ufeffkunde;isbn\n1;007\n", ITEMS.replace(",", ";"), separator=";", columns={"user": "kunde"}
+    )
+    assert (
+        semicolons.n_interactions == 1 and semicolons.timestamp is None and np.isnan(semicolons.rating).all()
+    )
     dates = read("user,item,date\na,007,2004-03-31 17:05\nb,b,2004-04-01\n")
     assert dates.timestamp.tolist() == [1080752700, 1080777600]
     merged = read("user,item\na,007\na,007\na,b\n")
     assert merged.n_interactions == 2
     repeated = read("user,item,score,rating\na,007,9,4\n")  # the first of the usual names wins
     assert repeated.rating.tolist() == [4]
-    owner = read("user,item\na,007\n", "user,item,title,id\nz,007,T,1\nz,b,U,2\n")  # the ids that interactions use
+    # The ids that interactions use.
+    owner = read("user,item\na,007\n", "user,item,title,id\nz,007,T,1\nz,b,U,2\n")
     assert owner.items["id"].tolist() == ["007", "b"] and owner.items["user"].tolist() == ["z", "z"]
     chosen = read(items="id,title,name\n007,x,Xaver\nb,y,Yves\n", columns={"title": "name"})
     assert chosen.items["title"].tolist() == ["Xaver", "Yves"]
@@ -293,9 +332,16 @@ def test_own_files_in_other_shapes(read):
 
 def test_names_are_compared_by_letters_and_digits(read):
     data = read(
-        "User-ID;ISBN;Book Rating\n1;007;3\n", "isbn;Title\n007;x\n", separator="", columns={"rating": "book_rating"}
+        "User-ID;ISBN;Book Rating\n1;007;3\n",
+        "isbn;Title\n007;x\n",
+        separator="",
+        columns={"rating": "book_rating"},
     )
-    assert (data.users["id"].tolist(), data.items["title"].tolist(), data.rating.tolist()) == (["1"], ["x"], [3])
+    assert (data.users["id"].tolist(), data.items["title"].tolist(), data.rating.tolist()) == (
+        ["1"],
+        ["x"],
+        [3],
+    )
     odd = read("???,item\na,b\n", columns={"user": "???"})  # a name without any
     assert odd.users["id"].tolist() == ["a"]
 
@@ -315,7 +361,9 @@ def test_each_file_has_its_own_separator(read, separator):
 @pytest.mark.parametrize(("unit", "digits"), [(1, 0), (10**3, 3), (10**6, 6), (10**9, 9)])
 def test_timestamps_in_smaller_units_are_recognized(read, unit, digits):
     seconds = [1080752700, 1712345678]
-    rows = "".join(f"a,{item},{s * unit + unit // 2}\n" for item, s in zip(("007", "b"), seconds, strict=True))
+    rows = "".join(
+        f"a,{item},{s * unit + unit // 2}\n" for item, s in zip(("007", "b"), seconds, strict=True)
+    )
     assert read(f"user,item,timestamp\n{rows}").timestamp.tolist() == seconds
 
 
@@ -363,13 +411,17 @@ def test_missing_texts_are_empty(read):
         ({"events": "user,item\n"}, "events.csv: a header and no rows"),
         ({"events": "item\nb\n"}, "events.csv: no column for 'user'"),
         ({"items": "id,name2\nb,x\n"}, "items.csv: no column for 'title'"),
-        ({"events": "user,item\na,b\na,zz\n"}, "events.csv row 3 column item: 'zz', expected an id of items.csv"),
+        ({"events": "user,item\na,b\na,zz\n"}, "events.csv row 3 column item: 'zz', expected an id of "
+            "items.csv"),
         ({"events": "user,item\n,b\n"}, "events.csv row 2 column user: '', expected an id"),
-        ({"events": "user,item,rating\na,b,good\n"}, "events.csv row 2 column rating: 'good', expected a number"),
+        ({"events": "user,item,rating\na,b,good\n"}, "events.csv row 2 column rating: 'good', expected a "
+            "number"),
         ({"events": "user,item,rating\na,b,inf\n"}, "column rating: 'inf'"),
-        ({"events": "user,item,timestamp\na,b,100\na,007,soon\nc,b,3\n"}, "row 3 column timestamp: 'soon', expected seconds"),
+        ({"events": "user,item,timestamp\na,b,100\na,007,soon\nc,b,3\n"}, "row 3 column timestamp: 'soon', "
+            "expected seconds"),
         ({"events": "user,item,timestamp\na,b,yesterdayish\n"}, "row 2 column timestamp"),
-        ({"events": "user,item,rating\na,b,1\na,b,2\n"}, "row 3 column user × item: 'a × b', expected each pair once"),
+        ({"events": "user,item,rating\na,b,1\na,b,2\n"}, "row 3 column user × item: 'a × b', expected each "
+            "pair once"),
         ({"events": "user,item\na,b\na,b,c,d\n"}, "events.csv row 3: 4 fields, expected 2 as in the header"),
         ({"events": "user,item\na,b,c\n"}, "events.csv row 2: 3 fields, expected 2 as in the header"),
         ({"events": 'user,item\na,b\n"c,b\n'}, "events.csv row 3: a quote opens and never closes"),
@@ -383,22 +435,29 @@ def test_missing_texts_are_empty(read):
         ({"events": "user,item,rating\na,b,1e39\n"}, "column rating: '1e39'"),
         (
             {"events": "user,item,time\na,b,1080752700\na,007,1080752700000\n"},
-            "row 3 column timestamp: '1080752700000', expected seconds since 1970, or milliseconds in every row",
+            "row 3 column timestamp: '1080752700000', expected seconds since 1970, or milliseconds in every "
+            "row",
         ),
         ({"events": "user,item,time\na,b,1e300\n"}, "column timestamp: '1e300'"),
-        ({"events": "user,item,date\na,b,03/04/2004\n"}, "column timestamp: '03/04/2004', expected .* such as 2004-03-31"),
+        ({"events": "user,item,date\na,b,03/04/2004\n"}, "column timestamp: '03/04/2004', expected .* such "
+            "as 2004-03-31"),
         ({"items": "id,title,year\nb,x,inf\n007,y,\n"}, "items.csv row 2 column year: 'inf'"),
         ({"items": "id,title\nb,x\nb,y\n007,z\n"}, "items.csv row 3 column id: 'b', expected each id once"),
-        ({"items": "id,title,year\nb,x,MCM\n007,z,\n"}, "items.csv row 2 column year: 'MCM', expected a year or nothing"),
+        ({"items": "id,title,year\nb,x,MCM\n007,z,\n"}, "items.csv row 2 column year: 'MCM', expected a year "
+            "or nothing"),
         ({"users": "id\nanna\n"}, "events.csv row 4 column user: '李雷', expected an id of users.csv"),
-        ({"items": "id,title\n007,x\nb,é\n".encode("iso-8859-1")}, r"items.csv row 3: byte \d+ \(0xe9\) is not utf-8"),
+        ({"items": "id,title\n007,x\nb,é\n".encode("iso-8859-1")}, r"items.csv row 3: byte \d+ \(0xe9\) is "
+            r"not utf-8"),
         ({"separator": "\n"}, r"separator='\\n': expected one character"),
         ({"columns": {"user": 5}}, r"columns=\{'user': 5\}: expected texts"),
-        ({"columns": {"user": "item"}}, "events.csv: column 'item' is taken for user and item: expected one each"),
-        ({"events": "user,item,day,time\na,b,x,20040331\na,007,y,20040401\n"}, "'20040331', expected days as 2004-03-31"),
+        ({"columns": {"user": "item"}}, "events.csv: column 'item' is taken for user and item: expected one "
+            "each"),
+        ({"events": "user,item,day,time\na,b,x,20040331\na,007,y,20040401\n"}, "'20040331', expected days as "
+            "2004-03-31"),
         ({"columns": {"uesr": "x"}}, r"columns=\['uesr'\]"),
         ({"columns": {"user": "kunde"}}, "looked for kunde"),
-        ({"events": "user,item\na,zz\n", "unknown_items": "drop"}, r"no item id in common \('zz' here, '007' there\)"),
+        ({"events": "user,item\na,zz\n", "unknown_items": "drop"}, r"no item id in common \('zz' here, '007' "
+            r"there\)"),
         ({"duplicates": "sum"}, "duplicates='sum': expected one of refuse, first, last"),
         ({"unknown_items": "keep"}, "unknown_items='keep': expected one of refuse, drop"),
         ({"events": EVENTS.encode("utf-16")}, r"row 1: byte 0 \(0xff\) is not utf-8; .*encoding='utf-16'"),
@@ -413,12 +472,17 @@ def test_a_mistake_in_own_files_is_named(read, change, message):
 
 def test_a_bad_byte_far_into_a_file_is_found(read):
     lines = b"user,item\n" + b"somebody,b\n" * 60_000  # beyond the buffer that pandas decodes at a time
-    with pytest.raises(InputError, match=rf"events.csv row 60002: byte {len(lines) + 3} \(0xe9\) is not utf-8"):
+    with pytest.raises(
+        InputError, match=rf"events.csv row 60002: byte {len(lines) + 3} \(0xe9\) is not utf-8"
+    ):
         read(lines + "renée,b\n".encode("iso-8859-1"))
 
 
 @settings(deadline=None, max_examples=30, derandomize=True)
-@given(st.lists(st.sampled_from(["", '"two\nrows"', "plain", '"a "" quote"', '"a, comma"']), max_size=8), st.data())
+@given(
+    st.lists(st.sampled_from(["", '"two\nrows"', "plain", '"a "" quote"', '"a, comma"']), max_size=8),
+    st.data(),
+)
 def test_rows_are_counted_as_an_editor_does(tmp_path_factory, notes, data):
     """Whatever notes and blank lines come before, the error names the line on which the bad record starts."""
     folder = tmp_path_factory.mktemp("rows")

@@ -61,13 +61,17 @@ def tiny():
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(1)
-    config = BertConfig(vocab_size=100, hidden_size=96, num_hidden_layers=2, num_attention_heads=3, intermediate_size=160, max_position_embeddings=64)  # fmt: skip
+    config = BertConfig(vocab_size=100, hidden_size=96, num_hidden_layers=2, num_attention_heads=3,
+        intermediate_size=160, max_position_embeddings=64)  # fmt: skip
     return BertModel(config, add_pooling_layer=False).eval()
 
 
 def tiny_tokens(n=40):
     rng = np.random.default_rng(2)
-    return [(rng.integers(0, 100, size).tolist(), 0) for size in [1, 2, 15, 16, 17, 40, 64, *rng.integers(1, 30, n)]]
+    return [
+        (rng.integers(0, 100, size).tolist(), 0)
+        for size in [1, 2, 15, 16, 17, 40, 64, *rng.integers(1, 30, n)]
+    ]
 
 
 def naive(model, tokens, pooling):
@@ -85,7 +89,8 @@ def naive(model, tokens, pooling):
 
 @needs_kernel
 @pytest.mark.parametrize(
-    ("precision", "worst", "mean"), [("float32", 0.99999, 0.99999), ("bfloat16", 0.999, 0.9995), ("int8", 0.985, 0.997)]
+    ("precision", "worst", "mean"),
+    [("float32", 0.99999, 0.99999), ("bfloat16", 0.999, 0.9995), ("int8", 0.985, 0.997)],
 )
 def test_native_agrees_with_torch(texts, reference, precision, worst, mean):
     encoder = encoders.load("minilm", precision=precision, backend="native", cache=False)
@@ -134,7 +139,9 @@ def test_without_amx_the_same(tiny, precision):
 
 
 @needs_kernel
-@pytest.mark.parametrize(("march", "flag"), [("x86-64", ""), ("x86-64-v3", "avx2"), ("cascadelake", "avx512_vnni")])
+@pytest.mark.parametrize(
+    ("march", "flag"), [("x86-64", ""), ("x86-64-v3", "avx2"), ("cascadelake", "avx512_vnni")]
+)
 @pytest.mark.parametrize("precision", native.PRECISIONS)
 def test_older_processors_get_the_same_numbers(tiny, march, flag, precision):
     if machine.describe()["architecture"] != "x86_64" or (flag and flag not in machine.describe()["flags"]):
@@ -149,7 +156,9 @@ def test_older_processors_get_the_same_numbers(tiny, march, flag, precision):
 
 def test_quantized_rows_lose_half_a_step_at_most():
     rng = np.random.default_rng(0)
-    weight = rng.standard_normal((7, 50)).astype(np.float32) * rng.uniform(0.01, 100, (7, 1)).astype(np.float32)
+    weight = rng.standard_normal((7, 50)).astype(np.float32) * rng.uniform(0.01, 100, (7, 1)).astype(
+        np.float32
+    )
     weight[3] = 0
     codes, step = native.quantize_rows(weight)
     assert (np.abs(weight - codes * step[:, None]) <= step[:, None] * 0.5001).all()
@@ -169,7 +178,9 @@ def test_native_refuses_what_it_cannot_run(tmp_path):
         BertModel(config).save_pretrained(tmp_path)
         AutoTokenizer.from_pretrained(assets.locate("minilm")).save_pretrained(tmp_path)
     encoder = encoders.load(str(tmp_path), precision="int8", backend="native", cache=False)
-    with pytest.raises(InputError, match="heads of a multiple of 16 dimensions and layers of 32, not 8 and 32"):
+    with pytest.raises(
+        InputError, match="heads of a multiple of 16 dimensions and layers of 32, not 8 and 32"
+    ):
         encoder.encode(["a"])
     with pytest.raises(InputError, match="runs encoders on a CPU, not a decoder"):
         encoders.load("smollm2", precision="int8", backend="native", cache=False).encode(["a"])
@@ -186,7 +197,9 @@ def test_without_a_compiler_there_is_one_line(monkeypatch):
 
 
 def test_int8_over_torch(texts, reference):
-    found = cosines(encoders.load("minilm", precision="int8", cache=False).encode(texts, progress=False), reference)
+    found = cosines(
+        encoders.load("minilm", precision="int8", cache=False).encode(texts, progress=False), reference
+    )
     assert found.min() > 0.97 and found.mean() > 0.995
 
 
@@ -203,7 +216,9 @@ def test_peers_give_the_same_vectors(texts, reference, backend, precision, worst
 
 def test_a_missing_peer_is_one_line(monkeypatch):
     monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="needs openvino, nncf: run pip install --no-deps -r requirements-bench"):
+    with pytest.raises(
+        InputError, match="needs openvino, nncf: run pip install --no-deps -r requirements-bench"
+    ):
         encoders.load("minilm", precision="int8", backend="openvino", cache=False).encode(["a"])
 
 
@@ -223,7 +238,12 @@ def test_a_precision_that_a_backend_lacks_is_named():
 
 @needs_kernel
 def test_vectors_are_cached_apart(own_cache):
-    for precision, backend in (("float32", "torch"), ("float32", "native"), ("int8", "native"), ("int8", "torch")):
+    for precision, backend in (
+        ("float32", "torch"),
+        ("float32", "native"),
+        ("int8", "native"),
+        ("int8", "torch"),
+    ):
         encoders.load("minilm", precision=precision, backend=backend).encode(["Toy Story"], progress=False)
     assert len(list((own_cache / "vectors").glob("*.sqlite"))) == 4
 
@@ -242,12 +262,14 @@ def test_auto_measures_once_and_remembers(own_cache, monkeypatch):
 
 @needs_gpu
 @pytest.mark.parametrize(("backend", "precision", "worst"), [
-    ("torch", "float16", 0.999), ("torch", "bfloat16", 0.99), ("torch", "int8", 0.97), ("compile", "float16", 0.999),
+    ("torch", "float16", 0.999), ("torch", "bfloat16", 0.99), ("torch", "int8", 0.97),
+    ("compile", "float16", 0.999),
 ])  # fmt: skip
 def test_gpu_paths_give_the_same_vectors(texts, reference, backend, precision, worst):
     encoder = encoders.load("minilm", precision=precision, backend=backend, device="cuda", cache=False)
     assert cosines(encoder.encode(texts, progress=False), reference).min() >= worst
-    assert np.isfinite(encoder.encode(texts[:1], progress=False)).all()  # one text: a recorded graph of its own
+    # One text: a recorded graph of its own.
+    assert np.isfinite(encoder.encode(texts[:1], progress=False)).all()
 
 
 def test_auto_precision_is_measured_once_and_a_damaged_memory_is_rebuilt(own_cache, monkeypatch):

@@ -1,4 +1,6 @@
-"""Encoders agree with their references, pooling with naive loops, and the cache never gives a wrong vector."""
+"""Encoders agree with their references, pooling with naive loops,
+and the cache never gives a wrong vector.
+"""
 
 import hashlib
 import http.server
@@ -28,8 +30,10 @@ from recsys_lib.vectors import similarity
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TEXTS = [
-    "The Usual Suspects (1995). Crime, Thriller", "Toy Story", "", " ", "喜欢阅读科幻小说", "Grüße aus Köln", "👩‍🔬 science", "a",
-    "word " * 400, "tab\tnew\nline", "\x00\x01 control", "Gödel, Escher, Bach", "1234567890", "!!!", "Toy Story",
+    "The Usual Suspects (1995). Crime, Thriller", "Toy Story", "", " ", "喜欢阅读科幻小说", "Grüße aus Köln",
+    "👩‍🔬 science", "a",
+    "word " * 400, "tab\tnew\nline", "\x00\x01 control", "Gödel, Escher, Bach", "1234567890", "!!!",
+    "Toy Story",
 ]  # fmt: skip
 
 
@@ -51,7 +55,10 @@ def tiny(tmp_path_factory):
     folders = {}
     with quiet():
         tokenizer = AutoTokenizer.from_pretrained(assets.locate("minilm"))
-        for name, model in (("bert", BertModel(BertConfig(**size))), ("llama", LlamaForCausalLM(LlamaConfig(**size)))):
+        for name, model in (
+            ("bert", BertModel(BertConfig(**size))),
+            ("llama", LlamaForCausalLM(LlamaConfig(**size))),
+        ):
             folders[name] = tmp_path_factory.mktemp(name)
             model.save_pretrained(folders[name])
             tokenizer.save_pretrained(folders[name])
@@ -106,7 +113,11 @@ def test_tfidf_and_genres():
     vectors = tfidf.encode(["red apple", "unknown words", "中文"])
     assert vectors.dtype == np.float32 and vectors.shape == (3, tfidf.dimension)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 0, 1])
-    assert vectors[0, tfidf.vectorizer.vocabulary_["apple"]] > vectors[0, tfidf.vectorizer.vocabulary_["red"]] > 0
+    assert (
+        vectors[0, tfidf.vectorizer.vocabulary_["apple"]]
+        > vectors[0, tfidf.vectorizer.vocabulary_["red"]]
+        > 0
+    )
 
 
 # ---------------------------------------------------------------- pooling
@@ -171,7 +182,9 @@ def test_layers_end_in_the_vector(tiny):
 
 def test_known_texts_need_no_model(tiny, own_cache, monkeypatch):
     first = encoders.load(tiny["bert"], precision="float32").encode(TEXTS)
-    monkeypatch.setattr("recsys_lib.encoders.transformer.Transformer._encode", lambda *a: pytest.fail("encoded again"))
+    monkeypatch.setattr(
+        "recsys_lib.encoders.transformer.Transformer._encode", lambda *a: pytest.fail("encoded again")
+    )
     again = encoders.load(tiny["bert"], precision="float32")
     assert np.array_equal(again.encode(TEXTS[::-1]), first[::-1])
     assert "model" not in again.__dict__
@@ -179,7 +192,8 @@ def test_known_texts_need_no_model(tiny, own_cache, monkeypatch):
 
 def test_other_options_have_vectors_of_their_own(tiny, own_cache):
     made = {
-        (pooling, prefix, limit): encoders.load(tiny["bert"], precision="float32", pooling=pooling, prefix=prefix, max_tokens=limit).encode(["Toy Story by night"])
+        (pooling, prefix, limit): encoders.load(tiny["bert"], precision="float32", pooling=pooling,
+        prefix=prefix, max_tokens=limit).encode(["Toy Story by night"])
         for pooling in ("mean", "last") for prefix in ("", "query: ") for limit in (4, 64)
     }  # fmt: skip
     vectors = np.vstack(list(made.values()))
@@ -196,7 +210,9 @@ def test_other_weights_have_vectors_of_their_own(tiny, own_cache, tmp_path):
     from safetensors.torch import load_file, save_file
 
     weights = load_file(folder / "model.safetensors")
-    save_file({k: v * 1.5 for k, v in weights.items()}, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        {k: v * 1.5 for k, v in weights.items()}, folder / "model.safetensors", metadata={"format": "pt"}
+    )
     assert not np.allclose(before, encoders.load(str(folder), precision="float32").encode(["x"]))
 
 
@@ -226,7 +242,9 @@ def test_an_interruption_keeps_the_chunks_that_were_done(own_cache, monkeypatch)
 
 def test_equal_texts_are_encoded_once(own_cache):
     asked = []
-    vectors = cache.encode_cached(["1", "2", "1", "1"], {"model": "m"}, 2, lambda c: (asked.extend(c), numbered(c))[1])
+    vectors = cache.encode_cached(
+        ["1", "2", "1", "1"], {"model": "m"}, 2, lambda c: (asked.extend(c), numbered(c))[1]
+    )
     assert sorted(asked) == ["1", "2"]
     assert vectors[:, 0].tolist() == [1, 2, 1, 1]
     assert cache.encode_cached([], {"model": "m"}, 2, pytest.fail).shape == (0, 2)
@@ -292,11 +310,14 @@ def test_a_full_disk_while_writing_costs_a_warning_not_an_answer(own_cache, monk
 def test_two_processes_share_one_cache_and_a_kill_spoils_nothing(own_cache):
     program = (
         "import numpy as np, time, sys\nfrom recsys_lib.encoders import cache\ncache.CHUNK = 5\n"
-        "def slow(c):\n    time.sleep(0.02)\n    return np.array([[float(t)] * 2 for t in c], dtype=np.float32)\n"
+        "def slow(c):\n    time.sleep(0.02)\n    return np.array([[float(t)] * 2 for t in c], "
+        "dtype=np.float32)\n"
         "v = cache.encode_cached([str(i) for i in range(300)], {'model': 'm'}, 2, slow)\n"
         "assert v[:, 0].tolist() == list(range(300))\n"
     )
-    processes = [subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, start_new_session=True) for _ in range(3)]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, start_new_session=True) for _ in range(3)
+    ]
     time.sleep(1.0)
     os.killpg(processes[0].pid, signal.SIGKILL)
     assert [p.wait(60) for p in processes[1:]] == [0, 0]
@@ -316,7 +337,8 @@ def test_two_processes_share_one_cache_and_a_kill_spoils_nothing(own_cache):
 ])  # fmt: skip
 def test_bad_texts_are_named(tiny, texts, message):
     corpus = ["Crime"]
-    for encoder in (encoders.load("genres", corpus=corpus), encoders.load("tfidf", corpus=corpus), encoders.load("wordllama"),
+    for encoder in (encoders.load("genres", corpus=corpus), encoders.load("tfidf", corpus=corpus),
+        encoders.load("wordllama"),
                     encoders.load(tiny["bert"])):  # fmt: skip
         with pytest.raises(InputError, match=message):
             encoder.encode(texts)
@@ -373,7 +395,8 @@ def test_bad_arguments_of_load(name, options, message):
 def test_a_hub_that_is_not_reached_is_one_line():
     program = (
         "import time\nfrom recsys_lib import encoders\nfrom recsys_lib.core.errors import InputError\n"
-        "time.sleep = lambda seconds: None  # the hub's client tries five times, with longer and longer waits\n"
+        "time.sleep = lambda seconds: None  # the hub's client tries five times, with longer and longer "
+        "waits\n"
         "try:\n    encoders.load('some-org/some-model').encode(['x'])\n"
         "except InputError as e:\n    print('LINES', str(e).count(chr(10)), e)\n"
     )
@@ -383,7 +406,12 @@ def test_a_hub_that_is_not_reached_is_one_line():
         "HF_HOME": "/nonexistent",
     }
     result = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert "LINES 0 model 'some-org/some-model' could not be loaded" in result.stdout, result.stderr[-500:]
     assert result.stderr == ""
@@ -393,7 +421,7 @@ COMMIT = "0" * 40
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """As much of a model hub as loading a model asks for: files of one repository with their commit and tag."""
+    """The part of a model hub that loading a model uses: one repository with its commit and tag."""
 
     folder: str
     revisions: tuple[str, ...] = ("main",)
@@ -437,7 +465,8 @@ def test_a_hub_id_is_downloaded_and_gives_the_vectors_of_the_folder(tiny, tmp_pa
         "print(json.dumps(e.encode(['Toy Story', 'Alien']).tolist()))"
     )
     environment = os.environ | {
-        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1",
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path),
+        "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }  # fmt: skip
     command = [sys.executable, "-c", program]

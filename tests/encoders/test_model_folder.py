@@ -1,4 +1,6 @@
-"""A sentence-transformers folder of any form gives the vectors that sentence-transformers gives, or is refused in one line."""
+"""A sentence-transformers folder of any form gives the vectors that sentence-transformers gives,
+or is refused in one line.
+"""
 
 import json
 import shutil
@@ -31,13 +33,16 @@ WORDS = [
     "represent",
 ]
 SIZE = {
-    "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
+    "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "intermediate_size": 64,
     "max_position_embeddings": 40,
 }  # fmt: skip
 
 
 def tokenizer_of(style):
-    """Words to numbers; BERT surrounds a text with [CLS] and [SEP], a decoder ends it and pads on the left."""
+    """Words to numbers; BERT surrounds a text with [CLS] and [SEP],
+    a decoder ends it and pads on the left.
+    """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -47,7 +52,9 @@ def tokenizer_of(style):
     if style == "bert":
         rust.normalizer = normalizers.NFC()
     template = "[CLS] $A [SEP]" if style == "bert" else "$A [SEP]"
-    rust.post_processor = processors.TemplateProcessing(single=template, special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    rust.post_processor = processors.TemplateProcessing(
+        single=template, special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=rust, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
         eos_token="[SEP]", padding_side="right" if style == "bert" else "left",
@@ -90,7 +97,9 @@ def saved(plain, folder, style, pooling, after=(), prompts=None, default=None, *
     with quiet():
         transformer = Transformer(str(plain[style]), **limits)
         modules = [transformer, Pooling(32, pooling_mode=pooling, include_prompt=include_prompt), *after]
-        model = SentenceTransformer(modules=modules, device="cpu", prompts=prompts, default_prompt_name=default)
+        model = SentenceTransformer(
+            modules=modules, device="cpu", prompts=prompts, default_prompt_name=default
+        )
         model.save(str(folder))
         return SentenceTransformer(str(folder), device="cpu")
 
@@ -158,7 +167,9 @@ def test_dense_layers_and_normalization(plain, tmp_path, activation, options):
 @pytest.mark.parametrize("style", ["bert", "qwen3"])
 def test_prompts(plain, tmp_path, style, include_prompt):
     prompts = {"query": "query : ", "passage": "represent the passage : "}
-    reference = saved(plain, tmp_path, style, "mean", prompts=prompts, default="passage", include_prompt=include_prompt)
+    reference = saved(
+        plain, tmp_path, style, "mean", prompts=prompts, default="passage", include_prompt=include_prompt
+    )
     assert_same(tmp_path, reference)
     ours = encoders.load(str(tmp_path), precision="float32", cache=False, prompt_name="query").encode(texts())
     theirs = reference.encode(texts(), prompt_name="query", show_progress_bar=False)
@@ -202,13 +213,19 @@ def edited(plain, tmp_path, file, change):
 
 
 @pytest.mark.parametrize(("file", "change", "message"), [
-    ("modules.json", lambda c: c.insert(1, {"type": "sentence_transformers.models.CNN", "path": "x"}), "modules .*CNN"),
-    ("modules.json", lambda c: c[0].update(type="custom_st.Transformer"), "module 'custom_st.Transformer' is code of its"),
+    ("modules.json", lambda c: c.insert(1, {"type": "sentence_transformers.models.CNN", "path": "x"}),
+        "modules .*CNN"),
+    ("modules.json", lambda c: c[0].update(type="custom_st.Transformer"), "module 'custom_st.Transformer' is "
+        "code of its"),
     ("modules.json", lambda c: c.pop(), "modules Transformer not supported, expected Transformer, Pooling"),
-    ("1_Pooling/config.json", lambda c: c.update(pooling_mode="attention"), "pooling_mode 'attention' not supported"),
-    ("sentence_bert_config.json", lambda c: c.update(transformer_task="fill-mask"), "transformer_task 'fill-mask'"),
-    ("sentence_bert_config.json", lambda c: c.update(model_args={"is_causal": False}), "model_args 'is_causal'"),
-    ("config_sentence_transformers.json", lambda c: c.update(default_prompt_name="x"), "default_prompt_name 'x'"),
+    ("1_Pooling/config.json", lambda c: c.update(pooling_mode="attention"), "pooling_mode 'attention' not "
+        "supported"),
+    ("sentence_bert_config.json", lambda c: c.update(transformer_task="fill-mask"), "transformer_task "
+        "'fill-mask'"),
+    ("sentence_bert_config.json", lambda c: c.update(model_args={"is_causal": False}), "model_args "
+        "'is_causal'"),
+    ("config_sentence_transformers.json", lambda c: c.update(default_prompt_name="x"), "default_prompt_name "
+        "'x'"),
 ])  # fmt: skip
 def test_an_unknown_form_is_refused(plain, tmp_path, file, change, message):
     with pytest.raises(InputError, match=message) as caught:
@@ -244,7 +261,9 @@ def test_a_tokenizer_larger_than_the_table_names_both_numbers(plain, tmp_path, b
 def test_the_key_follows_the_content_not_the_time(plain, tmp_path):
     saved(plain, tmp_path / "a", "bert", "mean")
     shutil.copytree(tmp_path / "a", tmp_path / "b" / "a", copy_function=shutil.copyfile)
-    first, second = (encoders.load(str(f), precision="float32").options for f in (tmp_path / "a", tmp_path / "b" / "a"))
+    first, second = (
+        encoders.load(str(f), precision="float32").options for f in (tmp_path / "a", tmp_path / "b" / "a")
+    )
     assert first == second
     pooling = tmp_path / "b" / "a" / "1_Pooling" / "config.json"
     pooling.write_text(pooling.read_text().replace("mean", "cls"))

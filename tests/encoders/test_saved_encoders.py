@@ -17,7 +17,8 @@ TEXTS = ["Crime, Drama", "the red house", "", "Sci-Fi"]
     ("tfidf", {"corpus": [*TEXTS, "the house of stars"]}),
     ("genres", {"corpus": TEXTS}),
     ("wordllama", {}),
-    ("minilm", {"precision": "float32", "pooling": "cls", "normalize": True, "prefix": "query: ", "max_tokens": 9}),
+    ("minilm", {"precision": "float32", "pooling": "cls", "normalize": True, "prefix": "query: ",
+                "max_tokens": 9}),
 ])  # fmt: skip
 def test_a_saved_encoder_gives_the_same_vectors(tmp_path, name, options):
     encoder = encoders.load(name, **options)

@@ -48,8 +48,10 @@ def test_killed_and_resumed_without_loss_or_repetition(catalogue, tmp_path):
         5,
         None,
     ):  # how many are begun before the kill: counted, not timed, so a busy machine changes nothing
-        process = subprocess.Popen([sys.executable, "-c", SLOW, str(catalogue), str(folder)], cwd=ROOT, text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+        process = subprocess.Popen([sys.executable, "-c", SLOW, str(catalogue), str(folder)], cwd=ROOT,
+            text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                   start_new_session=True)  # fmt: skip
         lines = list(itertools.islice(process.stdout, blocks))
         if blocks:
             os.killpg(process.pid, signal.SIGKILL)
@@ -86,7 +88,9 @@ def test_csv_columns_and_their_mistakes(tmp_path, capsys):
     path = tmp_path / "items.csv"
     path.write_text('id,title,author\n1,"Dune, again",Herbert\n2,Alien,\n', encoding="utf-8")
     assert list(stream.texts_of(str(path), ("title", "author"))) == ["Dune, again, Herbert", "Alien"]
-    assert main(["encode", str(path), str(tmp_path / "out"), "--encoder", "wordllama", "--column", "name"]) == 2
+    assert (
+        main(["encode", str(path), str(tmp_path / "out"), "--encoder", "wordllama", "--column", "name"]) == 2
+    )
     assert "no column 'name'; it has id, title, author" in capsys.readouterr().err
     assert main(["encode", "nowhere.csv", str(tmp_path / "out"), "--encoder", "wordllama"]) == 2
     assert "nowhere.csv: expected a file, or a data set" in capsys.readouterr().err

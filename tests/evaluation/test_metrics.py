@@ -22,7 +22,8 @@ def naive(ids, relevant):
     first = next((r for r, h in enumerate(hit) if h), None)
     ap = sum(sum(hit[: r + 1]) / (r + 1) for r, h in enumerate(hit) if h) / min(k, t)
     return {
-        "precision": sum(hit) / k, "recall": sum(hit) / t, "ndcg": dcg / ideal, "mrr": 0 if first is None else 1 / (first + 1),
+        "precision": sum(hit) / k, "recall": sum(hit) / t, "ndcg": dcg / ideal,
+        "mrr": 0 if first is None else 1 / (first + 1),
         "hit_rate": float(any(hit)), "map": ap,
     }  # fmt: skip
 
@@ -182,5 +183,7 @@ def test_the_catalogue_metrics_together():
     train = sp.csr_matrix(np.eye(4, dtype=np.float32))
     ids = np.array([[1, 2], [2, 3], [3, 0], [0, 1]])
     found = metrics.of_catalogue(ids, train, np.arange(4), np.eye(4))
-    assert found == pytest.approx({"coverage": 1, "gini": 0, "novelty": 2, "popularity_lift": 0, "diversity": 1})
+    assert found == pytest.approx(
+        {"coverage": 1, "gini": 0, "novelty": 2, "popularity_lift": 0, "diversity": 1}
+    )
     assert "diversity" not in metrics.of_catalogue(ids, train, np.arange(4))

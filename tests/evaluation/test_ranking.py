@@ -40,8 +40,12 @@ def test_seen_items_do_not_compete_and_users_without_test_are_left_out():
 
 
 def test_candidates_restrict_the_competition():
-    assert evaluation.recommend(Fixed(SCORES), TRAIN, [0], 3, candidates=np.array([1, 2])).tolist() == [[2, 1, -1]]
-    by_mask = evaluation.recommend(Fixed(SCORES), TRAIN, [0], 3, candidates=np.array([False, True, True, False]))
+    assert evaluation.recommend(Fixed(SCORES), TRAIN, [0], 3, candidates=np.array([1, 2])).tolist() == [
+        [2, 1, -1]
+    ]
+    by_mask = evaluation.recommend(
+        Fixed(SCORES), TRAIN, [0], 3, candidates=np.array([False, True, True, False])
+    )
     assert by_mask.tolist() == [[2, 1, -1]]
 
 
@@ -60,12 +64,16 @@ def test_ties_at_random_are_seeded_per_user_and_change_nothing_else(monkeypatch)
     assert all(len(set(row)) == 5 for row in drawn)
     assert abs(drawn.mean() - 14.5) < 2  # small ids have no advantage
     assert np.array_equal(drawn[7:9], evaluation.recommend(tied, wide, [7, 8], 5, ties="random"))
-    assert not np.array_equal(drawn, evaluation.recommend(tied, wide, np.arange(50), 5, ties="random", seed=1))
+    assert not np.array_equal(
+        drawn, evaluation.recommend(tied, wide, np.arange(50), 5, ties="random", seed=1)
+    )
     monkeypatch.setattr(ranking, "BATCH_SCORES", 30)
     assert np.array_equal(drawn, evaluation.recommend(tied, wide, np.arange(50), 5, ties="random"))
     # Without ties both orders agree, also where a list ends early.
     by_id = evaluation.recommend(Fixed([[9, 1, 2, 3]] * 3), TRAIN, np.arange(3), 4, ties="id")
-    assert np.array_equal(by_id, evaluation.recommend(Fixed([[9, 1, 2, 3]] * 3), TRAIN, np.arange(3), 4, ties="random"))
+    assert np.array_equal(
+        by_id, evaluation.recommend(Fixed([[9, 1, 2, 3]] * 3), TRAIN, np.arange(3), 4, ties="random")
+    )
     assert (by_id == -1).any()
     with pytest.raises(InputError, match="ties='score': expected one of id, random"):
         evaluation.evaluate(Fixed(SCORES), TRAIN, TEST, 2, ties="score")
@@ -84,7 +92,9 @@ def test_only_equal_scores_are_drawn(scores, k):
 
 
 def test_items_without_interactions_are_at_chance():
-    """EASE and ItemKNN score cold items 0: among themselves they must be ranked by chance, whatever their ids."""
+    """EASE and ItemKNN score cold items 0: among themselves they must be ranked by chance,
+    whatever their ids.
+    """
     rng = np.random.default_rng(0)
     chosen = rng.random((400, 60)) < 0.2
     chosen[:, :30] = False
@@ -107,7 +117,8 @@ def test_scores_are_not_changed_by_masking():
     (lambda: evaluation.evaluate(Fixed(SCORES), TRAIN, 0 * TEST), "nothing to evaluate"),
     (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 0), "k=0"),
     (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 1.5), "k=1.5"),
-    (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 1, candidates=[4]), "4 to 4, expected item ids from 0 to 3"),
+    (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 1, candidates=[4]), "4 to 4, expected item ids "
+        "from 0 to 3"),
     (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 1, candidates=[-1]), "-1 to -1, expected"),
     (lambda: evaluation.recommend(Fixed(SCORES), TRAIN, [0], 1, candidates=[]), "none, expected item ids"),
     (lambda: evaluation.recommend(Fixed(np.full((3, 4), np.nan)), TRAIN, [0], 1), "without NaN"),
@@ -129,7 +140,9 @@ def evaluation_of(values):
 def test_comparison_sees_a_difference_and_no_difference():
     rng = np.random.default_rng(0)
     base = rng.random(400)
-    better = evaluation.compare(evaluation_of(base + 0.05 + 0.1 * rng.standard_normal(400)), evaluation_of(base))
+    better = evaluation.compare(
+        evaluation_of(base + 0.05 + 0.1 * rng.standard_normal(400)), evaluation_of(base)
+    )
     assert 0 < better.low < better.difference < better.high < 0.1
     assert better.p_value < 1e-6
     same = evaluation.compare(evaluation_of(base + 0.1 * rng.standard_normal(400)), evaluation_of(base))
@@ -229,7 +242,9 @@ def gate():
 
 
 def mean_recall(make, parts):
-    return np.mean([evaluation.evaluate(make().fit(s.train), s.train, s.test).mean()["recall"] for s in parts])
+    return np.mean(
+        [evaluation.evaluate(make().fit(s.train), s.train, s.test).mean()["recall"] for s in parts]
+    )
 
 
 def test_popularity_is_where_three_publications_have_it(gate):
@@ -292,7 +307,9 @@ def test_sampled_metrics_by_hand_and_their_flattery():
     test = sp.csr_matrix(np.array([[0, 1, 0], [0, 0, 1]], dtype=np.float32))
     scores = Fixed([[0, 1, 2], [0, 1, 2]])
     assert evaluation.evaluate_sampled(scores, train, test, 1, k=1) == {"hit_rate": 0.5, "ndcg": 0.5}
-    assert evaluation.evaluate_sampled(scores, train, test, 1, k=2)["ndcg"] == pytest.approx((1 + 1 / np.log2(3)) / 2)
+    assert evaluation.evaluate_sampled(scores, train, test, 1, k=2)["ndcg"] == pytest.approx(
+        (1 + 1 / np.log2(3)) / 2
+    )
     with pytest.raises(InputError, match="user 0 has 1 unseen items"):
         evaluation.evaluate_sampled(scores, train, test, 5)
     # Random scores find an item among 1 000 in one list of a hundred, but in one of ten among 99 negatives.

@@ -225,7 +225,12 @@ def test_the_last_of_each_user_by_hand():
     assert part.validation_rows.tolist() == [1, 7] and part.train_rows.tolist() == [2, 3, 4, 5, 6]
     half = splits.last_of_each_user(data, 0.5)
     assert half.test_rows.tolist() == [0, 1, 7]
-    assert np.diff(half.train.indptr).tolist() == [3, 1, 0, 1] and np.diff(half.test.indptr).tolist() == [2, 0, 0, 1]
+    assert np.diff(half.train.indptr).tolist() == [3, 1, 0, 1] and np.diff(half.test.indptr).tolist() == [
+        2,
+        0,
+        0,
+        1,
+    ]
 
 
 def test_equal_times_of_a_user_go_by_row_and_always_alike():

@@ -51,7 +51,9 @@ def test_the_first_drawn_of_equal_values_wins_at_any_boundary():
     first, second = tuning.Trial({"a": 1}, 0.2500004999, 0.1), tuning.Trial({"a": 2}, 0.2500005001, 0.1)
     assert tuning.best_first([first, second])[0] is first
     assert tuning.best_first([second, first])[0] is second
-    assert tuning.best_first([tuning.Trial({}, 0.0, 0.1), tuning.Trial({"a": 1}, 0.0, 0.1)])[0].parameters == {}
+    assert (
+        tuning.best_first([tuning.Trial({}, 0.0, 0.1), tuning.Trial({"a": 1}, 0.0, 0.1)])[0].parameters == {}
+    )
 
 
 def test_a_trial_prints_what_it_rests_on():

@@ -35,7 +35,11 @@ def foreign_kernel(folder):
     """A Jupyter folder whose ``python3`` kernel ends at once."""
     spec = folder / "kernels" / "python3"
     spec.mkdir(parents=True)
-    content = {"argv": [sys.executable, "-c", "raise SystemExit(3)"], "display_name": "other", "language": "python"}
+    content = {
+        "argv": [sys.executable, "-c", "raise SystemExit(3)"],
+        "display_name": "other",
+        "language": "python",
+    }
     (spec / "kernel.json").write_text(json.dumps(content), encoding="utf-8")
     return folder
 
@@ -69,7 +73,8 @@ def test_two_runs_at_once_keep_their_own_metrics(toy, tmp_path):
     )
     command = [sys.executable, "-c", program, str(toy), str(tmp_path / "runs" / "01_toy.ipynb")]
     started = [
-        subprocess.Popen([*command, str(k)], stdout=subprocess.PIPE, text=True, cwd=paths.ROOT) for k in (11, 22)
+        subprocess.Popen([*command, str(k)], stdout=subprocess.PIPE, text=True, cwd=paths.ROOT)
+        for k in (11, 22)
     ]
     assert [int(process.communicate(timeout=120)[0]) for process in started] == [11, 22]
     left = sorted(p.name for p in (tmp_path / "runs").iterdir())

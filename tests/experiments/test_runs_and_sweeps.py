@@ -29,13 +29,17 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 @pytest.fixture
 def notebook(tmp_path):
     """Squares ``k``; fails where ``k`` is 3, and takes ``pause`` seconds."""
-    parameters = "k = 2  # a number\nname = 'a'  # a label\nrate = 0.5  # a share\nflag = True  # a switch\npause = 0.0"
+    parameters = (
+        "k = 2  # a number\nname = 'a'  # a label\nrate = 0.5  # a share\nflag = True  # a "
+        "switch\npause = 0.0"
+    )
     cells = [
         new_code_cell(parameters, metadata={"tags": ["parameters"]}),
         new_code_cell("import json, os, time\ntime.sleep(pause)\nassert k != 3, 'three is refused'"),
         new_code_cell(
             "path = os.environ['RECSYS_RECORD']\n"
-            "content = {'notebook': 'n', 'parameters': {'k': k}, 'metrics': {'square': k * k, 'nested': {'name': name}}}\n"
+            "content = {'notebook': 'n', 'parameters': {'k': k}, 'metrics': {'square': k * k, 'nested': "
+            "{'name': name}}}\n"
             "content |= {'environment': {}, 'seconds': 0.5}\n"
             "open(path, 'w').write(json.dumps(content))"
         ),
@@ -131,7 +135,8 @@ def test_sweep_goes_on_after_a_failure_and_resumes(notebook, tmp_path):
     points = grid_of(notebook, ["k=2,3,4"])
     runs = sweeps.sweep(notebook, points, folder, jobs=2, progress=False)
     assert [r.status for r in runs] == ["finished", "failed", "finished"]
-    assert runs[1].cell == 3  # the injected cell counts: papermill runs it between the parameters and this one
+    # The injected cell counts: papermill runs it between the parameters and this one.
+    assert runs[1].cell == 3
     assert runs[1].error == "AssertionError: three is refused"
     table = sweeps.tidy(runs)
     assert table["square"].tolist() == [4, 16]
@@ -140,7 +145,9 @@ def test_sweep_goes_on_after_a_failure_and_resumes(notebook, tmp_path):
     assert [m["status"] for m in manifest] == ["finished", "failed", "finished"]
     times = {r.id: (folder / f"{r.id}.ipynb").stat().st_mtime_ns for r in runs}
     again = sweeps.sweep(notebook, points, folder, jobs=2, progress=False)
-    changed = [r.parameters["k"] for r in again if (folder / f"{r.id}.ipynb").stat().st_mtime_ns != times[r.id]]
+    changed = [
+        r.parameters["k"] for r in again if (folder / f"{r.id}.ipynb").stat().st_mtime_ns != times[r.id]
+    ]
     assert changed == [3]  # only the failed one ran again
 
 
@@ -233,7 +240,9 @@ def test_a_failing_notebook_is_named_and_the_status_is_1(notebook, tmp_path, cap
 def test_a_kernel_that_dies_is_named_with_its_cell(notebook, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     content = nbformat.read(notebook, as_version=4)
-    content.cells[1].source = "import os, time\ntime.sleep(1)  # for the kernel to say that it began\nos._exit(3)"
+    content.cells[
+        1
+    ].source = "import os, time\ntime.sleep(1)  # for the kernel to say that it began\nos._exit(3)"
     nbformat.write(content, notebook)
     assert main(["run", str(notebook), "-p", "k", "5"]) == 1
     out, error = capfd.readouterr()
@@ -244,7 +253,9 @@ def test_a_kernel_that_dies_is_named_with_its_cell(notebook, tmp_path, capfd, mo
 def test_a_mistake_of_the_user_is_one_line_in_the_notebook_too(notebook, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     content = nbformat.read(notebook, as_version=4)
-    content.cells[1].source = "from recsys_lib.core.errors import InputError\nraise InputError('x.csv: no such file')"
+    content.cells[
+        1
+    ].source = "from recsys_lib.core.errors import InputError\nraise InputError('x.csv: no such file')"
     nbformat.write(content, notebook)
     assert main(["run", str(notebook)]) == 1
     printed = capsys.readouterr()
@@ -273,7 +284,9 @@ def test_record_is_whole_and_plain(tmp_path, monkeypatch):
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
     write_atomically(path, "old")
-    monkeypatch.setattr(os, "replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        os, "replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     with pytest.raises(OSError, match="No space"):
         write_atomically(path, "new")
     assert path.read_text() == "old"
@@ -319,8 +332,12 @@ def test_records_of_a_sweep_are_gathered_and_read_back(notebook, tmp_path, monke
         experiments.measurements("odd")
 
 
-def test_a_relative_folder_of_a_sweep_is_one_where_the_command_was_given(notebook, tmp_path, monkeypatch, capsys):
+def test_a_relative_folder_of_a_sweep_is_one_where_the_command_was_given(
+    notebook, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     assert main(["sweep", str(notebook), "-g", "k=2", "-j", "1", "--folder", "here"]) == 0
-    assert len([p for p in (tmp_path / "here").glob("*.json") if not p.stem.endswith((".run", "manifest"))]) == 1
+    assert (
+        len([p for p in (tmp_path / "here").glob("*.json") if not p.stem.endswith((".run", "manifest"))]) == 1
+    )
     assert "square" in capsys.readouterr().out

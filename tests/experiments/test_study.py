@@ -56,7 +56,9 @@ def test_the_best_trial_comes_first_and_is_repeatable():
 def test_side_by_side_averages_cosines():
     a, b = VECTORS, rng.standard_normal((30, 3)).astype(np.float32) * 100
     mean = (similarity.cosine(a, a) + similarity.cosine(b, b)) / 2
-    assert np.allclose(similarity.cosine(study.side_by_side([a, b]), study.side_by_side([a, b])), mean, atol=1e-5)
+    assert np.allclose(
+        similarity.cosine(study.side_by_side([a, b]), study.side_by_side([a, b])), mean, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("protocol", study.PROTOCOLS)
@@ -101,7 +103,9 @@ def test_encoders_of_the_study():
     year = study.encode(data, "year")
     when = data.items["year"].tolist()
     assert year.shape[0] == data.n_items and np.isfinite(year).all()
-    assert year[when.index(1995)] @ year[when.index(1994)] > 5 * (year[when.index(1995)] @ year[when.index(1980)])
+    assert year[when.index(1995)] @ year[when.index(1994)] > 5 * (
+        year[when.index(1995)] @ year[when.index(1980)]
+    )
     assert (year[[i for i, y in enumerate(when) if y is pd.NA]] == 0).all()
     assert study.encode(data, "labels").sum() == sum(len(g.split(", ")) for g in data.items["genres"] if g)
     assert study.encode(data, "tfidf").shape == (data.n_items, 2048)
@@ -161,7 +165,9 @@ def test_stored_bytes_by_hand():
 
 @pytest.mark.parametrize(
     "name",
-    study.cold_methods({"tfidf": VECTORS, "labels": VECTORS, "year": VECTORS, "minilm": VECTORS}, TRAIN, "minilm"),
+    study.cold_methods(
+        {"tfidf": VECTORS, "labels": VECTORS, "year": VECTORS, "minilm": VECTORS}, TRAIN, "minilm"
+    ),
 )
 def test_every_cold_method_ranks_what_nobody_has_seen(name):
     data = datasets.load("ml-100k")
@@ -172,5 +178,7 @@ def test_every_cold_method_ranks_what_nobody_has_seen(name):
     outcome = study.tune_and_evaluate_cold(method, split, trials=1)
     chance = 0.07
     assert (
-        outcome.test.mean()["ndcg"] < 1.4 * chance if name == "chance" else outcome.test.mean()["ndcg"] > 1.2 * chance
+        outcome.test.mean()["ndcg"] < 1.4 * chance
+        if name == "chance"
+        else outcome.test.mean()["ndcg"] > 1.2 * chance
     )

@@ -1,4 +1,6 @@
-"""The price of fewer bytes is computed against an independent path, and nothing is lost where nothing is rounded."""
+"""The price of fewer bytes is computed against an independent path,
+and nothing is lost where nothing is rounded.
+"""
 
 import numpy as np
 import pytest
@@ -18,7 +20,9 @@ def shop(n_users=40, n_items=300, d=32, seed=0):
     liked = similarity.top_k(rng.standard_normal((n_users, d)), items, 12)[0]
     rows = np.repeat(np.arange(n_users), 6)
     parts = [
-        sp.csr_matrix((np.ones(n_users * 6, np.float32), (rows, liked[:, half].ravel())), shape=(n_users, n_items))
+        sp.csr_matrix(
+            (np.ones(n_users * 6, np.float32), (rows, liked[:, half].ravel())), shape=(n_users, n_items)
+        )
         for half in (slice(0, None, 2), slice(1, None, 2))
     ]
     return (items + 2).astype(np.float32), parts[0], parts[1]
@@ -46,14 +50,18 @@ def test_codes_of_another_shape_are_refused():
 
 def test_quality_agrees_with_an_evaluation_by_hand():
     ways = {"int4": ("int4", {}), "binary": ("binary", {})}
-    table = compression.quality(VECTORS, TRAIN, TEST, 5, ("raw", "centred"), ways).set_index(["geometry", "stored"])
+    table = compression.quality(VECTORS, TRAIN, TEST, 5, ("raw", "centred"), ways).set_index(
+        ["geometry", "stored"]
+    )
     assert list(table.index.get_level_values("stored")) == ["float32", "int4", "binary"] * 2
     unit = similarity.normalize(geometry.centre(VECTORS).apply(VECTORS))
     codes = quantization.quantize(unit, "int4")
     full = evaluation.evaluate(TextProfile(unit).fit(TRAIN), TRAIN, TEST, 5)
     found = evaluation.evaluate(compression.CodedProfile(unit, codes.dequantize()).fit(TRAIN), TRAIN, TEST, 5)
     row = table.loc[("centred", "int4")]
-    assert row["ndcg"] == pytest.approx(found.mean()["ndcg"]) and row["recall"] == pytest.approx(found.mean()["recall"])
+    assert row["ndcg"] == pytest.approx(found.mean()["ndcg"]) and row["recall"] == pytest.approx(
+        found.mean()["recall"]
+    )
     assert row["ndcg_kept"] == pytest.approx(found.mean()["ndcg"] / full.mean()["ndcg"])
     naive = np.mean([len(set(a) & set(b)) / 5 for a, b in zip(full.ids, found.ids, strict=True)])
     assert row["lists_kept"] == pytest.approx(naive)
@@ -64,7 +72,9 @@ def test_quality_agrees_with_an_evaluation_by_hand():
 
 def test_float32_loses_nothing_and_fewer_bits_lose_more():
     table = compression.quality(VECTORS, TRAIN, TEST, 10, ("centred",)).set_index("stored")
-    assert (table.loc["float32", ["ndcg_kept", "lists_kept"]] == 1).all() and table.loc["float32", "error"] == 0
+    assert (table.loc["float32", ["ndcg_kept", "lists_kept"]] == 1).all() and table.loc[
+        "float32", "error"
+    ] == 0
     errors = table["error"]
     assert errors["float16"] < errors["bfloat16"] < errors["int8"] < errors["int4"] < errors["binary"]
     assert errors["pq, 2 bits"] < errors["pq, 1 bit"] < errors["pq, 1/2 bit"]
@@ -84,7 +94,9 @@ def test_codes_taken_for_vectors_are_those_of_sentence_transformers():
 
     ways = compression.forgetful_codes(VECTORS)
     assert np.array_equal(ways["codes as they are"](VECTORS), quantize_embeddings(VECTORS, "int8"))
-    assert np.array_equal(np.packbits(ways["sign"](VECTORS) > 0, axis=1), quantize_embeddings(VECTORS, "ubinary"))
+    assert np.array_equal(
+        np.packbits(ways["sign"](VECTORS) > 0, axis=1), quantize_embeddings(VECTORS, "ubinary")
+    )
     step = np.ptp(VECTORS, axis=0) / 255
     assert (np.abs(ways["the same codes, dequantized"](VECTORS) - VECTORS) <= step * 1.001).all()
 
@@ -92,7 +104,9 @@ def test_codes_taken_for_vectors_are_those_of_sentence_transformers():
 def test_what_is_forgotten_costs_and_what_is_restored_does_not():
     parts = compression.loss_by_part(VECTORS, TRAIN, TEST, np.arange(40))
     assert parts.loc["float32", "nearest"] == 1
-    assert parts.loc["the same codes, dequantized", "nearest"] > 0.98 > parts.loc["codes as they are", "nearest"]
+    assert (
+        parts.loc["the same codes, dequantized", "nearest"] > 0.98 > parts.loc["codes as they are", "nearest"]
+    )
     # A common offset makes signs alike; the mean takes it away.
     assert parts.loc["sign after centring", "nearest"] > 2 * parts.loc["sign", "nearest"]
     full = evaluation.evaluate(TextProfile(VECTORS).fit(TRAIN), TRAIN, TEST).mean()["ndcg"]
@@ -102,7 +116,14 @@ def test_what_is_forgotten_costs_and_what_is_restored_does_not():
 def test_searches_find_what_they_claim():
     v = np.random.default_rng(0).standard_normal((600, 24))
     table = compression.searches(v, v[:40] + 0.1, k=5, seconds=0.0).set_index("search")
-    assert list(table.index) == ["faiss Flat", "int8 exact", "int8 rescored", "binary rescored", "HNSW", "IVF"]
+    assert list(table.index) == [
+        "faiss Flat",
+        "int8 exact",
+        "int8 rescored",
+        "binary rescored",
+        "HNSW",
+        "IVF",
+    ]
     assert (table.loc[table["exact"], "recall"] == 1).all() and table["exact"].sum() == 2
     assert (table["recall"] > 0.5).all() and (table["recall"] <= 1).all()
     assert (table["query_s"] > 0).all() and (table["items"] == 600).all()
@@ -133,7 +154,8 @@ def test_pareto_against_all_pairs():
     costs, values = rng.integers(0, 5, (60, 2)), rng.integers(0, 5, 60)
     points = list(zip(costs.tolist(), values.tolist(), strict=True))
     expected = [
-        not any((c <= costs[i]).all() and v >= values[i] and (c.tolist(), v) != points[i] for c, v in zip(costs, values, strict=True))
+        not any((c <= costs[i]).all() and v >= values[i] and (c.tolist(), v) != points[i] for c,
+        v in zip(costs, values, strict=True))
         for i in range(60)
     ]  # fmt: skip
     assert compression.pareto(costs, values).tolist() == expected

@@ -65,7 +65,8 @@ def test_the_wait_is_that_of_m_d_1(load):
 
 
 def test_the_latency_is_that_of_m_m_1():
-    # With exponential service the time in the system is exponential with rate mu - lambda, so its p99 is ln(100) / (mu - lambda).
+    # With exponential service the time in the system is exponential with rate mu - lambda, so its p99 is
+    # ln(100) / (mu - lambda).
     rng = np.random.default_rng(2)
     found = simulated_server(lambda n: rng.exponential(1.0), rate_per_s=0.5, requests=150_000, seed=3)
     assert np.mean(found.latency.samples) == pytest.approx(2.0, rel=0.05)
@@ -94,7 +95,9 @@ def test_a_batch_takes_those_who_wait_and_no_more():
 
 def test_the_highest_rate_is_found_where_the_formula_has_it():
     # p99 of M/M/1 at rate r is ln(100) / (1 - r): within 10 it holds up to 1 - ln(100) / 10.
-    found = highest_rate(lambda r: math.log(100) / (1 - r) if r < 1 else math.inf, 10.0, most_per_s=2.0, steps=20)
+    found = highest_rate(
+        lambda r: math.log(100) / (1 - r) if r < 1 else math.inf, 10.0, most_per_s=2.0, steps=20
+    )
     assert found == pytest.approx(1 - math.log(100) / 10, rel=1e-4)
     assert highest_rate(lambda r: 0.0, 1.0, 5.0) == 5.0
     assert highest_rate(lambda r: 2.0, 1.0, 5.0) == 0.0

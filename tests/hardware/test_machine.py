@@ -68,7 +68,11 @@ def test_ceilings_of_measurements_take_medians_or_the_fastest():
     def of(name, work):
         return machine.Measurement(name, (1.0, 2.0, 4.0), 9.0, work=work)
 
-    measured = [of("matmul int8 64", 8.0), of("streaming read 1 MiB", 2.0**20), of("streaming read 4 MiB", 2.0**21)]
+    measured = [
+        of("matmul int8 64", 8.0),
+        of("streaming read 1 MiB", 2.0**20),
+        of("streaming read 4 MiB", 2.0**21),
+    ]
     measured.append(of("streaming copy 4 MiB", 2.0**22))
     middle, best = machine.Ceilings.of(measured), machine.Ceilings.of(measured, fastest=True)
     assert middle.operations_per_s == {"int8": 4.0} and best.operations_per_s == {"int8": 8.0}

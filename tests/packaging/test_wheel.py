@@ -41,7 +41,9 @@ def wheel(tmp_path_factory):
     ]
     # A copy of what git knows: building writes beside the sources.
     source = tmp_path_factory.mktemp("source")
-    names = subprocess.run(["git", "ls-files"], cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout
+    names = subprocess.run(
+        ["git", "ls-files"], cwd=paths.ROOT, capture_output=True, text=True, check=True
+    ).stdout
     for name in names.splitlines():
         if name.startswith(("recsys_lib/", "data/")) or "/" not in name:
             (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +73,17 @@ def test_the_wheel_works_in_an_empty_folder(wheel, tmp_path):
     site = next((tmp_path / "venv" / "lib").glob("python*/site-packages"))
     # The pinned requirements are those of the tests; the library itself comes from the wheel alone.
     (site / "requirements.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--target",
+        str(site),
+        str(wheel),
+    ]
     subprocess.run(command, check=True)
     work = tmp_path / "work"
     work.mkdir()
@@ -80,7 +92,9 @@ def test_the_wheel_works_in_an_empty_folder(wheel, tmp_path):
     kept["RECSYS_CACHE"] = str(paths.cache_dir())
 
     def run(*arguments):
-        done = subprocess.run([python, *arguments], cwd=work, env=kept, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            [python, *arguments], cwd=work, env=kept, capture_output=True, text=True, timeout=300
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 

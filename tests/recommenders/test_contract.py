@@ -50,7 +50,8 @@ ZERO = [
     "TextEASE",
 ]
 SAME_FOR_ALL = ["Popularity", "RecentPopularity"]
-# Two models learn an order that this toy does not have. Pruned to three weights, EASE may leave the item sought without any.
+# Two models learn an order that this toy does not have. Pruned to three weights, EASE may leave the item
+# sought without any.
 PERSONAL = [n for n in RECOMMENDERS if n not in (*SAME_FOR_ALL, "SASRec", "TIGER", "EASE, pruned")]
 # They score training users by learned factors and others by a rule: test_factors states how the two agree.
 OWN_RULE = ["IALS", "BPR"]
@@ -137,7 +138,11 @@ def test_everything_empty(name):
 @every
 def test_one_user_and_one_item(name):
     model = fitted(name, np.ones((1, 1), dtype=np.float32), np.ones((1, 2)))
-    for scores in (model.scores(np.array([0])), scored(model, np.ones((1, 1))), scored(model, np.zeros((2, 1)))):
+    for scores in (
+        model.scores(np.array([0])),
+        scored(model, np.ones((1, 1))),
+        scored(model, np.zeros((2, 1))),
+    ):
         assert scores.shape[1] == 1
         assert scores.dtype == np.float32
         assert np.isfinite(scores).all()
@@ -232,7 +237,9 @@ def test_bad_histories_are_refused(name):
     model = fitted(name)
     for histories, message in BAD_MATRICES:
         one_line(message, model.score, histories)
-    one_line("histories have shape .1, 8.: expected 9 items, as in training", model.score, sp.csr_matrix((1, 8)))
+    one_line(
+        "histories have shape .1, 8.: expected 9 items, as in training", model.score, sp.csr_matrix((1, 8))
+    )
 
 
 def test_a_matrix_with_indices_beyond_it_is_refused():
@@ -253,7 +260,9 @@ def test_scores_need_a_fit_and_users_that_exist(name):
         one_line("expected a list of row numbers", model.scores, np.array(bad))
 
 
-@pytest.mark.parametrize("name", [n for n in RECOMMENDERS if n.split(" ")[0] not in ("ScoreBlend", "RankFusion")])
+@pytest.mark.parametrize(
+    "name", [n for n in RECOMMENDERS if n.split(" ")[0] not in ("ScoreBlend", "RankFusion")]
+)
 def test_a_failed_fit_does_not_score(name, monkeypatch):
     model = fitted(name)
 
@@ -299,7 +308,9 @@ def test_damaged_and_foreign_saves_are_one_line(name, tmp_path):
         one_line("no saved object", load, tmp_path / "nothing")
     storage.save(tmp_path / "index", "index", {}, {})
     one_line("of kind 'index', expected a recommender", recommenders.load, tmp_path / "index")
-    storage.save(tmp_path / "old", f"recommender.{type(model).__name__}", {}, {"n_items": 9, "settings": {"x": 1}})
+    storage.save(
+        tmp_path / "old", f"recommender.{type(model).__name__}", {}, {"n_items": 9, "settings": {"x": 1}}
+    )
     one_line("of another version of this library; fit and save it again", recommenders.load, tmp_path / "old")
     other = Popularity if type(model) is not Popularity else EASE
     model.save(tmp_path / "a")
@@ -377,7 +388,11 @@ def test_on_movielens(name, tmp_path):
     model = checks.fit(REALISTIC[name](vectors), matrix[old], times[old])
     users = np.arange(0, 843, 7)
     scores = model.scores(users)
-    assert scores.shape == (len(users), matrix.shape[1]) and scores.dtype == np.float32 and np.isfinite(scores).all()
+    assert (
+        scores.shape == (len(users), matrix.shape[1])
+        and scores.dtype == np.float32
+        and np.isfinite(scores).all()
+    )
     if name not in OWN_RULE:
         assert np.array_equal(checks.score(model, matrix[users], times[users]), scores)
     fresh = checks.score(model, matrix[new], times[new])

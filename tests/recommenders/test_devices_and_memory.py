@@ -8,7 +8,17 @@ from recommender_cases import CHECKERBOARD, PARITY, RECOMMENDERS, one_line
 from recsys_lib import recommenders
 from recsys_lib.core import memory
 from recsys_lib.core.errors import InputError
-from recsys_lib.recommenders import EASE, SLIM, EASEMap, ItemKNN, Popularity, SASRec, TextEASE, TextMLP, UserKNN
+from recsys_lib.recommenders import (
+    EASE,
+    SLIM,
+    EASEMap,
+    ItemKNN,
+    Popularity,
+    SASRec,
+    TextEASE,
+    TextMLP,
+    UserKNN,
+)
 
 ON_A_DEVICE = {
     "EASE": lambda device: EASE(device=device),
@@ -66,4 +76,8 @@ def test_neighbourhoods_bound_their_memory(monkeypatch):
 def test_more_scores_than_memory_are_refused(monkeypatch):
     model = Popularity().fit(sp.csr_matrix((1, 10**6), dtype=np.float32))
     monkeypatch.setattr(memory, "available_bytes", lambda: 2**30)
-    one_line("scores of 1,000 histories for 1,000,000 items needs 7.5 GiB", model.score, sp.csr_matrix((1000, 10**6)))
+    one_line(
+        "scores of 1,000 histories for 1,000,000 items needs 7.5 GiB",
+        model.score,
+        sp.csr_matrix((1000, 10**6)),
+    )

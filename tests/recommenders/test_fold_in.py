@@ -21,7 +21,9 @@ def test_ials_solves_its_normal_equations():
     for user, factors in enumerate(model.factors_of(TRAIN)):
         # An interaction of weight w counts alpha · w times, everything else once.
         confidence = np.where(x[user] > 0, 3.0 * x[user], 1.0)
-        expected = np.linalg.solve((y.T * confidence) @ y + 2.0 * np.eye(4), (y.T * confidence) @ (x[user] > 0))
+        expected = np.linalg.solve(
+            (y.T * confidence) @ y + 2.0 * np.eye(4), (y.T * confidence) @ (x[user] > 0)
+        )
         assert np.allclose(factors, expected, atol=1e-5)
     assert np.allclose(model.score(TRAIN), model.factors_of(TRAIN) @ model.item_factors.T)
 
@@ -48,13 +50,16 @@ def test_bpr_is_the_mean_of_the_history_plus_the_bias():
     assert (model.user_factors[:, -1] == 1).all()
 
 
-@pytest.mark.parametrize("make", [lambda: IALS(32, 20.0, 5.0), lambda: BPR(32, iterations=30), lambda: UserKNN(50)])
+@pytest.mark.parametrize(
+    "make", [lambda: IALS(32, 20.0, 5.0), lambda: BPR(32, iterations=30), lambda: UserKNN(50)]
+)
 def test_new_users_of_movielens_get_more_than_popularity(make):
     matrix = datasets.load("ml-100k").matrix()
     drawn = np.random.default_rng(0).random(matrix.nnz) < 0.2
     rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     held, known = (
-        sp.csr_matrix((matrix.data[m], (rows[m], matrix.indices[m])), shape=matrix.shape) for m in (drawn, ~drawn)
+        sp.csr_matrix((matrix.data[m], (rows[m], matrix.indices[m])), shape=matrix.shape)
+        for m in (drawn, ~drawn)
     )
     new = np.flatnonzero(np.diff(held.indptr) > 0)[::5]
     train = known[np.setdiff1d(np.arange(matrix.shape[0]), new)]

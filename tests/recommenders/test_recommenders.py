@@ -114,7 +114,9 @@ def test_bad_settings_are_refused(make):
         make()
 
 
-@pytest.mark.parametrize("make", [TextProfile, MaxSimilarity, TextItemKNN, RidgeMap, EASEMap, TextEASE, TextMLP])
+@pytest.mark.parametrize(
+    "make", [TextProfile, MaxSimilarity, TextItemKNN, RidgeMap, EASEMap, TextEASE, TextMLP]
+)
 def test_as_many_vectors_as_items(make):
     with pytest.raises(InputError, match="train has 9 items, item_vectors 3 rows"):
         make(np.eye(3)).fit(sp.csr_matrix(CHECKERBOARD))
@@ -123,7 +125,8 @@ def test_as_many_vectors_as_items(make):
 def test_user_knn_against_a_naive_loop():
     train = random_train()
     cosines = cosine_similarity(train)
-    # No one is a neighbour of a user with exactly their own history: the sum of squares is the product only then.
+    # No one is a neighbour of a user with exactly their own history: the sum of squares is the product only
+    # then.
     cosines[cosines > 1 - 1e-6] = 0
     for u, row in enumerate(cosines):
         keep = sorted(range(40), key=lambda v: (-row[v], v))[:6]
@@ -226,7 +229,9 @@ def test_the_kernel_map_against_scikit_learn():
     vectors = np.random.default_rng(3).standard_normal((15, 6)).astype(np.float32)
     unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(float)
     columns = EASE(20.0).fit(train).weights.T[:13].astype(float)
-    ridge = KernelRidge(alpha=0.5, kernel="rbf", gamma=1 / (2 * 0.6**2)).fit(unit[:13], columns - columns.mean(0))
+    ridge = KernelRidge(alpha=0.5, kernel="rbf", gamma=1 / (2 * 0.6**2)).fit(
+        unit[:13], columns - columns.mean(0)
+    )
     expected = (ridge.predict(unit) + columns.mean(0)).T
     assert np.allclose(EASEMap(vectors, 0.5, 20.0, width=0.6).fit(train).weights, expected, atol=1e-5)
     with pytest.raises(InputError, match="width=0"):

@@ -1,4 +1,6 @@
-"""The ledger of claims: complete, with verdicts that mean something; and what the READMEs carry is what tables and records say."""
+"""The ledger of claims: complete, with verdicts that mean something;
+and what the READMEs carry is what tables and records say.
+"""
 
 import csv
 import re
@@ -28,7 +30,9 @@ def test_every_claim_has_its_verdict_number_and_notebook():
 @pytest.mark.parametrize("language", readme.FILES)
 def test_the_readme_carries_the_answer_and_the_ledger(language):
     text = readme.FILES[language].read_text(encoding="utf-8")
-    assert readme.renewed(text, language) == text, "renew it: python -c 'from recsys_lib import readme; readme.write()'"
+    assert readme.renewed(text, language) == text, (
+        "renew it: python -c 'from recsys_lib import readme; readme.write()'"
+    )
 
 
 def test_the_two_readmes_agree():
@@ -48,7 +52,11 @@ def test_the_page_has_every_claim_and_leads_to_its_notebook():
 
 
 def write(path, **changes):
-    row = dict.fromkeys(ledger.COLUMNS, "x") | {"verdict": "holds", "condition": "", "condition_zh": ""} | changes
+    row = (
+        dict.fromkeys(ledger.COLUMNS, "x")
+        | {"verdict": "holds", "condition": "", "condition_zh": ""}
+        | changes
+    )
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, row)
         writer.writeheader()

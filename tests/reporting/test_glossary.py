@@ -13,7 +13,9 @@ def test_terms_are_sorted_and_complete():
     assert all(t["meaning"].endswith(".") for t in terms)
 
 
-@pytest.mark.parametrize("text", ["term,meaning\n", "term,zh,meaning\na,b,\n", "term,zh,meaning\na,b,c\na,b,c\n"])
+@pytest.mark.parametrize(
+    "text", ["term,meaning\n", "term,zh,meaning\na,b,\n", "term,zh,meaning\na,b,c\na,b,c\n"]
+)
 def test_a_damaged_table_is_one_line(text, tmp_path):
     (tmp_path / "g.csv").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match="expected"):

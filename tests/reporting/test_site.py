@@ -1,4 +1,6 @@
-"""The static site: complete, without a network, searchable; and the explorer's page in a real browser, to the last digit."""
+"""The static site: complete, without a network, searchable;
+and the explorer's page in a real browser, to the last digit.
+"""
 
 import json
 import re
@@ -27,7 +29,12 @@ def rendered(address, folder, budget_ms=8000, *, width=1280, height=900):
     command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     # Nothing but files can be reached: every host name resolves to nowhere.
     command += ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}"]
-    command += [f"--virtual-time-budget={budget_ms}", f"--window-size={width},{height}", "--dump-dom", address]
+    command += [
+        f"--virtual-time-budget={budget_ms}",
+        f"--window-size={width},{height}",
+        "--dump-dom",
+        address,
+    ]
     page = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True).stdout
     return re.sub(r"<script.*?</script>", "", page, flags=re.S)
 
@@ -76,13 +83,17 @@ def test_every_page_of_a_notebook_has_its_navigation(folder):
     for number, name in enumerate(names):
         text = (folder / f"{name}.html").read_text(encoding="utf-8")
         assert 'class="site-bar"' in text and f'href="{name}.html" aria-current="page"' in text
-        assert text.count('rel="prev"') == (number > 0) and text.count('rel="next"') == (number < len(names) - 1)
+        assert text.count('rel="prev"') == (number > 0) and text.count('rel="next"') == (
+            number < len(names) - 1
+        )
         assert '<html lang="en">' in text and "viewport" in text
 
 
 def test_search_finds_sections_by_their_anchors(folder):
     index = (folder / "search-index.js").read_text(encoding="utf-8")
-    rows = json.loads(index.removeprefix("window.SEARCH_INDEX = ").rstrip().removesuffix(";").replace("<\\/", "</"))
+    rows = json.loads(
+        index.removeprefix("window.SEARCH_INDEX = ").rstrip().removesuffix(";").replace("<\\/", "</")
+    )
     pages = {name: (folder / name).read_text(encoding="utf-8") for name in {row[0] for row in rows}}
     assert len(rows) > 60 and all(len(row) == 5 for row in rows)
     for page, anchor, _, _, _ in rows:
@@ -93,7 +104,8 @@ def test_search_finds_sections_by_their_anchors(folder):
 
 
 def test_sections_of_a_page():
-    page = """<html><head><title>A &amp; B</title><style>p {}</style></head><body><nav>menu</nav><h1 id="top">A &amp; B¶</h1>
+    page = """<html><head><title>A &amp; B</title><style>p {}</style></head><body><nav>menu</nav>
+      <h1 id="top">A &amp; B¶</h1>
       <p>first</p><p>second</p><script>var x;</script><h2 id="more">More<a>¶</a></h2><pre>k = 1</pre>
       <figure id="f"><figcaption>Seen</figcaption></figure></body></html>"""
     assert site.sections("p.html", page) == [
@@ -106,7 +118,8 @@ def test_sections_of_a_page():
 def test_formulas_diagrams_and_links_of_a_page():
     cells = [
         new_markdown_cell(
-            "# A title\n$a_b$ and [next](01_cosine_similarity.ipynb), [code](../recsys_lib/site/__init__.py)\n\n```mermaid\ngraph LR\nA --> B\n```"
+            "# A title\n$a_b$ and [next](01_cosine_similarity.ipynb), "
+            "[code](../recsys_lib/site/__init__.py)\n\n```mermaid\ngraph LR\nA --> B\n```"
         ),
         new_code_cell("x = 1"),
     ]
@@ -126,7 +139,9 @@ def test_figures_are_described_for_readers_who_do_not_see_them(folder):
 
 def test_the_site_without_its_scripts_names_the_command(tmp_path, monkeypatch):
     monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(InputError, match="asset 'mathjax' is not in the cache: run python -m recsys_lib fetch mathjax"):
+    with pytest.raises(
+        InputError, match="asset 'mathjax' is not in the cache: run python -m recsys_lib fetch mathjax"
+    ):
         site.build(tmp_path / "site")
     assert not (tmp_path / "site").exists()
 
@@ -140,7 +155,10 @@ def test_scripts_are_what_their_makers_published():
 def test_runs_are_shown_only_when_asked_for_and_with_a_banner(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
-    data = {"application/vnd.jupyter.widget-view+json": {"model_id": "dead"}, "text/html": "<p>the answer</p>"}
+    data = {
+        "application/vnd.jupyter.widget-view+json": {"model_id": "dead"},
+        "text/html": "<p>the answer</p>",
+    }
     for where, title in (("notebooks", "As committed"), ("runs", "As executed")):
         (tmp_path / where).mkdir()
         cells = [
@@ -207,7 +225,12 @@ def rows_of(page):
     ("address", "name", "changes", "assumed"),
     [
         ("", "shop", {}, {}),
-        ("#scenario=social-feed&items=40000&text_tokens=256", "social-feed", {"items": 40000, "text_tokens": 256}, {}),
+        (
+            "#scenario=social-feed&items=40000&text_tokens=256",
+            "social-feed",
+            {"items": 40000, "text_tokens": 256},
+            {},
+        ),
         (
             "#scenario=streaming&latency_limit_s=0.4&requests_per_s=7&utilization=0.3&gpu_price=0.5&cpu_price=1.7",
             "streaming",
@@ -217,11 +240,15 @@ def rows_of(page):
     ],
     ids=["shop", "feed", "streaming"],
 )
-def test_the_explorer_in_a_browser_agrees_with_python_to_the_last_digit(address, name, changes, assumed, tmp_path):
+def test_the_explorer_in_a_browser_agrees_with_python_to_the_last_digit(
+    address, name, changes, assumed, tmp_path
+):
     (tmp_path / "explorer.html").write_text(explorer.page(), encoding="utf-8")
     page = rendered(f"file://{tmp_path}/explorer.html{address}", tmp_path)
     case = decision.scenario(name).change(**changes)
-    choices = decision.decide(case, deployments.Assumptions(**assumed, shares=roofline_fractions.recorded_shares()))
+    choices = decision.decide(
+        case, deployments.Assumptions(**assumed, shares=roofline_fractions.recorded_shares())
+    )
     rows = rows_of(page)
     assert set(rows) == {c.name for c in choices}
     for choice in choices:
@@ -239,7 +266,9 @@ def test_the_explorer_in_a_browser_agrees_with_python_to_the_last_digit(address,
 def test_the_explorer_refuses_nonsense_in_its_address(tmp_path):
     (tmp_path / "explorer.html").write_text(explorer.page(), encoding="utf-8")
     plain = rows_of(rendered(f"file://{tmp_path}/explorer.html", tmp_path))
-    odd = rendered(f"file://{tmp_path}/explorer.html#scenario=bakery&items=-5&requests_per_s=fast&axis=x", tmp_path)
+    odd = rendered(
+        f"file://{tmp_path}/explorer.html#scenario=bakery&items=-5&requests_per_s=fast&axis=x", tmp_path
+    )
     assert rows_of(odd) == plain and "NaN" not in odd
 
 

@@ -38,9 +38,15 @@ def test_a_sweep_in_words(tmp_path):
     ]
     with Image.open(tmp_path / "table.png") as image:
         assert image.width > 300
-    assert report.sweep_summary(RUNS, ["k"], "deep.ndcg", tmp_path).splitlines()[1].split() == ["1", "0.5", "1.5"]
+    assert report.sweep_summary(RUNS, ["k"], "deep.ndcg", tmp_path).splitlines()[1].split() == [
+        "1",
+        "0.5",
+        "1.5",
+    ]
     for metric in ("nothing", "name", "list"):
-        with pytest.raises(InputError, match=rf"metric '{metric}' is no number of the table: it has recall, deep.ndcg"):
+        with pytest.raises(
+            InputError, match=rf"metric '{metric}' is no number of the table: it has recall, deep.ndcg"
+        ):
             report.sweep_summary(RUNS, ["k"], metric, tmp_path)
 
 

@@ -64,7 +64,9 @@ def test_centring_and_top_removal():
     before = np.linalg.svd(CLOUD - CLOUD.mean(0), compute_uv=False)
     after = np.linalg.svd(removed, compute_uv=False)
     assert np.allclose(after[:14], before[2:], rtol=1e-3)
-    assert np.allclose(geometry.remove_top_components(CLOUD, 0).apply(CLOUD), CLOUD - CLOUD.mean(0), atol=1e-5)
+    assert np.allclose(
+        geometry.remove_top_components(CLOUD, 0).apply(CLOUD), CLOUD - CLOUD.mean(0), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("kind", ["zca", "pca"])
@@ -94,7 +96,11 @@ def test_a_map_is_fitted_on_one_part_and_applied_to_another():
 
 
 @settings(deadline=None, derandomize=True)
-@given(hnp.arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(1, 4)), elements=st.floats(-100, 100, width=32)))
+@given(
+    hnp.arrays(
+        np.float32, st.tuples(st.integers(1, 5), st.integers(1, 4)), elements=st.floats(-100, 100, width=32)
+    )
+)
 def test_no_map_makes_nan(v):
     for name in geometry.GEOMETRIES:
         options = {"n": 0} if name == "top-removed" else {"shrinkage": 0.0} if name in ("zca", "pca") else {}
@@ -117,7 +123,8 @@ def test_raw_changes_nothing():
     (lambda: geometry.centre(CLOUD[:0]), "n and d of at least 1"),
     (lambda: geometry.centre(CLOUD).apply(CLOUD[:, :3]), r"was fitted on \[n, 16\]"),
     (lambda: geometry.centre(np.array([[np.nan]])), "finite"),
-    (lambda: geometry.centre(CLOUD).apply(np.where(np.arange(16) < 3, CLOUD[:2], np.nan)), "v row 0 holds NaN"),
+    (lambda: geometry.centre(CLOUD).apply(np.where(np.arange(16) < 3, CLOUD[:2], np.nan)), "v row 0 holds "
+        "NaN"),
     (lambda: geometry.effective_rank(np.array([[np.nan, 1]])), "v of shape"),
     (lambda: geometry.isotropy(CLOUD[:0]), "n and d of at least 1"),
     (lambda: geometry.random_pair_cosines(CLOUD, 0), "n_pairs=0"),

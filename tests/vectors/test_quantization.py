@@ -1,4 +1,6 @@
-"""Every code keeps its promise: the bound holds for each vector, ranges saturate, peers agree, bad input is refused."""
+"""Every code keeps its promise: the bound holds for each vector, ranges saturate, peers agree,
+bad input is refused.
+"""
 
 import dataclasses
 import pickle
@@ -47,10 +49,13 @@ any_float = st.floats(-(2.0**120), 2.0**120, width=32)
 any_vectors = hnp.arrays(
     np.float32,
     st.tuples(st.integers(2, 12), st.integers(1, 19)),
-    elements=st.one_of(any_float, st.floats(-2, 2, width=32), st.sampled_from([0.0, 1.0, 1e-30, -1e30, 70000.0])),
+    elements=st.one_of(
+        any_float, st.floats(-2, 2, width=32), st.sampled_from([0.0, 1.0, 1e-30, -1e30, 70000.0])
+    ),
 )
 EXTREME = np.array(
-    [[3.4028235e38, -3.4028235e38, 0], [1e-45, -1e-40, 1e-38], [1e30, 1e-30, 1], [0, 0, 0], [-1, -1, -1]], np.float32
+    [[3.4028235e38, -3.4028235e38, 0], [1e-45, -1e-40, 1e-38], [1e30, 1e-30, 1], [0, 0, 0], [-1, -1, -1]],
+    np.float32,
 )
 
 
@@ -102,7 +107,9 @@ def test_principal_bound_holds_however_the_product_is_summed(scheme):
 @pytest.mark.parametrize(("scheme", "options"), VARIANTS, ids=NAMES)
 def test_scores_move_by_no_more_than_promised(scheme, options):
     q = quantization.quantize(CLOUD, scheme, **options)
-    queries = np.random.default_rng(1).standard_normal((50, 21)) * np.random.default_rng(1).lognormal(0, 3, (50, 1))
+    queries = np.random.default_rng(1).standard_normal((50, 21)) * np.random.default_rng(1).lognormal(
+        0, 3, (50, 1)
+    )
     exact, decoded = queries @ CLOUD.astype(np.float64).T, queries @ q.dequantize().astype(np.float64).T
     assert (np.abs(exact - decoded) <= q.dot_errors(queries) + 1e-12 * np.abs(exact)).all()
     assert q.dot_errors(queries).shape == (50, 300)
@@ -250,7 +257,9 @@ def test_mse_is_never_worse_than_min_max(scheme):
 
 
 @settings(derandomize=True)
-@given(codes=hnp.arrays(np.int8, st.tuples(st.integers(0, 5), st.integers(1, 9)), elements=st.integers(-8, 7)))
+@given(
+    codes=hnp.arrays(np.int8, st.tuples(st.integers(0, 5), st.integers(1, 9)), elements=st.integers(-8, 7))
+)
 def test_int4_packs_and_unpacks(codes):
     packed = integers.pack(codes)
     assert packed.shape == (len(codes), -(-codes.shape[1] // 2)) and packed.dtype == np.uint8
@@ -288,7 +297,10 @@ def test_binary_scale_is_the_best():
 
 
 def test_pca_keeps_what_lies_in_its_plane():
-    plane = np.random.default_rng(1).standard_normal((100, 2)) @ np.random.default_rng(1).standard_normal((2, 9)) + 5
+    plane = (
+        np.random.default_rng(1).standard_normal((100, 2)) @ np.random.default_rng(1).standard_normal((2, 9))
+        + 5
+    )
     q = quantization.quantize(plane, "pca", dimensions=2)
     assert (distances(plane, q) < 1e-4).all()
     gram = q.codebook @ q.codebook.T
@@ -371,7 +383,10 @@ def test_rows_are_decoded_alone_as_together(scheme):
     mask = np.zeros(300, dtype=bool)
     mask[[5, 9]] = True
     for rows in (np.array([7, 7, 0]), slice(250, None), mask, [1], []):
-        part, expected = q.dequantize(rows), everything[rows if len(np.shape(rows)) == 0 or len(rows) else slice(0)]
+        part, expected = (
+            q.dequantize(rows),
+            everything[rows if len(np.shape(rows)) == 0 or len(rows) else slice(0)],
+        )
         assert part.shape == expected.shape and part.dtype == np.float32
         assert np.array_equal(part, expected) if exact else np.allclose(part, expected, atol=1e-5)
 
@@ -405,7 +420,8 @@ def test_bytes_count_everything_that_is_stored(scheme):
     arrays = (q.codes, q.scale, q.offset, q.codebook)
     assert q.bytes_per_vector == pytest.approx(sum(a.nbytes for a in arrays) / 300)
     assert (q.bytes_among(10**9) < q.bytes_per_vector) == bool(q.shared_bytes)
-    bytes_of_one = {"float32": 84, "float16": 42, "bfloat16": 42, "int8": 25, "int8-offset": 29, "int8-dimension": 21,
+    bytes_of_one = {"float32": 84, "float16": 42, "bfloat16": 42, "int8": 25, "int8-offset": 29,
+        "int8-dimension": 21,
                     "int4": 15, "pq": 2, "binary": 7, "pca": 20, "pca-int8": 9}  # fmt: skip
     assert q.bytes_among(10**9) == pytest.approx(bytes_of_one[scheme], abs=1e-3)
 
@@ -424,7 +440,9 @@ def test_no_vectors(scheme):
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_one_vector_of_one_component(scheme):
-    q = quantization.calibrate(np.array([[2.0], [2.5]]), scheme, **SMALL.get(scheme, {})).quantize(np.array([[2.0]]))
+    q = quantization.calibrate(np.array([[2.0], [2.5]]), scheme, **SMALL.get(scheme, {})).quantize(
+        np.array([[2.0]])
+    )
     assert q.dequantize().shape == (1, 1)
     assert abs(float(q.dequantize()[0, 0]) - 2) <= q.errors[0] <= 0.6
 
@@ -513,7 +531,11 @@ def test_saved_codes_come_back_in_every_bit(scheme, options, n, tmp_path):
     made = quantization.calibrate(v, scheme, **options).quantize(v[:n])
     made.save(tmp_path)
     found = QuantizedVectors.load(tmp_path)
-    assert (found.scheme, found.dimension, found.shared_bytes) == (made.scheme, made.dimension, made.shared_bytes)
+    assert (found.scheme, found.dimension, found.shared_bytes) == (
+        made.scheme,
+        made.dimension,
+        made.shared_bytes,
+    )
     for name in ("codes", "scale", "offset", "errors", "codebook"):
         assert np.array_equal(getattr(found, name), getattr(made, name))
         assert getattr(found, name).dtype == getattr(made, name).dtype

@@ -1,4 +1,6 @@
-"""Search over codes: exact search is ``similarity.top_k`` bit for bit, approximate search is exact over the decoded vectors."""
+"""Search over codes: exact search is ``similarity.top_k`` bit for bit,
+approximate search is exact over the decoded vectors.
+"""
 
 import ctypes
 from functools import lru_cache
@@ -21,7 +23,8 @@ from recsys_lib.vectors.search import kernel
 BACKENDS = ("kernel", "vectors", "portable", "torch")
 SCHEMES = {
     "float32": {}, "float16": {}, "bfloat16": {}, "int8": {}, "int8-offset": {}, "int8-dimension": {},
-    "int4": {}, "int4 groups": {"group": 3}, "pq": {"bits": 4, "subspaces": 3}, "binary": {}, "pca": {}, "pca-int8": {},
+    "int4": {}, "int4 groups": {"group": 3}, "pq": {"bits": 4, "subspaces": 3}, "binary": {}, "pca": {},
+    "pca-int8": {},
 }  # fmt: skip
 
 
@@ -68,7 +71,15 @@ def same(found: search.Found, expected: tuple[np.ndarray, np.ndarray]) -> bool:
 # ---------------------------------------------------------------- exact search
 
 
-SHAPES = ("random", "clustered", "duplicated", "nearly equal", "with zeros", "of all lengths", "one direction")
+SHAPES = (
+    "random",
+    "clustered",
+    "duplicated",
+    "nearly equal",
+    "with zeros",
+    "of all lengths",
+    "one direction",
+)
 
 
 def vectors_of(shape: str, n: int, d: int, rng: np.random.Generator) -> np.ndarray:
@@ -78,7 +89,9 @@ def vectors_of(shape: str, n: int, d: int, rng: np.random.Generator) -> np.ndarr
     if shape == "duplicated":
         v = v[rng.integers(0, max(1, n // 3), n)]
     if shape == "nearly equal":  # a unit in the last place apart
-        v = np.nextafter(np.tile(v[:1], (n, 1)).astype(np.float32), rng.choice([-9, 9], (n, d)).astype(np.float32))
+        v = np.nextafter(
+            np.tile(v[:1], (n, 1)).astype(np.float32), rng.choice([-9, 9], (n, d)).astype(np.float32)
+        )
     if shape == "with zeros":
         v[rng.random(n) < 0.4] = 0
     if shape == "of all lengths":
@@ -95,7 +108,9 @@ def searches(draw):
     items = vectors_of(draw(st.sampled_from(SHAPES)), n, d, rng)
     n_queries = draw(st.sampled_from([0, 1, 2, 3, 4, 5, 16, 17, 50]))
     queries = (
-        vectors_of(draw(st.sampled_from(SHAPES)), n_queries, d, rng) if n_queries else np.empty((0, d), np.float32)
+        vectors_of(draw(st.sampled_from(SHAPES)), n_queries, d, rng)
+        if n_queries
+        else np.empty((0, d), np.float32)
     )
     if draw(st.booleans()) and n_queries:  # queries that are items
         queries = items[rng.integers(0, n, n_queries)]
@@ -107,7 +122,12 @@ def searches(draw):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@settings(deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None,
+    derandomize=True,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(searches(), st.sampled_from(("cosine", "dot")), st.sampled_from(BACKENDS))
 def test_exact_search_is_brute_force_bit_for_bit(scheme, case, metric, backend):
     items, queries, k, exclude = case
@@ -118,7 +138,9 @@ def test_exact_search_is_brute_force_bit_for_bit(scheme, case, metric, backend):
     assert same(found, similarity.top_k(queries, items, k, exclude, metric))
 
 
-@pytest.mark.parametrize("scheme", ["float32", "float16", "bfloat16", "int8", "int8-dimension", "int4", "pq", "binary"])
+@pytest.mark.parametrize(
+    "scheme", ["float32", "float16", "bfloat16", "int8", "int8-dimension", "int4", "pq", "binary"]
+)
 @pytest.mark.parametrize(
     ("n", "d", "n_queries"), [(4099, 48, 1), (4099, 48, 3), (6007, 67, 4), (5001, 64, 53), (9001, 20, 130)]
 )
@@ -250,7 +272,10 @@ def test_one_bit_queries_count_equal_signs(d, n_queries, backend):
     assert np.allclose(found.scores, 1 - 2 * distances / d, atol=1e-6)
     signs = [np.where(v > items.mean(axis=0), 1, -1) for v in (queries, items)]
     assert np.allclose(found.scores, np.take_along_axis(signs[0] @ signs[1].T / d, found.ids, 1), atol=1e-6)
-    assert all(np.array_equal(np.lexsort((i, -s)), np.arange(20)) for i, s in zip(found.ids, found.scores, strict=True))
+    assert all(
+        np.array_equal(np.lexsort((i, -s)), np.arange(20))
+        for i, s in zip(found.ids, found.scores, strict=True)
+    )
 
 
 def test_fewer_items_than_asked_for():
@@ -346,11 +371,13 @@ INDEX = search.Index.build(CODES, ITEMS)
 
 
 @pytest.mark.parametrize(("call", "message"), [
-    (lambda: search.Index.build(CODES, ITEMS, "euclidean"), "metric='euclidean': expected one of cosine, dot"),
+    (lambda: search.Index.build(CODES, ITEMS, "euclidean"), "metric='euclidean': expected one of cosine, "
+        "dot"),
     (lambda: search.Index.build(CODES, ITEMS[:7]), r"rows are float32 \(7, 4\)"),
     (lambda: search.Index.build(CODES, ITEMS.astype(np.float64)), r"rows are float64"),
     (lambda: search.Index.build(CODES, ITEMS[::-1]), "row 0 lies .* rows and codes do not match"),
-    (lambda: search.Index.build(CODES, np.where(np.arange(8)[:, None] == 3, np.nan, ITEMS)), "row 3 .* NaN or infinity"),
+    (lambda: search.Index.build(CODES, np.where(np.arange(8)[:, None] == 3, np.nan, ITEMS)), "row 3 .* NaN "
+        "or infinity"),
     (lambda: INDEX.top_k(ITEMS, 0), "k=0: expected between 1 and the number of items, 8"),
     (lambda: INDEX.exact_top_k(ITEMS, 9), "k=9: expected between 1 and the number of items, 8"),
     (lambda: INDEX.exact_top_k(ITEMS[:, :3], 2), "queries have 3 columns: the codes have 4"),
@@ -358,10 +385,12 @@ INDEX = search.Index.build(CODES, ITEMS)
     (lambda: INDEX.exact_top_k(ITEMS[:1], 2, [[8]]), "exclude holds id 8: expected 0 to 7"),
     (lambda: INDEX.exact_top_k(ITEMS[:1], 2, []), "exclude has 0 lists: expected one per query, 1"),
     (lambda: INDEX.top_k(ITEMS, 2, rescore=-1), "rescore=-1"),
-    (lambda: INDEX.top_k(ITEMS, 2, query_bits=1), "query_bits=1 with int8 codes: expected 16, or 1 for binary"),
+    (lambda: INDEX.top_k(ITEMS, 2, query_bits=1), "query_bits=1 with int8 codes: expected 16, or 1 for "
+        "binary"),
     (lambda: search.Index.build(CODES).top_k(ITEMS, 2, rescore=2), "rescore=2 needs the float32 rows"),
     (lambda: search.Index.build(CODES).exact_top_k(ITEMS, 2), "exact search needs the float32 rows"),
-    (lambda: search.Index.build(CODES, ITEMS, "dot").top_k(ITEMS * np.float32(1e30), 2), "can overflow a sum"),
+    (lambda: search.Index.build(CODES, ITEMS, "dot").top_k(ITEMS * np.float32(1e30), 2), "can overflow a "
+        "sum"),
 ])  # fmt: skip
 def test_a_mistake_is_told_in_one_line(call, message):
     with pytest.raises(InputError, match=message):
@@ -396,6 +425,9 @@ def test_the_arrays_of_python_and_c_agree():
         body = source[: source.index(f"}} {name};")].rpartition("typedef struct {")[2]
         lines = [line.partition("/*")[0].strip() for line in body.splitlines()]
         declared = [
-            part.split()[-1].lstrip("*") for line in lines for part in line.rstrip(";").split(",") if part.strip()
+            part.split()[-1].lstrip("*")
+            for line in lines
+            for part in line.rstrip(";").split(",")
+            if part.strip()
         ]
         assert declared == [field for field, _ in getattr(kernel, name)._fields_]

@@ -1,4 +1,6 @@
-"""Cosine and its relatives against SciPy; top-k against a full sort and faiss; odd input is refused or defined."""
+"""Cosine and its relatives against SciPy; top-k against a full sort and faiss;
+odd input is refused or defined.
+"""
 
 import numpy as np
 import pytest
@@ -47,7 +49,12 @@ def test_plain_vectors_give_a_number(f):
 
 
 def test_plain_zero_vectors_are_defined():
-    assert similarity.cosine([0, 0], [1, 2]) == similarity.cosine([0, 0], [0, 0]) == similarity.dot([0, 0], [1, 2]) == 0
+    assert (
+        similarity.cosine([0, 0], [1, 2])
+        == similarity.cosine([0, 0], [0, 0])
+        == similarity.dot([0, 0], [1, 2])
+        == 0
+    )
     assert similarity.euclidean([0, 0], [3, 4]) == 5
     assert similarity.cosine([1, 2, 3], [4, 5, 6]) == pytest.approx(0.974631846, abs=1e-6)
 
@@ -127,7 +134,8 @@ def test_top_k_against_a_full_sort(metric, k):
 
 @settings(deadline=None, max_examples=200, derandomize=True)
 @given(
-    hnp.arrays(np.int8, st.tuples(st.integers(1, 4), st.integers(1, 9)), elements=st.integers(0, 3)), st.integers(1, 12)
+    hnp.arrays(np.int8, st.tuples(st.integers(1, 4), st.integers(1, 9)), elements=st.integers(0, 3)),
+    st.integers(1, 12),
 )
 def test_ties_go_to_the_smaller_id(scores, k):
     scores = np.where(scores == 0, -np.inf, scores).astype(np.float32)
@@ -215,7 +223,10 @@ def test_blocks_change_no_bit(monkeypatch, metric, rows):
 def test_a_very_long_vector_beside_changes_no_bit(metric):
     rng = np.random.default_rng(7)
     queries, items = (rng.standard_normal((n, 64)).astype(np.float32) for n in (5, 200))
-    beside = [np.vstack([v, v[:1] * np.float32(1e30), 0 * v[:1], v[:1] * np.float32(1e-30)]) for v in (queries, items)]
+    beside = [
+        np.vstack([v, v[:1] * np.float32(1e30), 0 * v[:1], v[:1] * np.float32(1e-30)])
+        for v in (queries, items)
+    ]
     alone = similarity.top_k(queries, items, 5, exclude=[[]] * 5, metric=metric)
     together = similarity.top_k(*beside, 5, exclude=[[200, 201, 202]] * 8, metric=metric)
     assert all(np.array_equal(a, b[:5]) for a, b in zip(alone, together, strict=True))
@@ -235,7 +246,9 @@ def test_distance_of_near_points_far_from_the_origin():
 
 def test_sums_that_overflow_are_refused_or_avoided():
     huge = np.array([[3e38, 3e38, -3e38], [1, 2, 3]], np.float32)
-    assert similarity.pearson(huge, huge) == pytest.approx(similarity.pearson(huge / 1e30, huge / 1e30), abs=1e-6)
+    assert similarity.pearson(huge, huge) == pytest.approx(
+        similarity.pearson(huge / 1e30, huge / 1e30), abs=1e-6
+    )
     assert not np.isnan(similarity.euclidean(huge, huge)).any()
     assert similarity.top_k(huge, huge, 1)[0].ravel().tolist() == [0, 1]
     for call in (similarity.dot, lambda a, b: similarity.top_k(a, b, 1, metric="dot")):

@@ -1,4 +1,6 @@
-"""Against peers: the same work, the same threads, in turns, in one run; every row says what the machine could do at best."""
+"""Against peers: the same work, the same threads, in turns, in one run;
+every row says what the machine could do at best.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ BENCHES: dict[str, Any] = {
 def run(name: str, json_file: Path | None = None, parts: Sequence[str] = ()) -> str:
     """Run one bench and return its table; optionally write rows and environment as JSON.
 
-    ``parts`` of ``search`` replace what ``json_file`` holds of them and leave its other parts; it says when each ran.
+    ``parts`` of ``search`` replace what ``json_file`` holds of them and leave its other parts; it says when
+    each ran.
 
     Raises:
         InputError: an unknown name, parts of a bench that has none, or a peer that is not installed.
@@ -35,10 +38,17 @@ def run(name: str, json_file: Path | None = None, parts: Sequence[str] = ()) -> 
     if parts and name != "search":
         raise InputError(f"bench {name!r} has no parts: only search has")
     try:
-        rows = _search_parts(json_file, parts) if name == "search" else _record(name, json_file, BENCHES[name]())
+        rows = (
+            _search_parts(json_file, parts) if name == "search" else _record(name, json_file, BENCHES[name]())
+        )
     except ModuleNotFoundError as error:
-        raise InputError(f"peer {error.name!r} is not installed: run pip install -r requirements.txt") from error
-    head = f"{'work':13} {'size':40} {'ours ms':>9} {'peer':22} {'peer ms':>9} {'ratio':>6} {'of limit':>8}  quality"
+        raise InputError(
+            f"peer {error.name!r} is not installed: run pip install -r requirements.txt"
+        ) from error
+    head = (
+        f"{'work':13} {'size':40} {'ours ms':>9} {'peer':22} {'peer ms':>9} {'ratio':>6} {'of limit':>8}  "
+        f"quality"
+    )
     lines = [
         f"{r.work:13} {r.size:40} {r.ours_s * 1e3:9.2f} {r.peer:22} {r.peer_s * 1e3:9.2f} {r.ratio:6.2f} "
         f"{r.share_of_limit:8.0%}  {r.quality}"

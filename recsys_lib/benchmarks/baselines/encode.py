@@ -20,16 +20,22 @@ from recsys_lib.vectors import similarity
 N_TEXTS = 4096
 DEFAULT = "sentence-transformers"
 # Peers of each precision, run as ours is: longest first, in batches of so many tokens, with the same threads.
-PEERS = {"float32": ("openvino", "compile"), "bfloat16": ("openvino",), "int8": ("openvino", "onnxruntime", "torchao")}
+PEERS = {
+    "float32": ("openvino", "compile"),
+    "bfloat16": ("openvino",),
+    "int8": ("openvino", "onnxruntime", "torchao"),
+}
 QUERY = "space opera with a strong heroine"
 
 
 def encode_rows() -> list[Row]:
-    """MiniLM on 4,096 book titles with their authors: our fastest backend of each precision, and a static distillation, against peers.
+    """MiniLM on 4,096 book titles with their authors: our fastest backend of each precision, and a static
+    distillation, against peers.
 
-    sentence-transformers runs at its defaults (float32, 32 texts a batch); OpenVINO, onnxruntime, torchao and ``torch.compile`` get our tokens,
-    sorted and batched. The bound counts two operations per weight and token at the measured peak of the precision; of the static table, its
-    bytes at the measured bandwidth. Quality is the worst and the mean cosine to sentence-transformers.
+    sentence-transformers runs at its defaults (float32, 32 texts a batch); OpenVINO, onnxruntime, torchao and
+    ``torch.compile`` get our tokens, sorted and batched. The bound counts two operations per weight and token
+    at the measured peak of the precision; of the static table, its bytes at the measured bandwidth. Quality
+    is the worst and the mean cosine to sentence-transformers.
     """
     texts = book_titles(N_TEXTS)
     reference = sentence_transformer()
@@ -38,7 +44,9 @@ def encode_rows() -> list[Row]:
     names = {p: [b for b in PEERS[p] if b != e.backend and _present(e, b)] for p, e in ours.items()}
     rivals = {(p, b): ours[p].with_backend(b) for p in PEERS for b in names[p]}
     static = Distilled(ours["float32"])
-    work: dict[str, Callable[[], object]] = {DEFAULT: lambda: reference.encode(texts, show_progress_bar=False)}
+    work: dict[str, Callable[[], object]] = {
+        DEFAULT: lambda: reference.encode(texts, show_progress_bar=False)
+    }
     work |= {p: partial(e.encode, texts, progress=False) for p, e in ours.items()}
     work |= {f"{p} {b}": partial(e.encode, texts, progress=False) for (p, b), e in rivals.items()}
     timed = measure.compare(work, min_samples=3, min_seconds=0.5, warmup=0)
@@ -50,7 +58,9 @@ def encode_rows() -> list[Row]:
         size = f"{len(texts):,} texts, {p}, {encoder.backend}"
         agreed = agreement(encoder.encode(texts, progress=False), theirs)
         for peer, key in [(DEFAULT, DEFAULT), *((f"{b} {p}", f"{p} {b}") for b in names[p])]:
-            other = theirs if key == DEFAULT else rivals[p, key.split()[1]].encode(texts[:512], progress=False)
+            other = (
+                theirs if key == DEFAULT else rivals[p, key.split()[1]].encode(texts[:512], progress=False)
+            )
             quality = agreed + ("" if key == DEFAULT else f"; peer's {agreement(other, theirs[:512])}")
             rows.append(row("encode", size, peer, {"ours": timed[p], peer: timed[key]}, limit, quality))
     limit = n_tokens * static.table.shape[1] * 4 / machine.read_bandwidth(seconds=0.3).throughput
@@ -61,18 +71,23 @@ def encode_rows() -> list[Row]:
 
 
 def latency_rows(ours: dict[str, Transformer], reference, weights: int) -> list[Row]:
-    """One short query at a time, tokenization included: medians, with the 99th percentiles in ``quality``. The bound reads each weight once.
+    """One short query at a time, tokenization included: medians, with the 99th percentiles in ``quality``.
+    The bound reads each weight once.
 
-    One after the other, not in turns: in turns a query pays for the threads that the library before it left spinning.
+    One after the other, not in turns: in turns a query pays for the threads that the library before it left
+    spinning.
     """
-    work: dict[str, Callable[[], object]] = {p: partial(e.encode, [QUERY], progress=False) for p, e in ours.items()}
+    work: dict[str, Callable[[], object]] = {
+        p: partial(e.encode, [QUERY], progress=False) for p, e in ours.items()
+    }
     work[DEFAULT] = lambda: reference.encode([QUERY], show_progress_bar=False)
     for precision in ("float32", "int8"):
         if _present(ours[precision], "onnxruntime"):
             rival = ours[precision].with_backend("onnxruntime")
             work[f"onnxruntime {precision}"] = partial(rival.encode, [QUERY], progress=False)
     timed = {
-        name: measure.measure(call, name, min_samples=200, min_seconds=1.0, warmup=20) for name, call in work.items()
+        name: measure.measure(call, name, min_samples=200, min_seconds=1.0, warmup=20)
+        for name, call in work.items()
     }
     rows, bandwidth = [], machine.read_bandwidth(seconds=0.3).throughput
     size = len(ours["float32"].tokenize([QUERY])[0][0])

@@ -16,10 +16,12 @@ from recsys_lib.recommenders import EASE, IALS, ItemKNN
 
 
 def recommend_rows() -> list[Row]:
-    """EASE, ItemKNN and iALS fitted on MovieLens-100K and on Book-Crossing's 10-core, with the highest memory each took.
+    """EASE, ItemKNN and iALS fitted on MovieLens-100K and on Book-Crossing's 10-core, with the highest memory
+    each took.
 
-    Peers: EASE as its paper prints it (NumPy, float64 inverse); ``implicit``'s cosine neighbours; ``implicit``'s ALS called
-    directly, which ours wraps. The bound of EASE is its n³ operations, of ItemKNN the products of its Gram matrix, of iALS none.
+    Peers: EASE as its paper prints it (NumPy, float64 inverse); ``implicit``'s cosine neighbours;
+    ``implicit``'s ALS called directly, which ours wraps. The bound of EASE is its n³ operations, of ItemKNN
+    the products of its Gram matrix, of iALS none.
     """
     rows = []
     for name, data in (
@@ -29,11 +31,14 @@ def recommend_rows() -> list[Row]:
         train = splits.random_split(data, 0.2, seed=0).train
         peak = machine.matmul_peak("float32", seconds=0.3).throughput
         operations = {
-            "EASE": float(train.shape[1]) ** 3, "ItemKNN": 2.0 * float((np.diff(train.indptr).astype(float) ** 2).sum()),
+            "EASE": float(train.shape[1]) ** 3,
+            "ItemKNN": 2.0 * float((np.diff(train.indptr).astype(float) ** 2).sum()),
             "iALS": 0.0,
         }  # fmt: skip
         few: dict[str, Any] = (
-            {"min_samples": 1, "min_seconds": 0.0, "warmup": 0, "max_seconds": 1.0} if name != "ml-100k" else {}
+            {"min_samples": 1, "min_seconds": 0.0, "warmup": 0, "max_seconds": 1.0}
+            if name != "ml-100k"
+            else {}
         )
         for work, (ours, peer, theirs, same) in _pairs(train).items():
             timed = measure.compare({"ours": ours, peer: theirs}, **few)
@@ -65,18 +70,22 @@ def _pairs(train: sp.csr_matrix) -> dict[str, tuple[Callable, str, Callable, Cal
 
     def factors() -> np.ndarray:
         with threadpool_limits(1, "blas"):
-            model = AlternatingLeastSquares(factors=64, regularization=20.0, alpha=5.0, iterations=15, random_state=0)
+            model = AlternatingLeastSquares(
+                factors=64, regularization=20.0, alpha=5.0, iterations=15, random_state=0
+            )
             model.fit(train, show_progress=False)
         return model.item_factors
 
     ease, knn, ials = EASE(400.0), ItemKNN(100), IALS(64, 20.0, 5.0)
     return {
-        "EASE": (lambda: ease.fit(train), "NumPy, float64", printed, lambda: f"largest difference {np.abs(ease.weights - printed()).max():.0e}"),
+        "EASE": (lambda: ease.fit(train), "NumPy, float64", printed,
+        lambda: f"largest difference {np.abs(ease.weights - printed()).max():.0e}"),
         "ItemKNN": (
             lambda: knn.fit(train), "implicit", neighbours,
             lambda: f"mean similarity {_mean(knn.weights):.4f} and {_mean(neighbours()):.4f}",
         ),
-        "iALS": (lambda: ials.fit(train), "implicit, directly", factors, lambda: f"largest difference {np.abs(ials.item_factors - factors()).max():.0e}"),
+        "iALS": (lambda: ials.fit(train), "implicit, directly", factors,
+        lambda: f"largest difference {np.abs(ials.item_factors - factors()).max():.0e}"),
     }  # fmt: skip
 
 

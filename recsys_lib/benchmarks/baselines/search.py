@@ -20,7 +20,8 @@ from recsys_lib.vectors import quantization, search, similarity
 
 K = 10
 BATCHES = (1, 64, 1024)
-# For peers that score one query after another, 12 s and more for 1,024: faiss's scalar quantizers, usearch's exact search.
+# For peers that score one query after another, 12 s and more for 1,024: faiss's scalar quantizers, usearch's
+# exact search.
 SLOW_BATCHES = BATCHES[:2]
 GROWTH = (10_000, 100_000, 1_000_000)
 # Ours, how it is made, and the faiss index of the same kind.
@@ -46,8 +47,9 @@ Find = Callable[[np.ndarray], np.ndarray]
 class Contest:
     """Who finds the best for the same queries, on the same threads.
 
-    work: what is done. ours: queries ``[n, d]`` to ids ``[n, K]``; peers: the same by name. codes: what ours reads of every item. per_code: operations
-    that one query needs for one byte of them, 0 where none are counted. note: what else to say of it. batches: how many queries at once.
+    work: what is done. ours: queries ``[n, d]`` to ids ``[n, K]``; peers: the same by name. codes: what ours
+    reads of every item. per_code: operations that one query needs for one byte of them, 0 where none are
+    counted. note: what else to say of it. batches: how many queries at once.
     """
 
     work: str
@@ -61,7 +63,9 @@ class Contest:
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
-    """What all rows share. items ``[m, d]``, queries ``[n, d]``, kth: ``[n]``, score of the last of the best ``K``; peaks: operations/s by precision."""
+    """What all rows share. items ``[m, d]``, queries ``[n, d]``, kth:
+    ``[n]``, score of the last of the best ``K``; peaks: operations/s by precision.
+    """
 
     items: np.ndarray
     queries: np.ndarray
@@ -71,11 +75,13 @@ class Catalogue:
 
 
 def search_rows(parts: Sequence[str] = ()) -> Iterator[tuple[str, list[Row]]]:
-    """Certified exact, rescored and approximate top-10 against faiss, usearch (if installed) and NumPy for 1, 64 and 1,024 readers.
+    """Certified exact, rescored and approximate top-10 against faiss, usearch (if installed) and NumPy for 1,
+    64 and 1,024 readers.
 
-    Part by part: "exact", each of ``KINDS``, "graphs", and "growth" to a million items; ``parts`` picks some. The limit is what streaming
-    the codes once takes (torch reads the same bytes, in turns with the rivals), or the products at the measured int8 or float32 peak,
-    whichever is longer. Shares of the best count ties (``compression.recall``). Unless OMP_WAIT_POLICY says otherwise, OpenMP's
+    Part by part: "exact", each of ``KINDS``, "graphs", and "growth" to a million items; ``parts`` picks some.
+    The limit is what streaming the codes once takes (torch reads the same bytes, in turns with the rivals),
+    or the products at the measured int8 or float32 peak, whichever is longer. Shares of the best count ties
+    (``compression.recall``). Unless OMP_WAIT_POLICY says otherwise, OpenMP's
     threads sleep between their work: they would spin on a core that the next rival wants.
 
     Raises:
@@ -93,7 +99,10 @@ def search_rows(parts: Sequence[str] = ()) -> Iterator[tuple[str, list[Row]]]:
     faiss.omp_set_num_threads(threads)
     books, queries = compression.book_vectors(n_queries=max(BATCHES), progress=True)
     if not _has_usearch():
-        print("usearch is not installed, its rows are left out: pip install -r requirements-bench.txt", file=sys.stderr)
+        print(
+            "usearch is not installed, its rows are left out: pip install -r requirements-bench.txt",
+            file=sys.stderr,
+        )
     with threadpool_limits(threads, "blas"):
         catalogue = catalogue_of(books, queries, threads)
         for name in parts or names:
@@ -148,7 +157,9 @@ def same_kind_rows(name: str, c: Catalogue) -> list[Row]:
     per_code = 0.0 if scheme in ("pq", "binary") else 2.0 * codes.dimension / codes.codes[0].nbytes
     note = f"{codes.bytes_among(0):.0f} bytes per item"
     batches = SLOW_BATCHES if description.startswith("SQ") else BATCHES
-    ours = Contest(name, lambda q: index.top_k(q, K, query_bits=bits).ids, peers, codes.codes, per_code, note, batches)
+    ours = Contest(
+        name, lambda q: index.top_k(q, K, query_bits=bits).ids, peers, codes.codes, per_code, note, batches
+    )
     return _rows(ours, c)
 
 
@@ -168,7 +179,10 @@ def size_rows(c: Catalogue) -> list[Row]:
     """Certified search against brute force in a catalogue of another size."""
     index, exact, says = _certified(c)
     return _rows(
-        Contest("exact int8", exact, {"faiss Flat": _faiss("Flat", c.items)}, index.quantized.codes, 2.0, says), c
+        Contest(
+            "exact int8", exact, {"faiss Flat": _faiss("Flat", c.items)}, index.quantized.codes, 2.0, says
+        ),
+        c,
     )
 
 
@@ -189,14 +203,22 @@ def _rows(contest: Contest, c: Catalogue) -> list[Row]:
         queries = c.queries[:n]
         timed, ids = _timed(contest, queries)
         limit = max(timed["stream"].p50, contest.per_code * contest.codes.nbytes * n / peak)
-        right = {name: compression.recall(found, c.items, queries, c.kth[:n]).mean() for name, found in ids.items()}
+        right = {
+            name: compression.recall(found, c.items, queries, c.kth[:n]).mean() for name, found in ids.items()
+        }
         for peer in contest.peers:
-            quality = f"of the best {K} {right['ours']:.2%}, {peer} {right[peer]:.2%}; {contest.note}".rstrip("; ")
-            rows.append(row(contest.work, f"{n} x {len(c.items):,} x {queries.shape[1]}", peer, timed, limit, quality))
+            quality = f"of the best {K} {right['ours']:.2%}, {peer} {right[peer]:.2%}; {contest.note}".rstrip(
+                "; "
+            )
+            rows.append(
+                row(contest.work, f"{n} x {len(c.items):,} x {queries.shape[1]}", peer, timed, limit, quality)
+            )
     return rows
 
 
-def _timed(contest: Contest, queries: np.ndarray) -> tuple[dict[str, measure.Measurement], dict[str, np.ndarray]]:
+def _timed(
+    contest: Contest, queries: np.ndarray
+) -> tuple[dict[str, measure.Measurement], dict[str, np.ndarray]]:
     """Times of ours, the peers and of streaming the codes; and the ids that each found."""
     import torch
 

@@ -1,7 +1,9 @@
-"""What this machine takes for the work of these notebooks, and one record per machine in ``data/measurements/``.
+"""What this machine takes for the work of these notebooks, and one record per machine in
+``data/measurements/``.
 
-``load_patterns`` (of ``hardware``): single stream, offline, server. ``path``: tokenize → encode → search → rank, stage by stage. ``points``: work whose
-operations and bytes are counted, to hold under the roofline. ``language``: prefill and decode, and models with random weights.
+``load_patterns`` (of ``hardware``): single stream, offline, server. ``path``: tokenize → encode → search →
+rank, stage by stage. ``points``: work whose operations and bytes are counted, to hold under the roofline.
+``language``: prefill and decode, and models with random weights.
 ``timed_rows``: the row of such a point. ``scaling``: time and memory against size, with fitted exponents.
 ``training``: where training time goes. ``record``: all of it in a file.
 """

@@ -1,4 +1,5 @@
-"""Language models timed: prefill and decode of a trained one, and any size by configuration with random weights.
+"""Language models timed: prefill and decode of a trained one, and any size by configuration with random
+weights.
 
 Random weights take the same time as trained ones: a dense model's arithmetic does not depend on its numbers.
 """
@@ -25,7 +26,8 @@ USABLE = 0.6
 
 
 def build(name: str, device: str, dtype: Any, head: bool = True, attention: str = "sdpa") -> Any:
-    """A model of ``data/models.toml`` with random weights on ``device``; ``head``: with its output matrix, if it generates.
+    """A model of ``data/models.toml`` with random weights on ``device``; ``head``: with its output matrix, if
+    it generates.
 
     Raises:
         InputError: an unknown name.
@@ -55,9 +57,14 @@ def fits(name: str, precision: str, device: str) -> bool:
 
 
 def random_points(
-    names: tuple[str, ...] = SIZES, tokens: int = 16, batch: int = 8, precision: str = "bfloat16", device: str = "cpu"
+    names: tuple[str, ...] = SIZES,
+    tokens: int = 16,
+    batch: int = 8,
+    precision: str = "bfloat16",
+    device: str = "cpu",
 ) -> list[dict[str, Any]]:
-    """Models with random weights read ``batch`` texts of ``tokens``; those that do not fit into memory are left out.
+    """Models with random weights read ``batch`` texts of ``tokens``; those that do not fit into memory are
+    left out.
 
     Each row also has ``held``: bytes of its tensors, and the peaks of process and device.
 
@@ -91,7 +98,8 @@ def random_points(
             "device_peak": use.device_peak,
         }
         rows.append(
-            model_row("encode, random weights", name, device, precision, shape, counted, timed) | {"held": held}
+            model_row("encode, random weights", name, device, precision, shape, counted, timed)
+            | {"held": held}
         )
         del model
     return rows
@@ -109,7 +117,9 @@ def trained(precision: str, device: str) -> tuple[Any, Architecture]:
     with quiet():
         from transformers import AutoModelForCausalLM
 
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, precision)).eval().to(device)
+        model = (
+            AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, precision)).eval().to(device)
+        )
     return model, cost.architecture("smollm2-135m")
 
 
@@ -120,7 +130,8 @@ def generation_points(
     precisions: tuple[str, ...] = ("float32", "bfloat16"),
     device: str = "cpu",
 ) -> list[dict[str, Any]]:
-    """SmolLM2 reads a prompt and predicts its first token (prefill), and generates one more after so many (decode).
+    """SmolLM2 reads a prompt and predicts its first token (prefill), and generates one more after so many
+    (decode).
 
     Raises:
         InputError: the model was not fetched; ``device="cuda"`` without a GPU.
@@ -148,7 +159,9 @@ def generation_points(
     return rows
 
 
-def _decode(model: Any, sized: Architecture, context: int, batch: int, precision: str, device: str) -> dict[str, Any]:
+def _decode(
+    model: Any, sized: Architecture, context: int, batch: int, precision: str, device: str
+) -> dict[str, Any]:
     import torch
 
     ids = torch.randint(1000, 20_000, (batch, context - 1), device=device)

@@ -1,7 +1,8 @@
 """The real path of a recommendation, stage by stage: tokenize → encode → search → rank.
 
-A request is a person who asks for "something like this": the text of one item. Its vector finds ``candidates`` items by cosine among
-those the person has not seen, and EASE, which knows the person's history, ranks them.
+A request is a person who asks for "something like this": the text of one item. Its vector finds
+``candidates`` items by cosine among those the person has not seen, and EASE, which knows the person's
+history, ranks them.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ STAGES = ("tokenize", "encode", "search", "rank")
 class Path:
     """A catalogue ready to be asked.
 
-    cold_s: seconds of each part of the start, in order: data, model, catalogue (encoding all items), index, ranker. The operating
-    system's file cache may be warm. users, queries: ``[requests]``, who asks with which item's text. answers: the last batch's items.
+    cold_s: seconds of each part of the start, in order: data, model, catalogue (encoding all items), index,
+    ranker. The operating system's file cache may be warm. users, queries: ``[requests]``, who asks with which
+    item's text. answers: the last batch's items.
     """
 
     encoder: Any
@@ -101,15 +103,18 @@ class Path:
         return getattr(self.encoder, "device", "cpu")
 
     def serve(self, requests: Sequence[int]) -> dict[str, float]:
-        """Answer these requests as one batch; returns the seconds of each stage and leaves the items in ``answers``.
+        """Answer these requests as one batch; returns the seconds of each stage and leaves the items in
+        ``answers``.
 
-        On a GPU by CUDA events. An encoder that only looks words up has no stage ``tokenize``: it is part of ``encode``.
+        On a GPU by CUDA events. An encoder that only looks words up has no stage ``tokenize``: it is part of
+        ``encode``.
         """
         rows = np.asarray(requests) % len(self.users)
         users, texts = self.users[rows], [self.texts[i] for i in self.queries[rows]]
         stages: dict[str, Callable[[Any], Any]] = {
             "tokenize": self.encoder.tokenize, "encode": self._encode_tokens
-        } if hasattr(self.encoder, "tokenize") else {"encode": lambda t: self.encoder.encode(t, progress=False)}  # fmt: skip
+        } if hasattr(self.encoder, "tokenize") else {"encode": lambda t: self.encoder.encode(t,
+        progress=False)}  # fmt: skip
         stages["search"] = lambda vectors: self._search(vectors, users)
         stages["rank"] = lambda found: self._rank(found, users)
         return stage_seconds(stages, texts, self.device)
@@ -137,8 +142,8 @@ class Path:
         return peak_memory(lambda: self.serve(range(batch)))
 
     def stored_bytes(self) -> dict[str, int]:
-        """Bytes of what stays in memory: the model's weights (counted, where another backend than torch holds them), the searched codes,
-        the ranker's weights.
+        """Bytes of what stays in memory: the model's weights (counted, where another backend than torch holds
+        them), the searched codes, the ranker's weights.
         """
         if getattr(self.encoder, "backend", "torch") != "torch":
             weights = int(cost.weight_bytes(cost.from_config(self.encoder.config), self.encoder.precision))
@@ -146,4 +151,8 @@ class Path:
             weights = sum(p.nbytes for p in self.encoder.model.parameters())
         else:
             weights = getattr(self.encoder, "table", np.empty(0)).nbytes
-        return {"model": weights, "index": self.index.quantized.codes.nbytes, "ranker": self.ranker.weights.nbytes}
+        return {
+            "model": weights,
+            "index": self.index.quantized.codes.nbytes,
+            "ranker": self.ranker.weights.nbytes,
+        }

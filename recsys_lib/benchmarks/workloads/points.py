@@ -31,7 +31,9 @@ def intensity(point: dict[str, Any]) -> float:
 
 
 def bound_s(point: dict[str, Any], ceilings: machine.Ceilings) -> float:
-    """The least seconds by the ceilings: the slower of arithmetic and memory, or of memory alone where no peak applies."""
+    """The least seconds by the ceilings: the slower of arithmetic and memory,
+    or of memory alone where no peak applies.
+    """
     if point["compute"] is None:
         return point["bytes"] / ceilings.read_rate(point["bytes"])
     return ceilings.least_seconds(point["operations"], point["bytes"], point["compute"])
@@ -57,7 +59,8 @@ def encode_points(
     device: str = "cpu",
     ways: tuple[tuple[str, str], ...] = (),
 ) -> list[dict[str, Any]]:
-    """``batch`` texts of exactly ``tokens`` tokens through an encoder, pooling included, by batch, backend and precision.
+    """``batch`` texts of exactly ``tokens`` tokens through an encoder, pooling included, by batch, backend
+    and precision.
 
     A way that this processor or encoder does not have is left out.
 
@@ -68,7 +71,9 @@ def encode_points(
     for name in names:
         sized = cost.architecture(CONFIGURATIONS[name])
         for backend, precision in ways or encode_ways(device):
-            encoder: Any = encoders.load(name, precision=precision, backend=backend, device=device, cache=False)
+            encoder: Any = encoders.load(
+                name, precision=precision, backend=backend, device=device, cache=False
+            )
             if backends.why_not(encoder, backend):
                 continue
             work = "encode" if backend == "torch" else f"encode, {backend}"
@@ -88,7 +93,9 @@ def encode_points(
 
 
 def random_vectors(n: int, dimension: int, seed: int = 0) -> np.ndarray:
-    """Unit vectors ``[n, dimension]`` float32 in random directions: the time of a full scan does not depend on them."""
+    """Unit vectors ``[n, dimension]`` float32 in random directions:
+    the time of a full scan does not depend on them.
+    """
     rng = np.random.default_rng(seed)
     return similarity.normalize(rng.standard_normal((n, dimension), dtype=np.float32))
 
@@ -102,8 +109,8 @@ def scan_points(
 ) -> list[dict[str, Any]]:
     """The best ``k`` of ``n`` vectors by their codes, for 1 and more queries, by precision of the codes.
 
-    Operations are those of the products, two per component. Binary codes are added up without multiplying, so only memory
-    bounds them here.
+    Operations are those of the products, two per component. Binary codes are added up without multiplying, so
+    only memory bounds them here.
     """
     rows, vectors = [], random_vectors(n, dimension)
     queries = random_vectors(max(batches), dimension, seed=1)
@@ -111,7 +118,8 @@ def scan_points(
     screened = kernel.load() is not None and kernel.matrix_units()
     for scheme in schemes:
         index = Index.build(quantization.quantize(vectors, scheme))
-        # Codes of 8 and 16 bits may be multiplied in any precision above theirs; the highest peak bounds them all.
+        # Codes of 8 and 16 bits may be multiplied in any precision above theirs; the highest peak bounds them
+        # all.
         compute = {"binary": None, "float32": "bfloat16" if screened else "float32"}.get(scheme, "int8")
         for batch in batches:
             timed = measure(
@@ -120,14 +128,26 @@ def scan_points(
             shape = {"batch": batch, "items": n, "dimension": dimension}
             n_bytes = index.quantized.bytes_per_vector * n
             rows.append(
-                row("scan", "index", "cpu", scheme, compute, shape, 2.0 * batch * n * dimension, n_bytes, timed)
+                row(
+                    "scan",
+                    "index",
+                    "cpu",
+                    scheme,
+                    compute,
+                    shape,
+                    2.0 * batch * n * dimension,
+                    n_bytes,
+                    timed,
+                )
             )
         del index
     return rows
 
 
 def interactions(n_users: int, n_items: int, each: int = 50, seed: int = 0) -> sp.csr_matrix:
-    """Random interactions, ``each`` per user at most, items drawn by a popularity that falls as 1/rank; CSR float32 of ones."""
+    """Random interactions, ``each`` per user at most, items drawn by a popularity that falls as 1/rank;
+    CSR float32 of ones.
+    """
     rng = np.random.default_rng(seed)
     popularity = 1 / np.arange(1, n_items + 1)
     items = rng.choice(n_items, (n_users, min(each, n_items)), p=popularity / popularity.sum()).ravel()
@@ -138,7 +158,9 @@ def interactions(n_users: int, n_items: int, each: int = 50, seed: int = 0) -> s
 
 
 def ease_operations(train: sp.csr_matrix) -> float:
-    """Operations of an EASE fit: a third of ``n³`` for the Cholesky factor and two thirds for the inverse, and the Gram matrix's products."""
+    """Operations of an EASE fit: a third of ``n³`` for the Cholesky factor and two thirds for the inverse,
+    and the Gram matrix's products.
+    """
     each = np.diff(train.indptr).astype(float)
     return float(train.shape[1]) ** 3 + 2.0 * float((each**2).sum())
 
@@ -151,15 +173,27 @@ def ease_points(sizes: tuple[int, ...] = (2000,), n_users: int = 2000) -> list[d
         timed = measure(partial(model.fit, train), "EASE fit", work_unit="fits", **PROTOCOL)
         shape = {"items": n, "users": n_users}
         rows.append(
-            row("EASE fit", "EASE", "cpu", "float32", "float32", shape, ease_operations(train), 4.0 * n * n, timed)
+            row(
+                "EASE fit",
+                "EASE",
+                "cpu",
+                "float32",
+                "float32",
+                shape,
+                ease_operations(train),
+                4.0 * n * n,
+                timed,
+            )
         )
     return rows
 
 
 def counted_by_torch(name: str, tokens: int, batch: int = 1, prompt: bool = False) -> tuple[int, int]:
-    """Operations of one pass by our count from the configuration, and by ``torch.utils.flop_counter`` on the meta device.
+    """Operations of one pass by our count from the configuration, and by ``torch.utils.flop_counter`` on the
+    meta device.
 
-    No weights are needed: the model is built of shapes alone. ``prompt``: a prompt's prefill instead of an encoder's pass.
+    No weights are needed: the model is built of shapes alone. ``prompt``: a prompt's prefill instead of an
+    encoder's pass.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -169,7 +203,9 @@ def counted_by_torch(name: str, tokens: int, batch: int = 1, prompt: bool = Fals
     decoder = cost.architecture(name).reads_with == "decoder"
     # On the meta device transformers cannot make its causal mask; any mask has the right shape.
     more: dict[str, Any] = (
-        {"attention_mask": torch.zeros(batch, 1, tokens, tokens, device="meta"), "use_cache": False} if decoder else {}
+        {"attention_mask": torch.zeros(batch, 1, tokens, tokens, device="meta"), "use_cache": False}
+        if decoder
+        else {}
     )
     more |= {"logits_to_keep": 1} if prompt else {}
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

@@ -1,8 +1,11 @@
-"""One record per machine, ``data/measurements/<machine>.json``: what was measured there, when, how, with every raw sample.
+"""One record per machine, ``data/measurements/<machine>.json``: what was measured there, when, how, with
+every raw sample.
 
-    {"machine": name, "parts": {part: {"date", "method", "device", "environment", "seconds", "rows", "ceilings"}}}
+    {"machine": name, "parts": {part: {"date", "method", "device", "environment", "seconds", "rows",
+    "ceilings"}}}
 
-Parts that are held against the ceilings measure them once more when they are done: on a shared machine they move within minutes.
+Parts that are held against the ceilings measure them once more when they are done: on a shared machine they
+move within minutes.
 
 ``python -m recsys_lib measure [PART ...]`` makes or renews parts; each is written as soon as it is done.
 """
@@ -32,7 +35,8 @@ METHOD = "timing/1"
 DIGITS = 5
 # p99 within this, seconds, is what the server scenario asks for.
 LIMIT_S = 0.1
-# Encoders of the path on a processor: eager torch in the faster of float32 and bfloat16, and our own C in 8 bits.
+# Encoders of the path on a processor: eager torch in the faster of float32 and bfloat16, and our own C in 8
+# bits.
 INT8 = {"backend": "native", "precision": "int8"}
 STACKS: list[tuple[str, dict[str, Any]]] = [("minilm", {}), ("minilm", INT8), ("e5", INT8), ("smollm2", {})]
 # Loads of the server scenario, as shares of the single stream's rate.
@@ -43,16 +47,21 @@ SHARES = (0.2, 0.4, 0.6, 0.75, 0.9)
 
 
 def ceilings_part(device: str, seconds: float = 1.0) -> list[dict[str, Any]]:
-    """Matrix products per precision, streams through each level of the caches and beyond: one measurement each."""
+    """Matrix products per precision, streams through each level of the caches and beyond:
+    one measurement each.
+    """
     return [m.to_dict() for m in machine.ceilings(device, seconds=seconds).measurements]
 
 
 def serving_part(device: str, requests: int = 1024, samples: int = 24_576) -> list[dict[str, Any]]:
     """The real path with each encoder: cold start, single stream, offline, and the server at growing rates.
 
-    ``requests`` and ``samples`` are MLPerf's minimum counts; slow encoders get fewer, and the counts are in the record.
+    ``requests`` and ``samples`` are MLPerf's minimum counts; slow encoders get fewer, and the counts are in
+    the record.
     """
-    rows = [serve_all(ServingPath.build("wordllama"), "wordllama", requests, samples)] if device == "cpu" else []
+    rows = (
+        [serve_all(ServingPath.build("wordllama"), "wordllama", requests, samples)] if device == "cpu" else []
+    )
     for name, options in STACKS if device == "cpu" else [(name, {}) for name in ("minilm", "e5", "smollm2")]:
         path = ServingPath.build(name, device=device, **options)
         rows.append(serve_all(path, ", ".join([name, *options.values()]), requests, samples))
@@ -68,7 +77,9 @@ def serve_all(
     most_s: float = 10.0,
     least: int = 100,
 ) -> dict[str, Any]:
-    """All scenarios with one path; each takes about ``most_s`` seconds at most, with fewer requests if it must, ``least`` at least."""
+    """All scenarios with one path; each takes about ``most_s`` seconds at most,
+    with fewer requests if it must, ``least`` at least.
+    """
     probe = load_patterns.single_stream(path.serve, 16)
     n = max(least, min(requests, int(most_s / probe.latency.p50)))
     single = load_patterns.single_stream(path.serve, n, progress=f"{name}, single stream")
@@ -80,25 +91,35 @@ def serve_all(
     return {
         "encoder": name, "device": path.device, "precision": getattr(path.encoder, "precision", "float32"),
         "items": path.data.n_items, "candidates": path.candidates, "k": path.k, "cold_s": path.cold_s,
-        "stored_bytes": path.stored_bytes(), "peak_process_bytes": path.memory().peak, "peak_device_bytes": path.memory().device_peak,
+        "stored_bytes": path.stored_bytes(), "peak_process_bytes": path.memory().peak,
+        "peak_device_bytes": path.memory().device_peak,
         "limit_s": limit_s, "predicted_rate_per_s": predicted,
         "scenarios": [r.to_dict() for r in (single, whole, *servers)],
     }  # fmt: skip
 
 
 def find_rate(
-    path: ServingPath, name: str, single: load_patterns.Result, limit_s: float, seconds: float, least: int = 100
+    path: ServingPath,
+    name: str,
+    single: load_patterns.Result,
+    limit_s: float,
+    seconds: float,
+    least: int = 100,
 ) -> tuple[list[load_patterns.Result], float]:
-    """The server at growing shares of what the single stream answers per second, up to the first that takes twice the limit.
+    """The server at growing shares of what the single stream answers per second, up to the first that takes
+    twice the limit.
 
-    Also the highest rate that a simulated queue with the single stream's samples holds: how far service times alone explain the wait.
+    Also the highest rate that a simulated queue with the single stream's samples holds: how far service times
+    alone explain the wait.
     """
     capacity = 1 / single.latency.p50
     found: list[load_patterns.Result] = []
     for share in SHARES:
         n = max(least, min(1024, int(seconds * share * capacity)))
         found.append(
-            load_patterns.server(path.serve, share * capacity, n, progress=f"{name}, {share * capacity:.0f} per second")
+            load_patterns.server(
+                path.serve, share * capacity, n, progress=f"{name}, {share * capacity:.0f} per second"
+            )
         )
         if found[-1].latency.p99 > 2 * limit_s:
             break
@@ -110,7 +131,9 @@ def find_rate(
 
 
 def held_rate(row: dict[str, Any]) -> float:
-    """The highest rate tried up to which p99 stayed within the row's limit at every rate; 0 where not even the lowest did."""
+    """The highest rate tried up to which p99 stayed within the row's limit at every rate;
+    0 where not even the lowest did.
+    """
     held = 0.0
     for s in row["scenarios"]:
         if s["scenario"] == "server":
@@ -127,7 +150,9 @@ def points_part(device: str) -> list[dict[str, Any]]:
 
 
 def language_part(device: str) -> list[dict[str, Any]]:
-    """Prefill and decode of SmolLM2, and models of random weights as large as the memory holds (on a CPU up to 2 billion)."""
+    """Prefill and decode of SmolLM2, and models of random weights as large as the memory holds (on a CPU up
+    to 2 billion).
+    """
     names = language.SIZES if device == "cuda" else language.SIZES[:5]
     return language.generation_points(device=device) + language.random_points(names, device=device)
 
@@ -154,7 +179,9 @@ def training_part(device: str) -> list[dict[str, Any]]:
 
 
 def energy_part(device: str) -> list[dict[str, Any]]:
-    """Joules of requests answered offline: by NVML or RAPL where readable, else by the power model with its range."""
+    """Joules of requests answered offline: by NVML or RAPL where readable,
+    else by the power model with its range.
+    """
     rows = []
     for name in ("minilm", "smollm2"):
         path = ServingPath.build(name, device=device)
@@ -164,29 +191,41 @@ def energy_part(device: str) -> list[dict[str, Any]]:
 
 
 def energy_of(path: ServingPath, name: str, n: int) -> dict[str, Any]:
-    """The energy of ``n`` requests offline. A first run warms up and measures how busy the cores are, which the model needs."""
+    """The energy of ``n`` requests offline.
+
+    A first run warms up and measures how busy the cores are, which the model needs.
+    """
     busy, started = time.process_time(), time.perf_counter()
     load_patterns.offline(path.serve, min(n, 128), 64)
     cores = machine.describe()["cores_logical"]
     busy_share = (time.process_time() - busy) / (time.perf_counter() - started) / cores
     utilization = 1.0 if path.device == "cuda" else min(1.0, max(0.01, busy_share))
     power_w, counts = rated_power(path.device)
-    used = cost.measure_energy(partial(load_patterns.offline, path.serve, n, 64), power_w, utilization, path.device)
-    return energy_row(f"recommend, {name}", used, n, "requests", power_w, counts) | {"utilization": utilization}
+    used = cost.measure_energy(
+        partial(load_patterns.offline, path.serve, n, 64), power_w, utilization, path.device
+    )
+    return energy_row(f"recommend, {name}", used, n, "requests", power_w, counts) | {
+        "utilization": utilization
+    }
 
 
-def energy_row(work: str, used: cost.Energy, n: float, unit: str, power_w: float, counts: str) -> dict[str, Any]:
+def energy_row(
+    work: str, used: cost.Energy, n: float, unit: str, power_w: float, counts: str
+) -> dict[str, Any]:
     """One piece of work with its joules, range, method and the rated power behind a model; JSON-ready."""
     return {
-        "work": work, "n": n, "unit": unit, "joules": used.joules, "low_joules": used.low_joules, "high_joules": used.high_joules,
+        "work": work, "n": n, "unit": unit, "joules": used.joules, "low_joules": used.low_joules,
+        "high_joules": used.high_joules,
         "seconds": used.seconds, "method": used.method, "power_w": power_w, "power_counts": counts,
     }  # fmt: skip
 
 
 def rated_power(device: str) -> tuple[float, str]:
-    """Watts this machine is rated at, and what they count: the GPU's limit, or its cores' share of the nearest processor in the table.
+    """Watts this machine is rated at, and what they count: the GPU's limit, or its cores' share of the
+    nearest processor in the table.
 
-    The table's rows are read by name; what this processor really draws nobody here knows, hence the model's range.
+    The table's rows are read by name; what this processor really draws nobody here knows, hence the model's
+    range.
     """
     if device == "cuda":
         import torch
@@ -227,8 +266,11 @@ def machine_name(device: str = "cpu") -> str:
     return "-".join([*re.findall(r"[a-z0-9.]+", plain), str(d["cores_logical"]), "cores"]).replace(".", "-")
 
 
-def measure_parts(names: Sequence[str] = (), device: str = "cpu", name: str = "", folder: Path | None = None) -> Path:
-    """Measure the parts named (default: all) on ``device`` and write them into the machine's record; returns its path.
+def measure_parts(
+    names: Sequence[str] = (), device: str = "cpu", name: str = "", folder: Path | None = None
+) -> Path:
+    """Measure the parts named (default: all) on ``device`` and write them into the machine's record; returns
+    its path.
 
     Raises:
         InputError: an unknown part, a device that is not there, a name that is no file name.
@@ -249,7 +291,8 @@ def measure_parts(names: Sequence[str] = (), device: str = "cpu", name: str = ""
         content: Any = record_files.read(path) if path.exists() else {"machine": name, "parts": {}}
         content["parts"][part] = {
             "date": datetime.now(UTC).date().isoformat(), "method": METHOD, "device": device,
-            "environment": machine.describe(), "seconds": round(time.perf_counter() - started, 1), "rows": rows,
+            "environment": machine.describe(), "seconds": round(time.perf_counter() - started, 1),
+            "rows": rows,
             "ceilings": again,
         }  # fmt: skip
         record_files.write(path, _rounded(content), indent=None)
@@ -282,7 +325,8 @@ def records(folder: Path | None = None) -> dict[str, dict[str, Any]]:
 
 
 def ceilings_of(parts: dict[str, Any]) -> machine.Ceilings:
-    """The ceilings of a record by the fastest samples of every time they were measured: what no other measurement there should beat.
+    """The ceilings of a record by the fastest samples of every time they were measured: what no other
+    measurement there should beat.
 
     Raises:
         InputError: they were not measured.

@@ -1,7 +1,8 @@
 """Time and memory against size, and the exponent with which each grows beside the expected one.
 
-A series: what grows, the sizes, seconds and bytes at each, and ``expected``: the same numbers as the counted work (operations,
-or bytes where those decide) has them. Both exponents are slopes over the largest sizes, where constant costs no longer show.
+A series: what grows, the sizes, seconds and bytes at each, and ``expected``: the same numbers as the counted
+work (operations, or bytes where those decide) has them. Both exponents are slopes over the largest sizes,
+where constant costs no longer show.
 """
 
 from __future__ import annotations
@@ -45,9 +46,12 @@ def series(
     work: str, against: str, sizes: Sequence[int], measurements: Sequence[Measurement],
     expected: Sequence[float], n_bytes: Sequence[float], expected_bytes: Sequence[float], device: str = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
-    """One series, JSON-ready; ``n_bytes``: measured, ``expected_bytes``: counted, both empty where memory is not the question."""
+    """One series, JSON-ready; ``n_bytes``: measured, ``expected_bytes``:
+    counted, both empty where memory is not the question.
+    """
     return {
-        "work": work, "against": against, "device": device, "sizes": list(sizes), "expected": [float(v) for v in expected],
+        "work": work, "against": against, "device": device, "sizes": list(sizes),
+        "expected": [float(v) for v in expected],
         "bytes": [float(v) for v in n_bytes], "expected_bytes": [float(v) for v in expected_bytes],
         "measurements": [m.to_dict() for m in measurements],
     }  # fmt: skip
@@ -58,7 +62,9 @@ def exponents(found: dict[str, Any]) -> dict[str, float | None]:
     seconds = [m["p50"] for m in found["measurements"]]
     # Small work reuses memory the process already has, and adds nothing that could be seen.
     seen = [
-        (n, b, e) for n, b, e in zip(found["sizes"], found["bytes"], found["expected_bytes"], strict=False) if b > 0
+        (n, b, e)
+        for n, b, e in zip(found["sizes"], found["bytes"], found["expected_bytes"], strict=False)
+        if b > 0
     ]
     sizes, held, counted = zip(*seen, strict=True) if len(seen) > 1 else ((), (), ())
     return {
@@ -97,7 +103,9 @@ def ease(sizes: Sequence[int] = (500, 1000, 2000, 4000, 8000), n_users: int = 20
 
 
 def users(sizes: Sequence[int] = (1_000, 10_000, 100_000, 400_000), n_items: int = 1000) -> dict[str, Any]:
-    """The Gram matrix of so many users, 50 interactions each, the part of EASE that grows with them; memory: their interactions."""
+    """The Gram matrix of so many users, 50 interactions each, the part of EASE that grows with them; memory:
+    their interactions.
+    """
     timed, held, counted = [], [], []
     for n in sizes:
         train = points.interactions(n, n_items)
@@ -116,7 +124,8 @@ def encode(
     device: str = "cpu",
     precision: str = "float32",
 ) -> dict[str, Any]:
-    """An encoder's pass against the tokens of a text or the texts of a batch, the other held; expected: operations.
+    """An encoder's pass against the tokens of a text or the texts of a batch, the other held; expected:
+    operations.
 
     Raises:
         InputError: ``against`` is neither tokens nor batch.

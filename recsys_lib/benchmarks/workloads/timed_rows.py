@@ -1,8 +1,8 @@
 """One timed point of a workload as a JSON-ready row, and how it is timed.
 
-A row: work, model, device, precision (of weights or codes), compute (whose peak bounds it; none: only memory does), shape, operations,
-bytes, and a measurement in seconds per call. Bytes are the least that must move, each weight, code or cache entry once, so a point's
-intensity is the highest it can have.
+A row: work, model, device, precision (of weights or codes), compute (whose peak bounds it; none: only memory
+does), shape, operations, bytes, and a measurement in seconds per call. Bytes are the least that must move,
+each weight, code or cache entry once, so a point's intensity is the highest it can have.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ def row(
 ) -> dict[str, Any]:  # fmt: skip
     """One point, JSON-ready."""
     return {
-        "work": work, "model": model, "device": device, "precision": precision, "compute": compute, "shape": shape,
+        "work": work, "model": model, "device": device, "precision": precision, "compute": compute,
+        "shape": shape,
         "operations": float(operations), "bytes": float(n_bytes), "measurement": measurement.to_dict(),
     }  # fmt: skip
 
@@ -37,7 +38,9 @@ def model_row(
     measurement: Measurement,
 ) -> dict[str, Any]:
     """One point of a model whose products are made in the precision of its weights."""
-    return row(work, model, device, precision, precision, shape, counted.operations, counted.bytes, measurement)
+    return row(
+        work, model, device, precision, precision, shape, counted.operations, counted.bytes, measurement
+    )
 
 
 def counting(precision: str) -> machine.Ceilings:

@@ -1,4 +1,6 @@
-"""Where training time goes: phases of one pass, for EASE, SASRec, the text MLP and one fine-tuning step of an encoder."""
+"""Where training time goes: phases of one pass, for EASE, SASRec,
+the text MLP and one fine-tuning step of an encoder.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,9 @@ PHASES = ("forward and loss", "backward", "optimizer")
 class PhaseClock:
     """Splits an ordinary training loop by the calls of its optimizer, without touching the loop.
 
-    The loops here end every step with ``zero_grad``, ``backward``, ``step``: from one to the next is the backward pass, inside ``step``
-    the optimizer, all else the forward pass with its loss and the making of batches.
+    The loops here end every step with ``zero_grad``, ``backward``, ``step``: from one to the next is the
+    backward pass, inside ``step`` the optimizer, all else the forward pass with its loss and the making of
+    batches.
     """
 
     def __init__(self, optimizer: Any, now: Callable[[], float] = time.perf_counter):
@@ -54,7 +57,14 @@ def row(
     model: str, unit: str, phases: dict[str, float], work: float, work_unit: str, device: str = "cpu"
 ) -> dict[str, Any]:
     """Seconds of each phase of one ``unit`` of training, JSON-ready; ``work``: how much a unit sees."""
-    return {"model": model, "unit": unit, "phases_s": phases, "work": work, "work_unit": work_unit, "device": device}
+    return {
+        "model": model,
+        "unit": unit,
+        "phases_s": phases,
+        "work": work,
+        "work_unit": work_unit,
+        "device": device,
+    }
 
 
 def ease_phases(train: Any, repeats: int = 3) -> dict[str, Any]:
@@ -100,7 +110,8 @@ def mlp_phases(train: Any, vectors: np.ndarray) -> dict[str, Any]:
 def fine_tuning_phases(
     name: str, texts: list[str], others: list[str], device: str = "cpu", steps: int = 2
 ) -> dict[str, Any]:
-    """One step of contrastive fine-tuning of all weights: each text must find its partner of ``others`` in the batch.
+    """One step of contrastive fine-tuning of all weights: each text must find its partner of ``others`` in
+    the batch.
 
     InfoNCE over cosines at temperature .05, AdamW, float32; the mean of ``steps`` after one that warms up.
     """
@@ -108,7 +119,8 @@ def fine_tuning_phases(
     from torch.nn import functional
 
     encoder: Any = encoders.load(name, device=device, precision="float32", cache=False)
-    # A copy of its own: the encoder's weights are shared with nobody, but it stays in evaluation mode for others.
+    # A copy of its own: the encoder's weights are shared with nobody, but it stays in evaluation mode for
+    # others.
     clock = PhaseClock(torch.optim.AdamW(encoder.model.parameters(), 2e-5))
     tokens = [encoder.tokenize(t) for t in (texts, others)]
     for step in range(steps + 1):
@@ -122,7 +134,9 @@ def fine_tuning_phases(
         loss.backward()
         clock.step()
     phases = {phase: seconds / steps for phase, seconds in clock.seconds.items()}
-    return row(f"fine-tuning {name}", f"step of {len(texts)} pairs", phases, 2.0 * len(texts), "texts", device)
+    return row(
+        f"fine-tuning {name}", f"step of {len(texts)} pairs", phases, 2.0 * len(texts), "texts", device
+    )
 
 
 def _pooled(encoder: Any, tokens: list[tuple[list[int], int]]) -> Any:

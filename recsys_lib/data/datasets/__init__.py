@@ -1,4 +1,6 @@
-"""Interactions with an item table that has text: two public data sets, cleaned, and a reader's own CSV files."""
+"""Interactions with an item table that has text: two public data sets, cleaned,
+and a reader's own CSV files.
+"""
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.data.datasets.book_crossing import load_book_crossing
@@ -22,4 +24,6 @@ def load(name: str) -> Dataset:
         return load_movielens()
     if name == "book-crossing":
         return load_book_crossing()
-    raise InputError(f"data set {name!r} is unknown: choose from {', '.join(NAMES)}, or use from_csv for your own")
+    raise InputError(
+        f"data set {name!r} is unknown: choose from {', '.join(NAMES)}, or use from_csv for your own"
+    )

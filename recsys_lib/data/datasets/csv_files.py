@@ -16,7 +16,8 @@ from recsys_lib.data.datasets.dataset import Dataset
 
 _TABS = ("\\t", "tab")
 DUPLICATES, UNKNOWN_ITEMS = ("refuse", "first", "last"), ("refuse", "drop")
-# Seconds of the years 1 and 9999; milliseconds of our time lie beyond, microseconds and nanoseconds far beyond.
+# Seconds of the years 1 and 9999; milliseconds of our time lie beyond, microseconds and nanoseconds far
+# beyond.
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 
 
@@ -34,22 +35,27 @@ def from_csv(
     match_ids: str = "exact",
     quotes: str = "check",
 ) -> Dataset:
-    """Read interactions (user, item, optional rating and timestamp), items (id, title, anything else) and users (id ...).
+    """Read interactions (user, item, optional rating and timestamp), items (id, title, anything else) and
+    users (id ...).
 
-    Usual column names are recognized; ``columns`` maps ours (user, item, rating, timestamp, and id and title of the items)
-    to yours, e.g. ``{"user": "kunde"}``. ``separator=""`` takes for each file whichever of ``, ; |`` and tab its header has most
-    of. Ids stay text ("007") and are compared after ``ids.normalize`` (blanks, Unicode's composed form, ``1.0`` as ``1``);
-    ``match_ids`` also ignores leading "zeros" or upper and lower "case" of item ids. nan, NULL and None are none. An empty rating is implicit; nan or NULL for a text is no text.
-    Timestamps are seconds since 1970 (or milli-, micro- or nanoseconds, if all of them lie beyond the year 9999 otherwise) or
-    ISO 8601 dates (UTC unless they say otherwise; 03/04/2004 is refused, since nobody knows whether it is in March).
+    Usual column names are recognized; ``columns`` maps ours (user, item, rating, timestamp, and id and title
+    of the items) to yours, e.g. ``{"user": "kunde"}``. ``separator=""`` takes for each file whichever of
+    ``, ; |`` and tab its header has most of. Ids stay text ("007") and are compared after ``ids.normalize``
+    (blanks, Unicode's composed form, ``1.0`` as ``1``); ``match_ids`` also ignores leading "zeros" or upper
+    and lower "case" of item ids. nan, NULL and None are none. An empty rating is implicit; nan or NULL for a
+    text is no text. Timestamps are seconds since 1970 (or milli-, micro- or nanoseconds, if all of them lie
+    beyond the year 9999 otherwise) or ISO 8601 dates (UTC unless they say otherwise; 03/04/2004 is refused,
+    since nobody knows whether it is in March).
     Rows are counted as an editor does: the header is row 1.
 
-    Interactions that are equal in user, item, rating and timestamp are merged. Of those that are equal in user and item only,
-    ``duplicates`` keeps the "first" or the "last" (by time, else by row) or refuses them. ``unknown_items``, interactions whose item the
-    table of items lacks, are refused or dropped. The data set counts both.
+    Interactions that are equal in user, item, rating and timestamp are merged. Of those that are equal in
+    user and item only, ``duplicates`` keeps the "first" or the "last" (by time, else by row) or refuses them.
+    ``unknown_items``, interactions whose item the table of items lacks, are refused or dropped. The data set
+    counts both.
 
-    A quoted field over several lines that look like rows is refused (``quotes="check"``); "trust" takes it as one text, "off"
-    takes quotes as plain characters. ``Dataset.notes`` says what was normalized and how unknown ids would match.
+    A quoted field over several lines that look like rows is refused (``quotes="check"``); "trust" takes it as
+    one text, "off" takes quotes as plain characters. ``Dataset.notes`` says what was normalized and how
+    unknown ids would match.
 
     Raises:
         InputError: naming file, row and column, what stands there and what is expected.
@@ -78,7 +84,8 @@ def from_csv(
     twice = [ours for ours, theirs in names.items() if list(names.values()).count(theirs) > 1]
     if twice:
         raise InputError(
-            f"{source.path.name}: column {names[twice[0]]!r} is taken for {' and '.join(twice)}: expected one each"
+            f"{source.path.name}: column {names[twice[0]]!r} is taken for {' and '.join(twice)}: expected "
+            f"one each"
         )
     catalogue = Table(items, separator, encoding, quotes)
     found = catalogue.find(("id", "title"), (), chosen, {"id": ("item", names["item"])})
@@ -101,7 +108,8 @@ def from_csv(
 
 
 def _known_items(source: Table, catalogue: Table, unknown_items: str) -> tuple[np.ndarray, str]:
-    """Places ``[n]`` of the interactions' items in the table of items, -1 for unknown ones where those may be dropped.
+    """Places ``[n]`` of the interactions' items in the table of items, -1 for unknown ones where those may be
+    dropped.
 
     And a note on near misses among the unknown ids, "" if there are none.
     """
@@ -113,13 +121,17 @@ def _known_items(source: Table, catalogue: Table, unknown_items: str) -> tuple[n
         source.refuse(pd.Series(item < 0), named, "item", expected)
     elif (item < 0).all():
         raise InputError(
-            f"{source.path.name} and {catalogue.path.name} have no item id in common ({shown(named.iloc[0])} here, "
-            f"{shown(known[0])} there): {note or 'expected the same ids in both, or name other columns for item and id'}"
+            f"{source.path.name} and {catalogue.path.name} have no item id in common ({shown(named.iloc[0])} "
+            f"here, "
+            f"{shown(known[0])} there): "
+            f"{note or 'expected the same ids in both, or name other columns for item and id'}"
         )
     return item, note
 
 
-def _of_duplicates(source: Table, events: pd.DataFrame, times: np.ndarray | None, duplicates: str) -> np.ndarray:
+def _of_duplicates(
+    source: Table, events: pd.DataFrame, times: np.ndarray | None, duplicates: str
+) -> np.ndarray:
     """Which events stay, bool ``[n]``: one for each user and item."""
     pairs = events[["user", "item"]]
     if duplicates == "refuse":
@@ -167,7 +179,8 @@ def _years(table: Table) -> None:
     if "year" in table.frame.columns:
         texts = table.frame["year"]
         year = pd.to_numeric(texts.replace("", None), errors="coerce").astype(np.float64)
-        whole = year.abs().lt(1e5) & year.eq(year.round())  # 1999.0 is what pandas writes where a year is missing
+        # 1999.0 is what pandas writes where a year is missing.
+        whole = year.abs().lt(1e5) & year.eq(year.round())
         table.refuse(~whole & texts.ne(""), texts, "year", "a year or nothing")
         table.frame = table.frame.assign(year=year.astype("Int64"))
 
@@ -203,10 +216,14 @@ def _refuse_days(source: Table, texts: pd.Series) -> None:
     if texts.str.fullmatch(r"(?:19|20)\d{6}").all():
         days = pd.to_datetime(texts, errors="coerce", format="%Y%m%d")
         if days.notna().all():
-            source.refuse(days.notna(), texts, "timestamp", "days as 2004-03-31, which cannot be taken for seconds")
+            source.refuse(
+                days.notna(), texts, "timestamp", "days as 2004-03-31, which cannot be taken for seconds"
+            )
 
 
 def _unit(numbers: pd.Series) -> int:
-    """How many of the timestamps' units make a second: 1 unless every one, as seconds, lies beyond the year 9999."""
+    """How many of the timestamps' units make a second: 1 unless every one, as seconds,
+    lies beyond the year 9999.
+    """
     least = numbers.min() if numbers.notna().all() else 0.0
     return next((unit for unit in (10**9, 10**6, 10**3) if least > _LAST_SECOND * unit / 1e3), 1)

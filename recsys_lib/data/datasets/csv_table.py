@@ -77,7 +77,12 @@ class Table:
                 start = file.read(_SAMPLE)
         except OSError as error:
             raise InputError(f"{self.path}: not readable ({error.strerror})") from error
-        if b"\0" in start and "16" not in self.encoding and "32" not in self.encoding and start[:2] not in _UTF_16:
+        if (
+            b"\0" in start
+            and "16" not in self.encoding
+            and "32" not in self.encoding
+            and start[:2] not in _UTF_16
+        ):
             raise InputError(
                 f"{self.path.name}: holds NUL bytes; expected a text file (UTF-16 needs encoding='utf-16')"
             )
@@ -85,14 +90,18 @@ class Table:
             raise InputError(f"{self.path.name}: an Excel, zip or gzip file; save or unpack it as CSV")
 
     def _stated_separator(self) -> str:
-        """The separator that a first line ``sep=;`` states, as spreadsheets write it; that line is then passed over."""
+        """The separator that a first line ``sep=;`` states, as spreadsheets write it;
+        that line is then passed over.
+        """
         with self.path.open(encoding=self.encoding, newline="") as file:
             stated = re.fullmatch(r'\ufeff?"?sep=(.)"?\s*', file.readline(20))
         self.skipped = 1 if stated else 0
         return stated[1] if stated else ""
 
     def _separator(self) -> str:
-        """The one of the usual separators that the header has most of outside quotes; a comma if it has none."""
+        """The one of the usual separators that the header has most of outside quotes;
+        a comma if it has none.
+        """
         with self.path.open(encoding=self.encoding, newline="") as file:
             header = re.sub(r'"[^"]*"', "", next((line for line in file if line.strip()), ""))
         return max(",;\t|", key=header.count)
@@ -107,7 +116,8 @@ class Table:
             raise InputError(f"{self.path.name}: the file is empty, expected a header and rows") from error
         except pd.errors.ParserError as error:
             self._refuse_shape(str(error))
-        if not isinstance(frame.index, pd.RangeIndex):  # more fields than names: pandas made an index of the first
+        # More fields than names: pandas made an index of the first.
+        if not isinstance(frame.index, pd.RangeIndex):
             self._refuse_shape("more fields than the header")
         frame.columns = pd.Index([str(c).lstrip("\ufeff").strip() for c in frame.columns])
         if frame.empty:
@@ -135,10 +145,12 @@ class Table:
                 yield from ((n, fields) for n, fields in self._records() if n >= line)
 
     def _refuse_swallowed_rows(self) -> None:
-        """Refuse a quote that opens in one row and closes in a later one, which makes one text of the rows between.
+        """Refuse a quote that opens in one row and closes in a later one, which makes one text of the rows
+        between.
 
-        The rule: a field over several lines whose closing quote is followed by text, or at least half of whose further
-        lines have exactly the header's number of separators, none of them followed by a blank as in prose.
+        The rule: a field over several lines whose closing quote is followed by text, or at least half of
+        whose further lines have exactly the header's number of separators, none of them followed by a blank
+        as in prose.
         """
         if not any(column.str.contains(r"[\r\n]").any() for _, column in self.frame.items()):
             return
@@ -146,14 +158,18 @@ class Table:
         for line, fields in self._records(strict=True):
             for field in fields:
                 further = field.splitlines()[1:]
-                rows = [n for n in further if n.count(self.separator) == needed and f"{self.separator} " not in n]
+                rows = [
+                    n for n in further if n.count(self.separator) == needed and f"{self.separator} " not in n
+                ]
                 if needed and rows and 2 * len(rows) >= len(further):
                     self._refuse_quote(line, len(further) + 1)
 
     def _refuse_quote(self, line: int, lines: int) -> NoReturn:
         raise InputError(
-            f"{self.path.name} row {line}: a quote opens and the field runs over {lines} lines that look like rows; "
-            "close the quote, or pass quotes='off' (quotes are plain characters) or quotes='trust' (it is one text)"
+            f"{self.path.name} row {line}: a quote opens and the field runs over {lines} lines that look "
+            f"like rows; "
+            "close the quote, or pass quotes='off' (quotes are plain characters) or quotes='trust' (it is "
+            "one text)"
         )
 
     def row(self, record: int) -> int:
@@ -166,7 +182,8 @@ class Table:
         likely = "utf-16" if utf16 else "gb18030" if _looks_chinese(data) else "iso-8859-1"
         hint = f"save the file as UTF-8 or pass encoding='{likely}' (or what it is)"
         try:
-            data.decode(self.encoding)  # pandas counts from the start of its buffer, this from the start of the file
+            # Pandas counts from the start of its buffer, this from the start of the file.
+            data.decode(self.encoding)
         except UnicodeDecodeError as exact:
             row = len((data[: exact.start] + b"x").splitlines())
             raise InputError(
@@ -178,16 +195,21 @@ class Table:
     def _refuse_shape(self, reason: str) -> NoReturn:
         opened = re.search(r"inside string starting at row (\d+)", reason)
         if opened:
-            raise InputError(f"{self.path.name} row {self.row(int(opened[1]))}: a quote opens and never closes")
+            raise InputError(
+                f"{self.path.name} row {self.row(int(opened[1]))}: a quote opens and never closes"
+            )
         records = self._records()
         _, header = next(records)
         for line, fields in records:
             if len(fields) > len(header):
                 raise InputError(
-                    f"{self.path.name} row {line}: {len(fields)} fields, expected {len(header)} as in the header; "
+                    f"{self.path.name} row {line}: {len(fields)} fields, expected {len(header)} as in the "
+                    f"header; "
                     f"quote a field that holds {self.separator!r}"
                 )
-        raise InputError(f"{self.path.name}: {' '.join(reason.split())}; expected the same columns in every row")
+        raise InputError(
+            f"{self.path.name}: {' '.join(reason.split())}; expected the same columns in every row"
+        )
 
     def find(
         self,
@@ -196,9 +218,11 @@ class Table:
         chosen: Mapping[str, str],
         more: Mapping[str, tuple[str, str]] | None = None,
     ) -> dict[str, str]:
-        """Our names to those of the file: the chosen one, else the first alias that is a column, whatever its case.
+        """Our names to those of the file: the chosen one, else the first alias that is a column, whatever its
+        case.
 
-        ``more`` gives, for one of ours, another of ours whose aliases count too, and a name to try before them.
+        ``more`` gives, for one of ours, another of ours whose aliases count too, and a name to try before
+        them.
         """
         names: dict[str, str] = {}
         for ours in (*needed, *optional):
@@ -216,9 +240,12 @@ class Table:
 
     def _refuse_missing(self, ours: str, expected: tuple[str, ...]) -> NoReturn:
         columns = ", ".join(self.frame.columns)
-        if sum(bool(re.fullmatch(r"-?\d+([.,]\d+)?", c)) for c in self.frame.columns) * 2 >= len(self.frame.columns):
+        if sum(bool(re.fullmatch(r"-?\d+([.,]\d+)?", c)) for c in self.frame.columns) * 2 >= len(
+            self.frame.columns
+        ):
             raise InputError(
-                f"{self.path.name}: its first row {columns!r} looks like data; expected a header with a column for {ours!r}"
+                f"{self.path.name}: its first row {columns!r} looks like data; expected a header with a "
+                f"column for {ours!r}"
             )
         other = next((s for s in ";\t,|" if s != self.separator and s in columns), None)
         remedy = (
@@ -244,16 +271,22 @@ class Table:
             more = f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""
             row = self.row(int(values.index[rows[0]]) + 1)
             raise InputError(
-                f"{self.path.name} row {row} column {column}: {shown(values.iloc[rows[0]])}, expected {expected}{more}"
+                f"{self.path.name} row {row} column {column}: {shown(values.iloc[rows[0]])}, expected "
+                f"{expected}{more}"
             )
 
     def read_ids(self, column: str, rule: str = "exact", once: bool = False) -> str:
-        """Refuse missing and rounded ids (and, if ``once``, duplicates), normalize the others; a note if any changed."""
+        """Refuse missing and rounded ids (and, if ``once``, duplicates), normalize the others;
+        a note if any changed.
+        """
         written = self.frame[column]
         self.refuse(written.isin(NO_ID), written, column, "an id")
         rounded = written.str.fullmatch(ids.ROUNDED)
         self.refuse(
-            rounded, written, column, "an id whose digits no spreadsheet has rounded: format it as text, export again"
+            rounded,
+            written,
+            column,
+            "an id whose digits no spreadsheet has rounded: format it as text, export again",
         )
         read = ids.normalized(written, rule)
         if once:
@@ -275,7 +308,8 @@ def _plain(name: str) -> str:
 
 
 def _looks_chinese(data: bytes) -> bool:
-    """Whether bytes read as GB 18030 are Chinese: mostly pairs of GB 2312, and those mostly of its commoner half (level 1).
+    """Whether bytes read as GB 18030 are Chinese: mostly pairs of GB 2312, and those mostly of its commoner
+    half (level 1).
 
     Accented letters of Western texts stand alone, Cyrillic ones read as rare characters of level 2.
     """

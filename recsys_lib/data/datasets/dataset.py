@@ -21,13 +21,15 @@ USUAL_FIELDS = ("title", "author", "year", "genres", "publisher")
 class Dataset:
     """Interactions as parallel arrays over dense indices, with the tables those indices point into.
 
-    user, item: ``[n]`` int32, rows of ``users`` and ``items``. rating: ``[n]`` float32, NaN where the interaction is
-    implicit (seen, not rated). timestamp: ``[n]`` int64 seconds, or None where the data set has no times. No pair of
-    user and item occurs twice. items: columns ``id``, ``title`` and what else is known (``genres`` joined by ", ", ``year``,
-    ``author``, ``publisher``); missing text is the empty string, a missing year is ``<NA>``. users: column ``id`` and others.
-    n_dropped: interactions that were left out when the data set was read, because nothing is known of their item; n_merged:
-    those left out because the same user and item had one already. notes: sentences that a report on the data should open with,
-    such as ids that were normalized when read.
+    user, item: ``[n]`` int32, rows of ``users`` and ``items``. rating: ``[n]`` float32, NaN where the
+    interaction is implicit (seen, not rated). timestamp: ``[n]`` int64 seconds, or None where the data set
+    has no times. No pair of
+    user and item occurs twice. items: columns ``id``, ``title`` and what else is known (``genres`` joined by
+    ", ", ``year``, ``author``, ``publisher``); missing text is the empty string, a missing year is ``<NA>``.
+    users: column ``id`` and others.
+    n_dropped: interactions that were left out when the data set was read, because nothing is known of their
+    item; n_merged: those left out because the same user and item had one already. notes: sentences that a
+    report on the data should open with, such as ids that were normalized when read.
     """
 
     name: str
@@ -54,9 +56,11 @@ class Dataset:
         return len(self.user)
 
     def matrix(self, rows: np.ndarray | None = None, min_rating: float | None = None) -> sp.csr_matrix:
-        """Interactions as ones, CSR float32 ``[n_users, n_items]``; ``rows`` (places or a mask) picks some of the ``n``.
+        """Interactions as ones, CSR float32 ``[n_users, n_items]``; ``rows`` (places or a mask) picks some of
+        the ``n``.
 
-        With ``min_rating`` only explicit ratings of at least that much count; without, every interaction does.
+        With ``min_rating`` only explicit ratings of at least that much count; without, every interaction
+        does.
         """
         rows = np.arange(self.n_interactions) if rows is None else _places(rows)
         if min_rating is not None:
@@ -65,7 +69,8 @@ class Dataset:
         return sp.csr_matrix((ones, (self.user[rows], self.item[rows])), shape=(self.n_users, self.n_items))
 
     def times(self, rows: np.ndarray | None = None) -> sp.csr_matrix | None:
-        """When each interaction was, CSR float64 of the pattern of ``matrix(rows)``: seconds since the earliest of all, plus 1.
+        """When each interaction was, CSR float64 of the pattern of ``matrix(rows)``: seconds since the
+        earliest of all, plus 1.
 
         Never 0, which a sparse matrix would lose. None where the data set has no times.
         """
@@ -73,7 +78,9 @@ class Dataset:
             return None
         rows = np.arange(self.n_interactions) if rows is None else _places(rows)
         seconds = (self.timestamp[rows] - self.timestamp.min() + 1).astype(np.float64)
-        return sp.csr_matrix((seconds, (self.user[rows], self.item[rows])), shape=(self.n_users, self.n_items))
+        return sp.csr_matrix(
+            (seconds, (self.user[rows], self.item[rows])), shape=(self.n_users, self.n_items)
+        )
 
     def select(self, rows: np.ndarray) -> Dataset:
         """The data set of these interactions only (places or a mask ``[n]``).
@@ -94,7 +101,8 @@ class Dataset:
         )
 
     def k_core(self, k: int, k_items: int | None = None) -> Dataset:
-        """The largest part in which every user has at least ``k`` interactions and every item ``k_items`` (default ``k``).
+        """The largest part in which every user has at least ``k`` interactions and every item ``k_items``
+        (default ``k``).
 
         Iterated to a fixed point.
 
@@ -117,14 +125,16 @@ class Dataset:
         )
 
     def item_texts(self, fields: tuple[str, ...] = ("title", "author", "genres", "year")) -> list[str]:
-        """One short text per item from the chosen columns, title, author and year first whatever the order of ``fields``.
+        """One short text per item from the chosen columns, title, author and year first whatever the order of
+        ``fields``.
 
-        ``The Usual Suspects (1995). Crime, Thriller`` for a film, ``Emma by Jane Austen (1997)`` for a book. Missing
-        values leave nothing behind; an item without any of the fields has the empty text. Usual columns that a data set
-        lacks (genres of books) are passed over if it has at least one of ``fields``.
+        ``The Usual Suspects (1995). Crime, Thriller`` for a film, ``Emma by Jane Austen (1997)`` for a book.
+        Missing values leave nothing behind; an item without any of the fields has the empty text. Usual
+        columns that a data set lacks (genres of books) are passed over if it has at least one of ``fields``.
 
         Raises:
-            InputError: the item table has none of the fields, or one is neither a column nor a usual one (a misspelling).
+            InputError: the item table has none of the fields, or one is neither a column nor a usual one (a
+                misspelling).
         """
         known = [f for f in fields if f in self.items.columns]
         strange = [f for f in fields if f not in self.items.columns and f not in USUAL_FIELDS]
@@ -132,7 +142,10 @@ class Dataset:
             wrong = f"field {strange[0]!r}" if strange else f"fields {tuple(fields)!r}"
             raise InputError(f"{wrong}: the items of {self.name!r} have {', '.join(self.items.columns)}")
         columns = {f: self.items[f].astype("string").fillna("").tolist() for f in known}
-        return [_sentence(dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
+        return [
+            _sentence(dict(zip(columns, values, strict=True)))
+            for values in zip(*columns.values(), strict=True)
+        ]
 
 
 def _places(rows: np.ndarray) -> np.ndarray:
@@ -151,4 +164,6 @@ def _sentence(value: dict[str, str]) -> str:
     rest = [text for field, text in value.items() if field not in ("title", "author", "year") and text]
     parts = [part for part in (head, *rest) if part]
     # "Mars Attacks! Comedy": a part that ends its own sentence gets no second full stop.
-    return " ".join([part if part.endswith((".", "!", "?", "…")) else f"{part}." for part in parts[:-1]] + parts[-1:])
+    return " ".join(
+        [part if part.endswith((".", "!", "?", "…")) else f"{part}." for part in parts[:-1]] + parts[-1:]
+    )

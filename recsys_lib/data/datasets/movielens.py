@@ -37,13 +37,16 @@ def restore_article(title: str) -> str:
 def load_movielens() -> Dataset:
     """MovieLens-100K: 943 users, 1,682 films, 100,000 ratings from 1 to 5 with times.
 
-    Cleaned: trailing articles; film 267, which the file calls ``unkonwn``, is ``unknown``; film 1412 has its year inside
-    its title. 22 titles occur under several ids, which stay apart: ``items.duplicated("title", keep=False)`` shows them, and with
-    ``["title", "year"]`` those that are the same film rather than a remake.
+    Cleaned: trailing articles; film 267, which the file calls ``unkonwn``, is ``unknown``; film 1412 has its
+    year inside its title. 22 titles occur under several ids, which stay apart:
+    ``items.duplicated("title", keep=False)`` shows them, and with ``["title", "year"]`` those that are the
+    same film rather than a remake.
     Source: Harper and Konstan, The MovieLens Datasets, ACM TiiS 2015.
     """
     folder = locate("ml-100k")
-    ratings = pd.read_csv(folder / "ml-100k.inter", sep="\t", names=["user", "item", "rating", "time"], header=0)
+    ratings = pd.read_csv(
+        folder / "ml-100k.inter", sep="\t", names=["user", "item", "rating", "time"], header=0
+    )
     items = pd.read_csv(folder / "ml-100k.item", sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
     users = pd.read_csv(folder / "ml-100k.user", sep="\t", dtype={"age:token": int}, keep_default_na=False)
     items.columns = pd.Index(["id", "title", "year", "genres"])
@@ -51,9 +54,9 @@ def load_movielens() -> Dataset:
     items, users = items.sort_values("id", key=lambda s: s.astype(int)), users.sort_values("id")
     inside = items["title"].str.extract(r"^(?P<title>.+) \((?P<year>\d{4})\)$")
     items["title"] = inside["title"].fillna(items["title"]).replace("unkonwn", "unknown").map(restore_article)
-    items["year"] = pd.to_numeric(items["year"].where(inside["year"].isna(), inside["year"]), errors="coerce").astype(
-        "Int64"
-    )
+    items["year"] = pd.to_numeric(
+        items["year"].where(inside["year"].isna(), inside["year"]), errors="coerce"
+    ).astype("Int64")
     items["genres"] = items["genres"].str.split().str.join(", ").replace("unknown", "")
     users["id"] = users["id"].astype(str)
     return Dataset(

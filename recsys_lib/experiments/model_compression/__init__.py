@@ -1,7 +1,9 @@
-"""Smaller and faster language models judged by what they recommend: bits, layers, heads, neurons, words, and where rounding hurts.
+"""Smaller and faster language models judged by what they recommend: bits, layers, heads, neurons, words, and
+where rounding hurts.
 
-Every change is judged alike (``Judge``): the cosine of each film's vector to that of the unchanged model, and NDCG@10 of profiles made of the new vectors.
-Weights keep their arithmetic here and only their values are rounded; what is really faster is timed by ``speed``.
+Every change is judged alike (``Judge``): the cosine of each film's vector to that of the unchanged model, and
+NDCG@10 of profiles made of the new vectors. Weights keep their arithmetic here and only their values are
+rounded; what is really faster is timed by ``speed``.
 """
 
 from recsys_lib.experiments.model_compression.bits import decoder_bits, encoder_bits, input_products
@@ -18,7 +20,9 @@ from recsys_lib.experiments.model_compression.parts import (
 from recsys_lib.experiments.model_compression.speed import footprint, instruction_speeds, parts_speed, speeds
 
 __all__ = [
-    "Judge", "activations", "decoder_bits", "encoder_bits", "footprint", "input_products", "instruction_speeds", "int8_ladder", "n_bytes",
-    "outlying", "parts_quality", "parts_speed", "run_model", "sensitivity", "speeds", "without_heads", "without_layers", "without_neurons",
+    "Judge", "activations", "decoder_bits", "encoder_bits", "footprint", "input_products",
+    "instruction_speeds", "int8_ladder", "n_bytes",
+    "outlying", "parts_quality", "parts_speed", "run_model", "sensitivity", "speeds", "without_heads",
+    "without_layers", "without_neurons",
     "without_words",
 ]  # fmt: skip

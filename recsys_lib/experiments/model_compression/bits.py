@@ -26,7 +26,9 @@ METHODS = ("nearest", "nearest, symmetric", "nearest, per channel", "GPTQ")
 def rounded(
     method: str, bits: int, group: int, sums: dict[str, Tensor] | None = None
 ) -> Callable[[str, Tensor], Tensor]:
-    """How ``weights.replaced`` should change a layer; "GPTQ" needs the layers' ``hessians``, "per channel" has one group per output."""
+    """How ``weights.replaced`` should change a layer; "GPTQ" needs the layers' ``hessians``,
+    "per channel" has one group per output.
+    """
     if method not in METHODS:
         raise InputError(f"method={method!r}: expected one of {'; '.join(METHODS)}")
 
@@ -72,17 +74,22 @@ def encoder_bits(
         for n in bits:
             with weights.replaced(model, rounded(method, n, group, sums)):
                 found = judge.judge(run_model(encoder, model, tokens))
-            rows.append({"method": method, "bits": n, "bits per weight": _size(model, method, n, group), **found})
+            rows.append(
+                {"method": method, "bits": n, "bits per weight": _size(model, method, n, group), **found}
+            )
     return pd.DataFrame(rows)
 
 
 def decoder_bits(
-    model: Any, encoder: Transformer, texts: Sequence[str], judge: Judge, ids: np.ndarray, bits: Iterable[int], group: int,
+    model: Any, encoder: Transformer, texts: Sequence[str], judge: Judge, ids: np.ndarray,
+    bits: Iterable[int], group: int,
     methods: Sequence[str], calibration: np.ndarray | None = None,
 ) -> pd.DataFrame:  # fmt: skip
-    """Perplexity on ``ids [windows, length]`` and the quality of mean-pooled vectors of a causal language model in fewer bits.
+    """Perplexity on ``ids [windows, length]`` and the quality of mean-pooled vectors of a causal language
+    model in fewer bits.
 
-    model: with its head; its body takes the place of ``encoder``'s. judge: its reference are the vectors of ``model`` as it came. calibration: windows for GPTQ, other ones than ``ids``.
+    model: with its head; its body takes the place of ``encoder``'s. judge: its reference are the vectors of
+    ``model`` as it came. calibration: windows for GPTQ, other ones than ``ids``.
     """
     import pandas as pd
     import torch
@@ -93,7 +100,9 @@ def decoder_bits(
         if calibration is None:
             raise InputError("methods: GPTQ needs calibration windows")
         with torch.inference_mode():
-            sums = weights.hessians(model, lambda: model(input_ids=torch.from_numpy(calibration), use_cache=False))
+            sums = weights.hessians(
+                model, lambda: model(input_ids=torch.from_numpy(calibration), use_cache=False)
+            )
     rows = [
         {
             "method": "as it came",
@@ -106,8 +115,13 @@ def decoder_bits(
     for method in methods:
         for n in bits:
             with weights.replaced(model, rounded(method, n, group, sums)):
-                found = {"perplexity": perplexity(model, ids), **judge.judge(run_model(encoder, model.model, tokens))}
-            rows.append({"method": method, "bits": n, "bits per weight": _size(model, method, n, group), **found})
+                found = {
+                    "perplexity": perplexity(model, ids),
+                    **judge.judge(run_model(encoder, model.model, tokens)),
+                }
+            rows.append(
+                {"method": method, "bits": n, "bits per weight": _size(model, method, n, group), **found}
+            )
     return pd.DataFrame(rows)
 
 
@@ -117,7 +131,9 @@ def input_products(encoder: Transformer, texts: Sequence[str]) -> dict[str, Tens
 
 
 def through(model: Any, tokens: backends.Tokens) -> None:
-    """Runs torch over texts of one length at a time, so that hooks hear every token and nothing that only fills up."""
+    """Runs torch over texts of one length at a time, so that hooks hear every token and nothing that only
+    fills up.
+    """
     import torch
 
     by_length: dict[int, list] = {}

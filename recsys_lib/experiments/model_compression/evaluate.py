@@ -20,7 +20,9 @@ from recsys_lib.vectors import geometry, similarity
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """Judges vectors of the same items against ``reference [n, d]``, those of the unchanged model, and by ranking for the users of a split."""
+    """Judges vectors of the same items against ``reference [n, d]``, those of the unchanged model,
+    and by ranking for the users of a split.
+    """
 
     reference: np.ndarray
     train: sp.csr_matrix
@@ -29,8 +31,10 @@ class Judge:
     k: int = 10
 
     def judge(self, vectors: np.ndarray) -> dict[str, float]:
-        """ndcg at ``k``, low and high: 95% of its paired difference to the reference's over users; neighbours: share of the ``k`` nearest of each
-        item that stay; cosine and worst: to the reference, nan in another space."""
+        """ndcg at ``k``, low and high: 95% of its paired difference to the reference's over users;
+        neighbours: share of the ``k`` nearest of each item that stay; cosine and worst: to the reference, nan
+        in another space.
+        """
         result, near = self._ranked(vectors)
         before, was = self._reference
         difference = evaluation.compare(result, before)
@@ -39,7 +43,9 @@ class Judge:
             "neighbours": float(compression.shared(was, near).mean()), "cosine": np.nan, "worst": np.nan,
         }  # fmt: skip
         if vectors.shape == self.reference.shape:
-            cosines = np.einsum("nd,nd->n", similarity.normalize(vectors), similarity.normalize(self.reference))
+            cosines = np.einsum(
+                "nd,nd->n", similarity.normalize(vectors), similarity.normalize(self.reference)
+            )
             row |= {"cosine": float(cosines.mean()), "worst": float(cosines.min())}
         return row
 
@@ -55,20 +61,27 @@ class Judge:
         return result, similarity.top_k(mended, mended, self.k, exclude=itself)[0]
 
 
-def run_model(encoder: Transformer, model: Any, tokens: backends.Tokens, precision: str = "float32") -> np.ndarray:
-    """Vectors of ``tokens`` by ``model``, a changed copy of ``encoder``'s: natively where that is possible, else over torch."""
+def run_model(
+    encoder: Transformer, model: Any, tokens: backends.Tokens, precision: str = "float32"
+) -> np.ndarray:
+    """Vectors of ``tokens`` by ``model``, a changed copy of ``encoder``'s:
+    natively where that is possible, else over torch.
+    """
     import torch
 
     if not encoder.is_decoder and not native.why_not(model.config, precision):
         return native.NativeBert(model, precision).encode(tokens, encoder.pooling, torch.get_num_threads())
     if precision != "float32":
-        raise InputError(f"precision={precision!r}: a changed model runs natively only, and this machine cannot")
+        raise InputError(
+            f"precision={precision!r}: a changed model runs natively only, and this machine cannot"
+        )
     return over_torch(encoder, model).run_tokens([(list(ids), begin) for ids, begin in tokens])
 
 
 def over_torch(encoder: Transformer, model: Any) -> Transformer:
     """``encoder`` with ``model``, a changed copy of its own, in eager float32."""
-    changed = Transformer(encoder.name, precision="float32", device=encoder.device, pooling=encoder.pooling, prefix=encoder.prefix,
+    changed = Transformer(encoder.name, precision="float32", device=encoder.device, pooling=encoder.pooling,
+        prefix=encoder.prefix,
                           max_tokens=encoder.max_tokens, cache=False)  # fmt: skip
     changed.model = model
     return changed

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 # What a linear layer does, by its name in BERT and in Llama.
 PLACES = {
-    "attention.self.query": "query", "attention.self.key": "key", "attention.self.value": "value", "attention.output.dense": "out",
-    "intermediate.dense": "up", "output.dense": "down", "self_attn.q_proj": "query", "self_attn.k_proj": "key", "self_attn.v_proj": "value",
+    "attention.self.query": "query", "attention.self.key": "key", "attention.self.value": "value",
+    "attention.output.dense": "out",
+    "intermediate.dense": "up", "output.dense": "down", "self_attn.q_proj": "query",
+    "self_attn.k_proj": "key", "self_attn.v_proj": "value",
     "self_attn.o_proj": "out", "mlp.gate_proj": "gate", "mlp.up_proj": "up", "mlp.down_proj": "down",
 }  # fmt: skip
 
@@ -42,7 +44,9 @@ def _place(name: str) -> tuple[int, str]:
 
 
 def sensitivity(encoder: Transformer, texts: Sequence[str], bits: int, group: int) -> pd.DataFrame:
-    """1 - mean cosine when a single linear layer is rounded to ``bits``: a row per transformer layer, a column per place in it."""
+    """1 - mean cosine when a single linear layer is rounded to ``bits``:
+    a row per transformer layer, a column per place in it.
+    """
     import pandas as pd
 
     model, tokens = deepcopy(encoder.model), encoder.tokenize(list(texts))
@@ -57,7 +61,8 @@ def sensitivity(encoder: Transformer, texts: Sequence[str], bits: int, group: in
 
 
 def outlying(largest: dict[str, np.ndarray]) -> pd.DataFrame:
-    """How often the loudest channel of a layer's input exceeds the median one: rows and columns as of ``sensitivity``.
+    """How often the loudest channel of a layer's input exceeds the median one: rows and columns as of
+    ``sensitivity``.
 
     largest: ``activations``.
     """
@@ -82,7 +87,9 @@ def activations(encoder: Transformer, texts: Sequence[str]) -> dict[str, np.ndar
 
         return hook
 
-    handles = [layer.register_forward_pre_hook(listen(name)) for name, layer in weights.linears(model).items()]
+    handles = [
+        layer.register_forward_pre_hook(listen(name)) for name, layer in weights.linears(model).items()
+    ]
     try:
         through(model, encoder.tokenize(list(texts)))
     finally:
@@ -91,10 +98,14 @@ def activations(encoder: Transformer, texts: Sequence[str]) -> dict[str, np.ndar
     return largest
 
 
-def int8_ladder(encoder: Transformer, texts: Sequence[str], smoothing: Sequence[float] = (0.5, 0.75)) -> pd.DataFrame:
-    """Mean and worst cosine to float32 of 8-bit weights and activations under ever finer scales, simulated in float32.
+def int8_ladder(
+    encoder: Transformer, texts: Sequence[str], smoothing: Sequence[float] = (0.5, 0.75)
+) -> pd.DataFrame:
+    """Mean and worst cosine to float32 of 8-bit weights and activations under ever finer scales, simulated in
+    float32.
 
-    Smoothing divides each input channel by ``max|x|^α / max|w|^(1-α)`` and multiplies its weights by it (Xiao et al., "SmoothQuant", 2023).
+    Smoothing divides each input channel by ``max|x|^α / max|w|^(1-α)`` and multiplies its weights by it (Xiao
+    et al., "SmoothQuant", 2023).
     """
     import pandas as pd
 
@@ -102,9 +113,11 @@ def int8_ladder(encoder: Transformer, texts: Sequence[str], smoothing: Sequence[
     before, rows = similarity.normalize(run_model(encoder, encoder.model, tokens)), {}
     # Name → a scale per output channel, α, a scale per token, an offset.
     rungs: dict[str, tuple[bool, float | None, bool, bool]] = {
-        "one per matrix | one per batch": (False, None, False, False), "per output | one per batch": (True, None, False, False),
+        "one per matrix | one per batch": (False, None, False, False),
+        "per output | one per batch": (True, None, False, False),
         **{f"per output, smoothed α={a} | one per batch": (True, a, False, False) for a in smoothing},
-        "per output | per token": (True, None, True, False), "per output | per token, offset": (True, None, True, True),
+        "per output | per token": (True, None, True, False),
+        "per output | per token, offset": (True, None, True, True),
     }  # fmt: skip
     for rung, (per_output, alpha, per_token, offset) in rungs.items():
         model = deepcopy(encoder.model)

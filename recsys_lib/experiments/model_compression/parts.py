@@ -34,10 +34,11 @@ def without_layers(model: Any, kept: Sequence[int]) -> Any:
 
 
 def without_heads(model: Any, kept: int, sums: dict[str, Tensor]) -> Any:
-    """A copy of a BERT each of whose layers keeps ``kept`` of its attention heads: those whose output, times its outgoing weights, is greatest.
+    """A copy of a BERT each of whose layers keeps ``kept`` of its attention heads: those whose output, times
+    its outgoing weights, is greatest.
 
-    sums: ``weights.hessians`` of the same model. With ``H = Xᵀ X`` of the inputs of a layer's output matrix, the squared length of all that head
-    ``h`` adds is ``trace(W_h H_hh W_hᵀ)``.
+    sums: ``weights.hessians`` of the same model. With ``H = Xᵀ X`` of the inputs of a layer's output matrix,
+    the squared length of all that head ``h`` adds is ``trace(W_h H_hh W_hᵀ)``.
     """
     import torch
 
@@ -62,7 +63,8 @@ def without_heads(model: Any, kept: int, sums: dict[str, Tensor]) -> Any:
 
 
 def without_neurons(model: Any, kept: int, largest: dict[str, np.ndarray]) -> Any:
-    """A copy of a BERT whose feed-forward layers keep ``kept`` of their neurons: those with the greatest output times outgoing weights.
+    """A copy of a BERT whose feed-forward layers keep ``kept`` of their neurons: those with the greatest
+    output times outgoing weights.
 
     largest: ``activations`` of the same model.
     """
@@ -83,7 +85,9 @@ def without_neurons(model: Any, kept: int, largest: dict[str, np.ndarray]) -> An
 def without_words(
     model: Any, kept: np.ndarray, unknown: int
 ) -> tuple[Any, Callable[[backends.Tokens], backends.Tokens]]:
-    """A copy of a BERT whose table holds only the token ids ``kept``, and how it numbers tokens; other tokens become ``unknown``."""
+    """A copy of a BERT whose table holds only the token ids ``kept``, and how it numbers tokens;
+    other tokens become ``unknown``.
+    """
     import torch
 
     smaller = deepcopy(model)
@@ -101,7 +105,9 @@ def n_bytes(model: Any) -> int:
     return sum(p.numel() * p.element_size() for p in model.parameters())
 
 
-def parts_quality(encoder: Transformer, texts: Sequence[str], judge: Judge, parts: Mapping[str, Part]) -> pd.DataFrame:
+def parts_quality(
+    encoder: Transformer, texts: Sequence[str], judge: Judge, parts: Mapping[str, Part]
+) -> pd.DataFrame:
     """What each of ``parts`` recommends, and the megabytes of its parameters: one row each."""
     import pandas as pd
 

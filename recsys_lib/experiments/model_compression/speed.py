@@ -1,4 +1,6 @@
-"""What is really faster, and smaller: paths over lengths and batches, instruction sets, models with fewer parts, memory."""
+"""What is really faster, and smaller: paths over lengths and batches, instruction sets,
+models with fewer parts, memory.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,11 @@ def speeds(
     seconds: float = 0.05,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Tokens per second of each of ``encoders`` on ``batch`` texts of exactly ``length`` tokens: one row per encoder, length and batch.
+    """Tokens per second of each of ``encoders`` on ``batch`` texts of exactly ``length`` tokens: one row per
+    encoder, length and batch.
 
-    One encoder after the other, not in turns: in turns a short call pays for the threads that the library before it left spinning.
+    One encoder after the other, not in turns: in turns a short call pays for the threads that the library
+    before it left spinning.
     """
     import pandas as pd
 
@@ -48,24 +52,40 @@ def speeds(
                     work=length * batch,
                     work_unit="tokens",
                 )
-                row = {"path": name, "length": length, "batch": batch, "tokens per s": timed.throughput, "s": timed.p50}
+                row = {
+                    "path": name,
+                    "length": length,
+                    "batch": batch,
+                    "tokens per s": timed.throughput,
+                    "s": timed.p50,
+                }
                 rows.append(row)
     return pd.DataFrame(rows)
 
 
-# Instruction sets with the year they came, as the compiler names a processor that has them, and the flag of a machine that runs them.
+# Instruction sets with the year they came, as the compiler names a processor that has them, and the flag of a
+# machine that runs them.
 PROCESSORS: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
     "AVX2 (2013)": (("-march=x86-64-v3",), "avx2", ("float32", "int8")),
-    "AVX-512 VNNI (2019)": (("-march=cascadelake", "-mprefer-vector-width=512"), "avx512_vnni", ("float32", "int8")),
-    "AVX-512 BF16 (2020)": (("-march=cooperlake", "-mprefer-vector-width=512"), "avx512_bf16", native.PRECISIONS),
+    "AVX-512 VNNI (2019)": (
+        ("-march=cascadelake", "-mprefer-vector-width=512"),
+        "avx512_vnni",
+        ("float32", "int8"),
+    ),
+    "AVX-512 BF16 (2020)": (
+        ("-march=cooperlake", "-mprefer-vector-width=512"),
+        "avx512_bf16",
+        native.PRECISIONS,
+    ),
 }
 
 
 def instruction_speeds(encoder: Transformer, tokens: backends.Tokens, seconds: float = 0.2) -> pd.DataFrame:
-    """Texts per second of the native path made for older instruction sets and for this processor, in each precision that
-    it has instructions for, on this machine.
+    """Texts per second of the native path made for older instruction sets and for this processor, in each
+    precision that it has instructions for, on this machine.
 
-    An older processor has another clock and other caches: rows compare precisions, not machines. Empty without a C compiler.
+    An older processor has another clock and other caches: rows compare precisions, not machines. Empty
+    without a C compiler.
     """
     import pandas as pd
     import torch
@@ -97,7 +117,9 @@ def instruction_speeds(encoder: Transformer, tokens: backends.Tokens, seconds: f
 def parts_speed(
     encoder: Transformer, texts: Sequence[str], parts: Mapping[str, Part], seconds: float = 0.2
 ) -> dict[str, float]:
-    """Texts per second, from text to vector, of models with fewer parts on the native path (eager torch without a C compiler)."""
+    """Texts per second, from text to vector, of models with fewer parts on the native path (eager torch
+    without a C compiler).
+    """
     import torch
 
     def run(model: Any, precision: str, renumber: Callable[[backends.Tokens], Any]) -> Callable[[], object]:
@@ -105,7 +127,9 @@ def parts_speed(
             changed = over_torch(encoder, model)
             return lambda: changed.run_tokens(renumber(encoder.tokenize(list(texts))))
         ready = native.NativeBert(model, precision)
-        return lambda: ready.encode(renumber(encoder.tokenize(list(texts))), encoder.pooling, torch.get_num_threads())
+        return lambda: ready.encode(
+            renumber(encoder.tokenize(list(texts))), encoder.pooling, torch.get_num_threads()
+        )
 
     work = {name: run(*part) for name, part in parts.items()}
     timed = measure.compare(work, min_samples=2, min_seconds=seconds, warmup=0, work=len(texts))
@@ -113,17 +137,24 @@ def parts_speed(
 
 
 def footprint(name: str, backend: str, precision: str) -> dict[str, float]:
-    """Megabytes of a path: its files, what stays in memory once it has encoded a text, and the most that loading took; seconds to the first vector.
+    """Megabytes of a path: its files, what stays in memory once it has encoded a text, and the most that
+    loading took; seconds to the first vector.
 
-    Measured in a process of its own, beyond what the libraries take before a model is loaded. A path that keeps a converted model is asked
-    twice, so that converting is not counted.
+    Measured in a process of its own, beyond what the libraries take before a model is loaded. A path that
+    keeps a converted model is asked twice, so that converting is not counted.
     """
-    command = [sys.executable, "-m", __name__, json.dumps({"name": name, "backend": backend, "precision": precision})]
+    command = [
+        sys.executable,
+        "-m",
+        __name__,
+        json.dumps({"name": name, "backend": backend, "precision": precision}),
+    ]
     for _ in range(2 if backend in backends.KEPT else 1):
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode:
             raise InputError(
-                f"footprint of {backend} {precision}: {(done.stderr.strip().splitlines() or ['it failed'])[-1]}"
+                f"footprint of {backend} {precision}: "
+                f"{(done.stderr.strip().splitlines() or ['it failed'])[-1]}"
             )
     return json.loads(done.stdout.strip().splitlines()[-1])
 
@@ -151,7 +182,8 @@ def _own_footprint(name: str, backend: str, precision: str) -> dict[str, float]:
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back to the system
     resident = psutil.Process().memory_info().rss - use.before
-    return {"disk_MB": sum(p.stat().st_size for p in files) / 1e6, "resident_MB": resident / 1e6, "peak_MB": use.added / 1e6,
+    return {"disk_MB": sum(p.stat().st_size for p in files) / 1e6, "resident_MB": resident / 1e6,
+        "peak_MB": use.added / 1e6,
             "load_s": time.perf_counter() - started}  # fmt: skip
 
 

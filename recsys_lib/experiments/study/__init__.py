@@ -1,4 +1,6 @@
-"""The ranking study: protocols, item vectors and their controls, methods with search spaces, equal budgets."""
+"""The ranking study: protocols, item vectors and their controls,
+methods with search spaces, equal budgets.
+"""
 
 from recsys_lib.evaluation.protocols import PROTOCOLS, dataset_of, split_of
 from recsys_lib.evaluation.tuning import (

@@ -12,11 +12,14 @@ from recsys_lib.data.datasets import Dataset
 from recsys_lib.vectors import geometry, similarity
 
 
-def encode(data: Dataset, encoder: str, texts: Sequence[str] | None = None, precision: str = "float32") -> np.ndarray:
+def encode(
+    data: Dataset, encoder: str, texts: Sequence[str] | None = None, precision: str = "float32"
+) -> np.ndarray:
     """Raw vectors ``[n_items, d]`` of the items' texts (default: all fields) by an encoder's name.
 
-    ``labels``: one component per genre of a film or author of a book. ``year``: bumps four years wide. ``tfidf`` is fitted on the
-    catalogue's texts. ``smollm2 echo``: SmolLM2 reading the text twice. Anything else: ``encoders.load``.
+    ``labels``: one component per genre of a film or author of a book. ``year``: bumps four years wide.
+    ``tfidf`` is fitted on the catalogue's texts. ``smollm2 echo``: SmolLM2 reading the text twice. Anything
+    else: ``encoders.load``.
     """
     texts = data.item_texts() if texts is None else list(texts)
     if encoder == "labels":
@@ -45,15 +48,18 @@ def _year_bumps(data: Dataset, width: float = 4.0) -> np.ndarray:
 
 
 def side_by_side(blocks: Sequence[np.ndarray]) -> np.ndarray:
-    """Vectors ``[n, Σ d]`` whose cosines are the mean of the blocks' cosines, each block's rows having length 1."""
+    """Vectors ``[n, Σ d]`` whose cosines are the mean of the blocks' cosines,
+    each block's rows having length 1.
+    """
     return np.hstack([similarity.normalize(block) for block in blocks]) / np.float32(np.sqrt(len(blocks)))
 
 
 def control_texts(data: Dataset, seed: int = 0) -> dict[str, list[str]]:
     """Item texts that take away one thing each: what remains of the quality was not owed to it.
 
-    "title masked": an LLM may have met these very titles and what people said of them; without them it has only the other fields.
-    "titles shuffled": every item under another's title. "all shuffled": another item's whole text.
+    "title masked": an LLM may have met these very titles and what people said of them; without them it has
+    only the other fields. "titles shuffled": every item under another's title. "all shuffled": another item's
+    whole text.
     """
     fields = ("title", "author", "genres", "year")
     order = np.random.default_rng(seed).permutation(data.n_items)
@@ -71,6 +77,8 @@ def control_texts(data: Dataset, seed: int = 0) -> dict[str, list[str]]:
 
 
 def whitened(raw: np.ndarray, train: sp.csr_matrix) -> np.ndarray:
-    """The study's geometry: ZCA whitening with the default shrinkage, fitted on the items that have training interactions."""
+    """The study's geometry: ZCA whitening with the default shrinkage,
+    fitted on the items that have training interactions.
+    """
     known = np.asarray(train.sum(axis=0)).ravel() > 0
     return geometry.whiten(raw[known]).apply(raw)

@@ -111,7 +111,9 @@ def _joint_methods(vectors: np.ndarray, joined: np.ndarray) -> dict[str, Method]
 
     return {
         "text and popularity": Method(lambda **p: r.TextProfile(vectors, **p), TEXT_POPULARITY_SPACE, "both"),
-        "ItemKNN + joined text": Method(lambda **p: r.ItemKNN(item_vectors=joined, **p), ITEM_KNN_TEXT_SPACE, "both"),
+        "ItemKNN + joined text": Method(
+            lambda **p: r.ItemKNN(item_vectors=joined, **p), ITEM_KNN_TEXT_SPACE, "both"
+        ),
         "EASE + text": Method(lambda **p: r.TextEASE(vectors, **p), PRIOR_SPACE, "both"),
         "EASE + joined text": Method(lambda **p: r.TextEASE(joined, **p), PRIOR_SPACE, "both"),
         "EASE, text blended in": Method(blend, BLEND_SPACE, "both"),
@@ -132,25 +134,33 @@ def timed_methods(vectors: np.ndarray) -> dict[str, Method]:
 def cold_methods(raw: Mapping[str, np.ndarray], train: sp.csr_matrix, encoder: str) -> dict[str, Method]:
     """The methods that rank cold items: by text alone, or by a map fitted on the interactions of warm items.
 
-    ``raw`` (name → ``[n_items, d]``) holds ``encoder``, ``tfidf``, ``labels``, ``year`` and other sources of text.
-    Geometry is fitted on the items with training interactions. "metadata" is labels and year, "all models" every source
-    except TF-IDF and these two.
+    ``raw`` (name → ``[n_items, d]``) holds ``encoder``, ``tfidf``, ``labels``, ``year`` and other sources of
+    text. Geometry is fitted on the items with training interactions. "metadata" is labels and year, "all
+    models" every source except TF-IDF and these two.
     """
     r, known = recommenders, np.asarray(train.sum(axis=0)).ravel() > 0
-    centred = {name: geometry.centre(v[known]).apply(v) for name, v in raw.items() if name not in ("labels", "year")}
+    centred = {
+        name: geometry.centre(v[known]).apply(v) for name, v in raw.items() if name not in ("labels", "year")
+    }
     metadata = side_by_side([raw["labels"], raw["year"]])
     models = side_by_side([v for name, v in centred.items() if name != "tfidf"])
     mapped = {
-        "metadata": metadata, "tf-idf": centred["tfidf"], "tf-idf and metadata": side_by_side([centred["tfidf"], metadata]),
-        encoder: centred[encoder], "all models": models, "all models and metadata": side_by_side([models, metadata]),
+        "metadata": metadata, "tf-idf": centred["tfidf"],
+        "tf-idf and metadata": side_by_side([centred["tfidf"], metadata]),
+        encoder: centred[encoder], "all models": models,
+        "all models and metadata": side_by_side([models, metadata]),
     }  # fmt: skip
     chance = np.random.default_rng(0).standard_normal((len(metadata), 16)).astype(np.float32)
     profiles = {
-        "chance": chance, f"cosine: {encoder}, raw": raw[encoder], f"cosine: {encoder}, centred": centred[encoder],
-        f"cosine: {encoder}, whitened": whitened(raw[encoder], train), "cosine: tf-idf": centred["tfidf"], "cosine: all models": models,
+        "chance": chance, f"cosine: {encoder}, raw": raw[encoder],
+        f"cosine: {encoder}, centred": centred[encoder],
+        f"cosine: {encoder}, whitened": whitened(raw[encoder], train), "cosine: tf-idf": centred["tfidf"],
+        "cosine: all models": models,
     }  # fmt: skip
     found = {name: Method(lambda v=v: r.TextProfile(v), {}, "text") for name, v in profiles.items()}
-    found[f"ridge map: {encoder}"] = Method(lambda **p: r.RidgeMap(centred[encoder], **p), COLD_RIDGE_MAP_SPACE, "text")
+    found[f"ridge map: {encoder}"] = Method(
+        lambda **p: r.RidgeMap(centred[encoder], **p), COLD_RIDGE_MAP_SPACE, "text"
+    )
     for name, v in mapped.items():
         found[f"EASE map: {name}"] = Method(lambda v=v, **p: r.EASEMap(v, **p), EASE_MAP_SPACE, "text")
     for name in ("tf-idf and metadata", "all models", "all models and metadata"):

@@ -13,15 +13,23 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-COLOURS = dict(zip(("counting", "text", "both", "LLM"), (plots.PALETTE[i] for i in (0, 1, 2, 3)), strict=True))
+COLOURS = dict(
+    zip(("counting", "text", "both", "LLM"), (plots.PALETTE[i] for i in (0, 1, 2, 3)), strict=True)
+)
 MARKERS = {"counting": "o", "text": "s", "both": "D", "LLM": "^"}
-WORDS = {"counting": "counts", "text": "reads texts", "both": "counts and reads", "LLM": "an LLM orders every list"}
+WORDS = {
+    "counting": "counts",
+    "text": "reads texts",
+    "both": "counts and reads",
+    "LLM": "an LLM orders every list",
+}
 
 
 def quality_against(
     ax: Axes, choices: Sequence[Choice], cost_of: Callable[[Choice], float], target: str, front: Sequence[str]
 ) -> None:
-    """Points of known quality with their Pareto front, logarithmic in cost; unknown ones hollow below zero, misfits faint.
+    """Points of known quality with their Pareto front, logarithmic in cost; unknown ones hollow below zero,
+    misfits faint.
 
     target: "seen" or "new", whose NDCG@10 is drawn. front: the names to join and to write out.
     """
@@ -40,7 +48,8 @@ def quality_against(
     ax.set_ylim(-0.09, 0.52)
     low, high = ax.get_xlim()
     ax.set_xlim(low / 8, high * 1.3)  # room for names at the left
-    ax.step([x for x, _ in corners] + [ax.get_xlim()[1]], [y for _, y in corners] + [corners[-1][1]], where="post",
+    ax.step([x for x, _ in corners] + [ax.get_xlim()[1]], [y for _, y in corners] + [corners[-1][1]],
+        where="post",
             color=plots.GREY, linestyle="--", linewidth=1.2, zorder=2)  # fmt: skip
     for name, (x, y) in zip(front, corners, strict=True):
         # What is cheaper and better than a point of the front does not exist: up and left of it is room.
@@ -53,13 +62,19 @@ def legend(kinds: Sequence[str] = tuple(COLOURS)) -> list:
     from matplotlib.lines import Line2D
 
     return [
-        Line2D([], [], linestyle="", marker=MARKERS[kind], color=COLOURS[kind], label=WORDS[kind], markersize=7)
+        Line2D(
+            [], [], linestyle="", marker=MARKERS[kind], color=COLOURS[kind], label=WORDS[kind], markersize=7
+        )
         for kind in kinds
     ]
 
 
-def bills(ax: Axes, choices: Sequence[Choice], case: Scenario, best: Choice | None, names: bool = True) -> None:
-    """Monthly bills as logarithmic bars in the order given, with both qualities beside each; what cannot serve is hatched."""
+def bills(
+    ax: Axes, choices: Sequence[Choice], case: Scenario, best: Choice | None, names: bool = True
+) -> None:
+    """Monthly bills as logarithmic bars in the order given, with both qualities beside each;
+    what cannot serve is hatched.
+    """
     place = range(len(choices))[::-1]
     values = [c.usd_per_month.value for c in choices]
     for y, choice, value in zip(place, choices, values, strict=True):
@@ -82,13 +97,15 @@ def _with_quality(choice: Choice) -> str:
 
 
 def tornado(ax: Axes, rows: Sequence[TornadoRow], verdicts: Mapping[str, tuple[str, str]], base: str) -> None:
-    """Bars from the base to the result at each end of every input, logarithmic; an end where the verdict changes is named.
+    """Bars from the base to the result at each end of every input, logarithmic; an end where the verdict
+    changes is named.
 
     verdicts: the verdict's name at both ends of each input.
     """
     place = range(len(rows))[::-1]
     low, high = (
-        f(min(r.at_low, r.at_high) if f is min else max(r.at_low, r.at_high) for r in rows) for f in (min, max)
+        f(min(r.at_low, r.at_high) if f is min else max(r.at_low, r.at_high) for r in rows)
+        for f in (min, max)
     )
     for y, row in zip(place, rows, strict=True):
         ends = (row.at_low, row.low, plots.PALETTE[5]), (row.at_high, row.high, plots.PALETTE[3])
@@ -99,7 +116,8 @@ def tornado(ax: Axes, rows: Sequence[TornadoRow], verdicts: Mapping[str, tuple[s
             text = text if verdict == base else f"{text}: {verdict}"
             ax.annotate(
                 text, (value, y), (4 * side, 0), textcoords="offset points", va="center",
-                ha="left" if side > 0 else "right", fontsize=7.5, fontweight="normal" if verdict == base else "bold",
+                ha="left" if side > 0 else "right", fontsize=7.5,
+                fontweight="normal" if verdict == base else "bold",
             )  # fmt: skip
     ax.axvline(rows[0].at_base, color="#333333", linewidth=1)
     ax.set_xscale("log")
@@ -111,7 +129,8 @@ def tornado(ax: Axes, rows: Sequence[TornadoRow], verdicts: Mapping[str, tuple[s
 
 
 def formatted(table: pd.DataFrame, formats: Mapping[str, str], missing: str = "unknown") -> pd.DataFrame:
-    """The table with the numbers of the named columns written out (``{:,.2f}``), for display; nothing there reads ``missing``.
+    """The table with the numbers of the named columns written out (``{:,.2f}``), for display; nothing there
+    reads ``missing``.
 
     pandas' own Styler draws a random id for every table, which no two runs share.
     """

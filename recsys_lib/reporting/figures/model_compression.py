@@ -14,15 +14,25 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def over_bits(ax: Axes, kept: pd.DataFrame, column: str, now: pd.DataFrame | None = None, log: bool = False) -> None:
-    """``column`` against bits, a line a method, fewest bits on the right; crosses: what was computed now; grey: the unchanged model.
+def over_bits(
+    ax: Axes, kept: pd.DataFrame, column: str, now: pd.DataFrame | None = None, log: bool = False
+) -> None:
+    """``column`` against bits, a line a method, fewest bits on the right; crosses: what was computed now;
+    grey: the unchanged model.
 
     kept, now: rows of ``encoder_bits`` or ``decoder_bits``.
     """
     methods = [m for m in kept["method"].unique() if (kept["method"] == m).sum() > 1]
     for i, method in enumerate(methods):
         rows = kept[kept["method"] == method].sort_values("bits")
-        ax.plot(rows["bits"], rows[column], color=plots.PALETTE[i], marker=plots.MARKERS[i], markersize=5, label=method)
+        ax.plot(
+            rows["bits"],
+            rows[column],
+            color=plots.PALETTE[i],
+            marker=plots.MARKERS[i],
+            markersize=5,
+            label=method,
+        )
     if now is not None:
         few = now[now["bits"] < 32]
         ax.scatter(few["bits"], few[column], marker="x", color="black", zorder=4, label="computed now")
@@ -49,7 +59,9 @@ def stacked_sizes(ax: Axes, sizes: pd.DataFrame) -> None:
 
 
 def parts(quality: Axes, speed: Axes, table: pd.DataFrame) -> None:
-    """NDCG with 95% of its difference to the first row, and texts per second: a row of ``parts_quality`` each, first on top."""
+    """NDCG with 95% of its difference to the first row, and texts per second:
+    a row of ``parts_quality`` each, first on top.
+    """
     place, first = np.arange(len(table)), table["ndcg"].iloc[0]
     beyond = (table["high"] < 0).to_numpy()
     colours = np.where(beyond, plots.PALETTE[3], plots.PALETTE[0])
@@ -68,13 +80,17 @@ def parts(quality: Axes, speed: Axes, table: pd.DataFrame) -> None:
 
 
 def speed_ratios(speed: pd.DataFrame, base: str) -> pd.DataFrame:
-    """Tokens per second of every path over those of ``base`` at the same length and batch: a row a path, a column ``(length, batch)``."""
+    """Tokens per second of every path over those of ``base`` at the same length and batch:
+    a row a path, a column ``(length, batch)``.
+    """
     rates = speed.pivot_table(index="path", columns=["length", "batch"], values="tokens per s", sort=False)
     return rates / rates.loc[base]
 
 
 def speed_map(axes: Sequence[Axes], ratios: pd.DataFrame, precisions: Sequence[str]) -> None:
-    """A heat map for each ending of a path's precision: a row a path of ``speed_ratios``; cells slower than the base carry a cross, in orange."""
+    """A heat map for each ending of a path's precision: a row a path of ``speed_ratios``;
+    cells slower than the base carry a cross, in orange.
+    """
     import seaborn as sns
 
     shown = np.log2(ratios)
@@ -83,14 +99,21 @@ def speed_map(axes: Sequence[Axes], ratios: pd.DataFrame, precisions: Sequence[s
         rows = [path for path in ratios.index if path.split()[1].endswith(precision)]
         words = ratios.loc[rows].map(lambda r: f"{r:.1f}" + (" ×" if r < 1 else ""))
         sns.heatmap(
-            shown.loc[rows], annot=words, fmt="", cmap="PuOr", vmin=-reach, vmax=reach, cbar=False, ax=ax, annot_kws={"size": 9},
+            shown.loc[rows], annot=words, fmt="", cmap="PuOr", vmin=-reach, vmax=reach, cbar=False, ax=ax,
+            annot_kws={"size": 9},
         )  # fmt: skip
-        names = [path.split()[0] if path.endswith(f" {precision}") else path.replace("-weight", "") for path in rows]
+        names = [
+            path.split()[0] if path.endswith(f" {precision}") else path.replace("-weight", "")
+            for path in rows
+        ]
         ax.set_yticks(np.arange(len(rows)) + 0.5, names, rotation=0)
         ax.set_xticks(
-            np.arange(ratios.shape[1]) + 0.5, [f"{length} × {batch}" for length, batch in ratios.columns], rotation=0
+            np.arange(ratios.shape[1]) + 0.5,
+            [f"{length} × {batch}" for length, batch in ratios.columns],
+            rotation=0,
         )
-        ax.tick_params(bottom=ax is axes[-1])  # the panels share their columns: marks between them only cut into titles
+        # The panels share their columns: marks between them only cut into titles.
+        ax.tick_params(bottom=ax is axes[-1])
 
 
 def sideways(ax: Axes, table: pd.DataFrame) -> None:

@@ -22,7 +22,9 @@ def ladder(ax: Axes, found: dict[str, machine.Ceilings]) -> None:
     for i, (name, c) in enumerate(found.items()):
         sizes = sorted(c.read_by_size)
         rates = [c.read_by_size[s] / 1e9 for s in sizes]
-        ax.plot([s / 2**20 for s in sizes], rates, color=plots.PALETTE[i], marker=plots.MARKERS[i], label=name)
+        ax.plot(
+            [s / 2**20 for s in sizes], rates, color=plots.PALETTE[i], marker=plots.MARKERS[i], label=name
+        )
     ax.set_xscale("log", base=2)
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     ax.set_ylim(0)
@@ -30,7 +32,9 @@ def ladder(ax: Axes, found: dict[str, machine.Ceilings]) -> None:
 
 
 def roofline(ax: Axes, rows: list[dict[str, Any]], found: dict[str, machine.Ceilings]) -> None:
-    """Points under their ceilings: a roof per precision and machine, a colour per precision, a marker per work."""
+    """Points under their ceilings: a roof per precision and machine, a colour per precision,
+    a marker per work.
+    """
     colours = dict(zip(("float32", "bfloat16", "int8", "float16", "binary"), plots.PALETTE, strict=False))
     marks = dict(zip(dict.fromkeys(p["work"] for p in rows), plots.MARKERS, strict=False))
     x = np.logspace(-1, 4, 200)
@@ -46,17 +50,20 @@ def roofline(ax: Axes, rows: list[dict[str, Any]], found: dict[str, machine.Ceil
     for point in rows:
         speed = point["operations"] / point["measurement"]["p50"] / 1e9
         ax.scatter(
-            points.intensity(point), speed, color=colours[point["precision"]], marker=marks[point["work"]], s=38,
+            points.intensity(point), speed, color=colours[point["precision"]], marker=marks[point["work"]],
+            s=38,
             edgecolor="white", linewidth=0.6, zorder=3,
         )  # fmt: skip
     used = [p for p in colours if any(row["precision"] == p for row in rows)]
     handles = [ax.plot([], [], color=colours[p], label=p)[0] for p in used]
     handles += [
-        ax.plot([], [], color=plots.GREY, marker=m, linestyle="none", label=work)[0] for work, m in marks.items()
+        ax.plot([], [], color=plots.GREY, marker=m, linestyle="none", label=work)[0]
+        for work, m in marks.items()
     ]
     if len(found) > 1:
         handles += [
-            ax.plot([], [], color=plots.GREY, linestyle=s, label=n)[0] for s, n in zip(STYLES, found, strict=False)
+            ax.plot([], [], color=plots.GREY, linestyle=s, label=n)[0]
+            for s, n in zip(STYLES, found, strict=False)
         ]
     ax.set_xscale("log")
     ax.set_yscale("log")
@@ -64,7 +71,9 @@ def roofline(ax: Axes, rows: list[dict[str, Any]], found: dict[str, machine.Ceil
 
 
 def stacked(ax: Axes, table: pd.DataFrame, unit: str = "ms", share: bool = False) -> None:
-    """Horizontal bars of the columns' values, end to end, one bar a row, first row on top; ``share``: of the row's sum."""
+    """Horizontal bars of the columns' values, end to end, one bar a row, first row on top;
+    ``share``: of the row's sum.
+    """
     place = np.arange(len(table))[::-1]
     values = table.fillna(0.0).to_numpy(dtype=float)
     whole = values.sum(axis=1)
@@ -72,7 +81,12 @@ def stacked(ax: Axes, table: pd.DataFrame, unit: str = "ms", share: bool = False
     left = np.zeros(len(table))
     for i, column in enumerate(table.columns):
         ax.barh(
-            place, shown[:, i], left=left, color=plots.PALETTE[i % len(plots.PALETTE)], height=0.66, label=str(column)
+            place,
+            shown[:, i],
+            left=left,
+            color=plots.PALETTE[i % len(plots.PALETTE)],
+            height=0.66,
+            label=str(column),
         )
         left += shown[:, i]
     for y, end, total in zip(place, left, whole, strict=True):
@@ -90,7 +104,9 @@ def stacked(ax: Axes, table: pd.DataFrame, unit: str = "ms", share: bool = False
 
 
 def scaling(axes: np.ndarray, panels: dict[str, list[dict[str, Any]]]) -> None:
-    """One panel a group of series: ms against size, both logarithmic, with the expected growth dashed through the largest size."""
+    """One panel a group of series: ms against size, both logarithmic,
+    with the expected growth dashed through the largest size.
+    """
     for ax, group in zip(axes, panels.values(), strict=True):
         for i, r in enumerate(group):
             x = np.asarray(r["sizes"], dtype=float)

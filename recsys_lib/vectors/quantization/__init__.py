@@ -1,8 +1,9 @@
 """Vectors in fewer bytes, with a proved bound on what each lost.
 
-``quantize(vectors, scheme)`` gives codes; their ``dequantize()`` gives float32 vectors again, and ``errors[i] >= |v_i - v̂_i|``
-holds for every one of them. Schemes that learn something from data (ranges, a mean, a codebook) learn it from the vectors
-themselves, or with ``calibrate(train_vectors, scheme).quantize(vectors)`` from others. What lies outside of a learned range
+``quantize(vectors, scheme)`` gives codes; their ``dequantize()`` gives float32 vectors again, and
+``errors[i] >= |v_i - v̂_i|`` holds for every one of them. Schemes that learn something from data (ranges, a
+mean, a codebook) learn it from the vectors themselves, or with
+``calibrate(train_vectors, scheme).quantize(vectors)`` from others. What lies outside of a learned range
 saturates. Vectors are brought to float32 first, and NaN and infinity are refused, naming the row.
 
 | scheme | codes | options (defaults) |
@@ -12,14 +13,16 @@ saturates. Vectors are brought to float32 first, and NaN and infinity are refuse
 | ``int8`` | a scale per vector, symmetric | ``calibration="min-max"``, ``percentile=99.9`` |
 | ``int8-offset`` | a scale and an offset per vector | the same |
 | ``int8-dimension`` | a scale and an offset per dimension, learned | the same |
-| ``int4`` | two in a byte, a scale per vector or per ``group`` of components | ``calibration="mse"``, ``percentile``, ``group=None`` |
-| ``pq`` | product quantization: the nearest of 2^``bits`` learned centroids in each subspace | ``subspaces=d//8``, ``bits=8``, ``seed=0`` |
+| ``int4`` | two in a byte, a scale per vector or per ``group`` of components | ``calibration="mse"``,
+``percentile``, ``group=None`` |
+| ``pq`` | product quantization: the nearest of 2^``bits`` learned centroids in each subspace |
+``subspaces=d//8``, ``bits=8``, ``seed=0`` |
 | ``binary`` | the sign after subtracting the learned mean, a scale per vector | ``centre=True`` |
 | ``pca`` | the first coordinates along the learned principal axes, float32 | ``dimensions=d//4`` |
 | ``pca-int8`` | the same coordinates as ``int8`` | ``dimensions=d//4`` |
 
-``calibration`` decides the range that codes span: ``min-max`` all values, ``percentile`` that fraction of them, ``mse`` the fraction of the
-full range with the least squared error.
+``calibration`` decides the range that codes span: ``min-max`` all values, ``percentile`` that fraction of
+them, ``mse`` the fraction of the full range with the least squared error.
 """
 
 from __future__ import annotations
@@ -62,7 +65,8 @@ SCHEMES = tuple(FITS)
 
 
 def calibrate(train_vectors: np.ndarray, scheme: str, **options) -> Quantizer:
-    """Learn what ``scheme`` needs from ``train_vectors [n, d]``; the result quantizes any vectors of ``d`` components.
+    """Learn what ``scheme`` needs from ``train_vectors [n, d]``; the result quantizes any vectors of ``d``
+    components.
 
     Raises:
         InputError: an unknown scheme or option, NaN, too few vectors to learn from.
@@ -74,7 +78,9 @@ def calibrate(train_vectors: np.ndarray, scheme: str, **options) -> Quantizer:
     known = list(inspect.signature(fit).parameters)[1:]
     unknown = [name for name in options if name not in known]
     if unknown:
-        raise InputError(f"scheme {scheme!r} has no option {unknown[0]!r}: it has {', '.join(known) or 'none'}")
+        raise InputError(
+            f"scheme {scheme!r} has no option {unknown[0]!r}: it has {', '.join(known) or 'none'}"
+        )
     return fit(vectors, **options)
 
 

@@ -31,7 +31,9 @@ def check(vectors: np.ndarray, dimension: int | None = None) -> np.ndarray:
 
 
 def aligned(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """An array of zeros that begins with a line of the cache: NumPy's begin 16 bytes later, and each wide read would take two lines."""
+    """An array of zeros that begins with a line of the cache:
+    NumPy's begin 16 bytes later, and each wide read would take two lines.
+    """
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     room = np.zeros(size + LINE, dtype=np.uint8)
     start = -room.ctypes.data % LINE

@@ -15,7 +15,8 @@ from recsys_lib.vectors.quantization.integers import decode
 
 @dataclass(frozen=True, eq=False)
 class Binary:
-    """``v̂ = mean + scale · sign(v - mean)``. The scale with the least error is the mean of ``|v - mean|`` over components.
+    """``v̂ = mean + scale · sign(v - mean)``. The scale with the least error is the mean of ``|v - mean|``
+    over components.
 
     Rastegari et al., "XNOR-Net" (2016), section 3.1. A component at the mean counts as below it.
     """
@@ -30,7 +31,9 @@ class Binary:
             centred = v[block].astype(np.float64) - self.mean
             codes[block] = np.packbits(centred > 0, axis=1)
             scale[block] = np.abs(centred).mean(axis=1)
-        q = QuantizedVectors("binary", codes, v.shape[1], scale, self.mean, NONE, NONE, self.mean.nbytes, from_bits)
+        q = QuantizedVectors(
+            "binary", codes, v.shape[1], scale, self.mean, NONE, NONE, self.mean.nbytes, from_bits
+        )
         return with_errors(q, v)
 
 

@@ -1,9 +1,9 @@
 """The proved bounds of quantization: how far a code, a product and a cosine may lie from those of the vector.
 
-With ``e >= |v - v̂|`` for a vector ``v`` and its dequantized code ``v̂``: ``|q·v - q·v̂| <= |q| e`` by Cauchy and Schwarz
-(``dot_errors``), and ``|cos(q, v) - cos(q, v̂)| <= 2 sin(θ/2)`` with ``θ = arcsin(e / |v̂|)`` (``cosine_errors``). ``with_errors``
-measures ``e`` and rounds it up, so that it holds in float32 too. What pca adds, whose codes are decoded by a matrix product,
-is in ``pca.py``.
+With ``e >= |v - v̂|`` for a vector ``v`` and its dequantized code ``v̂``: ``|q·v - q·v̂| <= |q| e`` by Cauchy
+and Schwarz (``dot_errors``), and ``|cos(q, v) - cos(q, v̂)| <= 2 sin(θ/2)`` with ``θ = arcsin(e / |v̂|)``
+(``cosine_errors``). ``with_errors`` measures ``e`` and rounds it up, so that it holds in float32 too. What
+pca adds, whose codes are decoded by a matrix product, is in ``pca.py``.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ def norms(v: np.ndarray) -> np.ndarray:
 
 
 def rounded_up(distances: np.ndarray, dimension: int) -> np.ndarray:
-    """Float32 numbers at least as large as the true distances of which ``distances`` are the float64 sums; 0 stays 0.
+    """Float32 numbers at least as large as the true distances of which ``distances`` are the float64 sums; 0
+    stays 0.
 
-    A difference, its square and a sum of ``d`` of them err by at most ``(d + 3) u`` of the result (Higham, 2002, section 3.1).
+    A difference, its square and a sum of ``d`` of them err by at most ``(d + 3) u`` of the result (Higham,
+    2002, section 3.1).
     """
     at_least = distances * (1 + (dimension + 8) * 2.0**-52)
     with np.errstate(over="ignore"):
@@ -37,7 +39,8 @@ def rounded_up(distances: np.ndarray, dimension: int) -> np.ndarray:
 
 
 def with_errors(q: QuantizedVectors, vectors: np.ndarray) -> QuantizedVectors:
-    """The same codes with their bounds: how far each ``dequantize()`` really lies from its vector, rounded up.
+    """The same codes with their bounds: how far each ``dequantize()`` really lies from its vector, rounded
+    up.
 
     For decoders that work component by component, whose result depends on nothing but the code.
     """
@@ -49,7 +52,9 @@ def with_errors(q: QuantizedVectors, vectors: np.ndarray) -> QuantizedVectors:
 
 
 def dot_errors(codes: QuantizedVectors, queries: np.ndarray) -> np.ndarray:
-    """At least ``|q·v - q·v̂|`` for each of ``queries [m, d]`` and each vector, ``[m, n]``: ``|q| · errors``, by Cauchy and Schwarz."""
+    """At least ``|q·v - q·v̂|`` for each of ``queries [m, d]`` and each vector, ``[m, n]``:
+    ``|q| · errors``, by Cauchy and Schwarz.
+    """
     q = np.asarray(queries, dtype=np.float64)
     if q.ndim != 2 or q.shape[1] != codes.dimension:
         raise InputError(f"queries have shape {q.shape}: expected [m, {codes.dimension}]")
@@ -60,8 +65,8 @@ def dot_errors(codes: QuantizedVectors, queries: np.ndarray) -> np.ndarray:
 def cosine_errors(codes: QuantizedVectors) -> np.ndarray:
     """At least ``|cos(q, v) - cos(q, v̂)|`` for any query, ``[n]`` float64, at most 2.
 
-    ``v`` lies within ``e`` of ``v̂``, so the angle between them is at most ``θ = arcsin(e / |v̂|)``, and two cosines differ by no more
-    than the chord ``2 sin(θ/2)``. 2 where the bound is as long as the code.
+    ``v`` lies within ``e`` of ``v̂``, so the angle between them is at most ``θ = arcsin(e / |v̂|)``, and two
+    cosines differ by no more than the chord ``2 sin(θ/2)``. 2 where the bound is as long as the code.
     """
     lengths = np.empty(len(codes))
     for block in blocks(len(codes)):

@@ -31,7 +31,9 @@ def to_float16(v: np.ndarray) -> np.ndarray:
 
 
 def to_bfloat16(v: np.ndarray) -> np.ndarray:
-    """The upper half of a float32, rounded to nearest even, as uint16; numbers that would round to infinity saturate."""
+    """The upper half of a float32, rounded to nearest even, as uint16;
+    numbers that would round to infinity saturate.
+    """
     bits = v.view(np.uint32)
     upper = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
     return np.where((upper & 0x7FFF) == 0x7F80, upper - 1, upper).astype(np.uint16)

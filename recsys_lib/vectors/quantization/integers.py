@@ -1,4 +1,6 @@
-"""Integer codes: ``v̂ = scale · code (+ offset)``, with the range that the codes span chosen per vector, group or dimension."""
+"""Integer codes: ``v̂ = scale · code (+ offset)``, with the range that the codes span chosen per vector,
+group or dimension.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,9 @@ def ranges(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The least and the greatest value along ``axis`` of ``v [n, m]`` that codes shall represent, float64.
 
-    ``symmetric`` ranges are about 0 and reach equally far both ways. ``levels`` are the least and the greatest code, on which the
-    squared error of ``mse`` depends; its ranges shrink towards the middle of the full one.
+    ``symmetric`` ranges are about 0 and reach equally far both ways. ``levels`` are the least and the
+    greatest code, on which the squared error of ``mse`` depends; its ranges shrink towards the middle of the
+    full one.
     """
     if calibration == "percentile":
         tail = (100 - percentile) * (1 if symmetric else 0.5)
@@ -58,7 +61,9 @@ def _squared_error(
     for block in blocks(len(v)):
         s, o = (scale[block], offset[block]) if axis == 1 else (scale, offset)
         codes = nearest_codes(v[block], s[along], o[along], levels)
-        part = np.square(v[block].astype(np.float64) - (codes * s[along].astype(np.float64) + o[along])).sum(axis=axis)
+        part = np.square(v[block].astype(np.float64) - (codes * s[along].astype(np.float64) + o[along])).sum(
+            axis=axis
+        )
         if axis == 1:
             total[block] = part
         else:
@@ -71,8 +76,8 @@ def affine(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scale and offset, float32, with which the codes ``levels[0] ... levels[1]`` span ``low`` to ``high``.
 
-    A scale has 16 significant bits: its product with a code is then exact in float32, and codes of dequantized vectors
-    are the same codes again.
+    A scale has 16 significant bits: its product with a code is then exact in float32, and codes of
+    dequantized vectors are the same codes again.
     """
     mantissa, exponent = np.frexp((high - low) / (levels[1] - levels[0]))
     scale = np.ldexp(np.rint(mantissa * 2**16), exponent - 16).astype(np.float32)
@@ -81,14 +86,21 @@ def affine(
     return scale, np.clip(low - levels[0] * scale.astype(np.float64), -LARGEST, LARGEST).astype(np.float32)
 
 
-def nearest_codes(v: np.ndarray, scale: np.ndarray, offset: np.ndarray | float, levels: tuple[int, int]) -> np.ndarray:
-    """The nearest code of each component, the outermost beyond the range; 0 where the scale is 0. As float64."""
+def nearest_codes(
+    v: np.ndarray, scale: np.ndarray, offset: np.ndarray | float, levels: tuple[int, int]
+) -> np.ndarray:
+    """The nearest code of each component, the outermost beyond the range; 0 where the scale is 0.
+
+    As float64.
+    """
     steps = (v.astype(np.float64) - offset) / np.where(scale > 0, scale, 1)
     return np.clip(np.rint(np.where(scale > 0, steps, 0)), *levels)
 
 
 def decode(codes: np.ndarray, scale: np.ndarray, offset: np.ndarray | None) -> np.ndarray:
-    """``scale · codes + offset`` in float32, each component by itself; what would overflow is the largest number."""
+    """``scale · codes + offset`` in float32, each component by itself;
+    what would overflow is the largest number.
+    """
     v = codes.astype(np.float32)
     reach = 128.0 * float(scale.max(initial=0))
     if offset is not None:
@@ -112,7 +124,9 @@ def _check_options(calibration: str, percentile: float) -> None:
 
 @dataclass(frozen=True)
 class PerVector:
-    """int8 with a scale per vector, and with an offset too unless ``symmetric``: nothing is learned from other vectors."""
+    """int8 with a scale per vector, and with an offset too unless ``symmetric``:
+    nothing is learned from other vectors.
+    """
 
     dimension: int
     symmetric: bool
@@ -132,7 +146,9 @@ class PerVector:
         if self.symmetric:
             q = QuantizedVectors("int8", codes, self.dimension, scale, NONE, NONE, NONE, 0, from_int8)
         else:
-            q = QuantizedVectors("int8-offset", codes, self.dimension, scale, offset, NONE, NONE, 0, from_int8_offset)
+            q = QuantizedVectors(
+                "int8-offset", codes, self.dimension, scale, offset, NONE, NONE, 0, from_int8_offset
+            )
         return with_errors(q, v)
 
 
@@ -177,11 +193,15 @@ def from_dimensions(q: QuantizedVectors, rows: slice | np.ndarray) -> np.ndarray
     return decode(q.codes[rows], q.scale, q.offset)
 
 
-def fit_int8_dimension(train: np.ndarray, calibration: str = "min-max", percentile: float = 99.9) -> PerDimension:
+def fit_int8_dimension(
+    train: np.ndarray, calibration: str = "min-max", percentile: float = 99.9
+) -> PerDimension:
     _check_options(calibration, percentile)
     if not len(train):
         raise InputError("int8-dimension learns its ranges: expected at least 1 vector, not 0")
-    return PerDimension(*affine(*ranges(train, 0, False, (-128, 127), calibration, percentile), False, (-128, 127)))
+    return PerDimension(
+        *affine(*ranges(train, 0, False, (-128, 127), calibration, percentile), False, (-128, 127))
+    )
 
 
 # ---------------------------------------------------------------- int4
@@ -189,7 +209,9 @@ def fit_int8_dimension(train: np.ndarray, calibration: str = "min-max", percenti
 
 @dataclass(frozen=True)
 class Int4:
-    """Codes from -7 to 7, two in a byte, with a scale per vector, or per ``group`` of components (the last may be smaller)."""
+    """Codes from -7 to 7, two in a byte, with a scale per vector,
+    or per ``group`` of components (the last may be smaller).
+    """
 
     dimension: int
     calibration: str
@@ -207,14 +229,20 @@ class Int4:
                 part = v[block, start : start + self.group]
                 low, high = ranges(part, 1, True, (-7, 7), self.calibration, self.percentile)
                 scale[block, g] = affine(low, high, True, (-7, 7))[0]
-                unpacked[:, start : start + self.group] = nearest_codes(part, scale[block, g, None], 0.0, (-7, 7))
+                unpacked[:, start : start + self.group] = nearest_codes(
+                    part, scale[block, g, None], 0.0, (-7, 7)
+                )
             codes[block] = pack(unpacked)
         decoder = partial(from_int4, group=self.group)
-        return with_errors(QuantizedVectors("int4", codes, self.dimension, scale, NONE, NONE, NONE, 0, decoder), v)
+        return with_errors(
+            QuantizedVectors("int4", codes, self.dimension, scale, NONE, NONE, NONE, 0, decoder), v
+        )
 
 
 def pack(codes: np.ndarray) -> np.ndarray:
-    """int8 codes from -8 to 7, ``[n, d]``, as uint8 ``[n, ceil(d / 2)]``: each plus 8, the first of a pair in the lower half."""
+    """int8 codes from -8 to 7, ``[n, d]``, as uint8 ``[n, ceil(d / 2)]``:
+    each plus 8, the first of a pair in the lower half.
+    """
     biased = (codes + 8).astype(np.uint8)
     if biased.shape[1] % 2:
         biased = np.pad(biased, ((0, 0), (0, 1)), constant_values=8)
@@ -234,7 +262,9 @@ def from_int4(q: QuantizedVectors, rows: slice | np.ndarray, group: int) -> np.n
     return decode(unpack(q.codes[rows], q.dimension), scale, None)
 
 
-def fit_int4(train: np.ndarray, calibration: str = "mse", percentile: float = 99.9, group: int | None = None) -> Int4:
+def fit_int4(
+    train: np.ndarray, calibration: str = "mse", percentile: float = 99.9, group: int | None = None
+) -> Int4:
     _check_options(calibration, percentile)
     dimension = train.shape[1]
     if group is not None and (not isinstance(group, int | np.integer) or not 1 <= group <= dimension):

@@ -12,12 +12,14 @@ from recsys_lib.vectors.quantization.arrays import LARGEST, NONE, blocks, check
 from recsys_lib.vectors.quantization.bounds import norms, rounded_up
 from recsys_lib.vectors.quantization.codes import QuantizedVectors
 
-# How far axes may be from orthonormal matters to no bound: errors are measured against what is really decoded.
+# How far axes may be from orthonormal matters to no bound: errors are measured against what is really
+# decoded.
 
 
 @dataclass(frozen=True, eq=False)
 class Principal:
-    """``v̂ = mean + z · axes`` with the coordinates ``z = (v - mean) · axesᵀ`` as float32 or as int8 with a scale per vector.
+    """``v̂ = mean + z · axes`` with the coordinates ``z = (v - mean) · axesᵀ`` as float32 or as int8 with a
+    scale per vector.
 
     mean ``[d]``; axes ``[kept, d]``, rows of length 1, in descending order of variance.
     """
@@ -57,10 +59,12 @@ def from_coordinates(q: QuantizedVectors, rows: slice | np.ndarray) -> np.ndarra
 
 
 def _errors(q: QuantizedVectors, vectors: np.ndarray) -> np.ndarray:
-    """Distance to the exact ``mean + z · axes``, plus what the float32 product may add to it in any order of summation.
+    """Distance to the exact ``mean + z · axes``, plus what the float32 product may add to it in any order of
+    summation.
 
-    A sum of ``m`` products and the mean errs by at most ``(m + 2) u (|z| · |axes| + |mean|)`` in each component (Higham, 2002, section
-    3.1), and by less than the smallest normal number for each product that vanishes. Where it could overflow, the bound is infinite.
+    A sum of ``m`` products and the mean errs by at most ``(m + 2) u (|z| · |axes| + |mean|)`` in each
+    component (Higham, 2002, section 3.1), and by less than the smallest normal number for each product that
+    vanishes. Where it could overflow, the bound is infinite.
     """
     unit = (q.codebook.shape[0] + 4) * 2.0**-24
     axes, mean = q.codebook.astype(np.float64), q.offset.astype(np.float64)
@@ -69,7 +73,8 @@ def _errors(q: QuantizedVectors, vectors: np.ndarray) -> np.ndarray:
         z = _coordinates(q, block).astype(np.float64)
         terms = np.abs(z) @ np.abs(axes) + np.abs(mean)
         distance = norms(vectors[block] - (mean + z @ axes))
-        # Float64 sums err by as many units of 2^-53 of the same terms: far below 2^-24, but the vector's own size counts.
+        # Float64 sums err by as many units of 2^-53 of the same terms: far below 2^-24, but the vector's own
+        # size counts.
         distance += norms(unit * terms * (1 + 2.0**-20)) + norms(terms + np.abs(vectors[block])) * 2.0**-43
         distance += q.codebook.shape[0] * np.sqrt(q.dimension) * 2.0**-126 * (terms.max(axis=1) > 0)
         distance[terms.max(axis=1) > LARGEST / 2] = np.inf

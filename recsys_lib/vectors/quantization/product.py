@@ -1,4 +1,6 @@
-"""Product quantization: each part of a vector is replaced by the nearest of a few learned ones (Jégou, Douze and Schmid, 2011)."""
+"""Product quantization: each part of a vector is replaced by the nearest of a few learned ones (Jégou,
+Douze and Schmid, 2011).
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,15 @@ from recsys_lib.vectors.quantization.codes import QuantizedVectors
 FARTHEST = 2.0**40
 # Items whose codes `grouped` puts together, as many as there are bytes in the widest vector register.
 GROUP = 64
-# Rounds of k-means, and vectors per centroid that it learns from at most: 25 rounds over all of 13,231 books lower the squared error by 1%.
+# Rounds of k-means, and vectors per centroid that it learns from at most: 25 rounds over all of 13,231 books
+# lower the squared error by 1%.
 ITERATIONS, MAX_PER_CENTROID = 10, 64
 
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """Centroids ``[subspaces, 2^bits, components]``; where ``d`` does not divide, the last part is filled up with zeros.
+    """Centroids ``[subspaces, 2^bits, components]``; where ``d`` does not divide, the last part is filled up
+    with zeros.
 
     exponent: vectors are multiplied with ``2^-exponent`` before they are compared with centroids.
     """
@@ -39,7 +43,15 @@ class Product:
         for block in blocks(len(v)):
             codes[block] = quantizer.compute_codes(_scaled(v[block], self.exponent, self.centroids))
         q = QuantizedVectors(
-            "pq", codes, self.dimension, NONE, NONE, NONE, self.centroids, self.centroids.nbytes, from_centroids
+            "pq",
+            codes,
+            self.dimension,
+            NONE,
+            NONE,
+            NONE,
+            self.centroids,
+            self.centroids.nbytes,
+            from_centroids,
         )
         return with_errors(q, v)
 
@@ -64,7 +76,9 @@ def _set_centroids(quantizer, centroids: np.ndarray) -> None:
 
 
 def grouped(q: QuantizedVectors) -> QuantizedVectors:
-    """The same with codes of 64 items together, ``[groups, width, 64]``: a wide vector register reads a part of all of them at once."""
+    """The same with codes of 64 items together, ``[groups, width, 64]``:
+    a wide vector register reads a part of all of them at once.
+    """
     n, width = q.codes.shape
     codes = aligned((-(-n // GROUP), width, GROUP), np.uint8)
     whole = n // GROUP
@@ -90,7 +104,9 @@ def _decoded(q: QuantizedVectors, codes: np.ndarray) -> np.ndarray:
 
 
 def unpack(codes: np.ndarray, subspaces: int, bits: int) -> np.ndarray:
-    """Places of centroids, ``[n, subspaces]``, from faiss's packing: ``bits`` each, low bits of a byte first."""
+    """Places of centroids, ``[n, subspaces]``, from faiss's packing:
+    ``bits`` each, low bits of a byte first.
+    """
     if bits == 8:
         return codes.astype(np.int64)
     stream = np.unpackbits(codes, axis=1, bitorder="little", count=subspaces * bits)
@@ -109,19 +125,23 @@ def fit(train: np.ndarray, subspaces: int | None = None, bits: int = 8, seed: in
     if n < 2**bits:
         most = max(0, n.bit_length() - 1)
         raise InputError(
-            f"pq learns 2^{bits} = {2**bits} centroids: expected at least as many vectors, not {n} (bits={most})"
+            f"pq learns 2^{bits} = {2**bits} centroids: expected at least as many vectors, not {n} "
+            f"(bits={most})"
         )
     shape = (int(parts), 2**bits, -(-d // parts))
     exponent = int(np.frexp(np.abs(train).max())[1])
     quantizer = _empty_quantizer(shape, bits)
     quantizer.cp.seed, quantizer.cp.min_points_per_centroid = int(seed), 1
     quantizer.cp.niter, quantizer.cp.max_points_per_centroid = ITERATIONS, MAX_PER_CENTROID
-    # On one thread the centroids depend on no other, and on a busy machine many short parallel rounds take far longer.
+    # On one thread the centroids depend on no other, and on a busy machine many short parallel rounds take
+    # far longer.
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:
         quantizer.train(_scaled(train, exponent, np.empty(shape, dtype=np.float32)))
     finally:
         faiss.omp_set_num_threads(threads)
-    centroids = np.ldexp(faiss.vector_to_array(quantizer.centroids).reshape(shape).astype(np.float64), exponent)
+    centroids = np.ldexp(
+        faiss.vector_to_array(quantizer.centroids).reshape(shape).astype(np.float64), exponent
+    )
     return Product(d, int(bits), np.clip(centroids, -LARGEST, LARGEST).astype(np.float32), exponent)

@@ -33,7 +33,11 @@ DECODERS: dict[str, Callable[..., np.ndarray]] = {
 def parts(q: QuantizedVectors) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     """The arrays and the JSON values that make ``q``."""
     arrays = {name: getattr(q, name) for name in ("codes", "scale", "offset", "errors", "codebook")}
-    meta: dict[str, object] = {"scheme": q.scheme, "dimension": int(q.dimension), "shared_bytes": int(q.shared_bytes)}
+    meta: dict[str, object] = {
+        "scheme": q.scheme,
+        "dimension": int(q.dimension),
+        "shared_bytes": int(q.shared_bytes),
+    }
     if isinstance(q.decoder, partial):
         meta["options"] = {name: int(value) for name, value in q.decoder.keywords.items()}
     return arrays, meta
@@ -53,7 +57,8 @@ def from_parts(arrays: dict[str, np.ndarray], meta: dict) -> QuantizedVectors:
     codes = aligned(arrays["codes"].shape, arrays["codes"].dtype.type)
     codes[...] = arrays["codes"]
     return QuantizedVectors(
-        scheme, codes, meta["dimension"], arrays["scale"], arrays["offset"], arrays["errors"], arrays["codebook"],
+        scheme, codes, meta["dimension"], arrays["scale"], arrays["offset"], arrays["errors"],
+        arrays["codebook"],
         meta["shared_bytes"], decoder,
     )  # fmt: skip
 

@@ -12,7 +12,9 @@ from recsys_lib.core.errors import InputError
 
 
 def bench(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="similarity, encode, recommend or search.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="similarity, encode, recommend, rerank or search.")
+    ],
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the rows and the environment.")
     ] = None,

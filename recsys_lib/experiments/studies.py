@@ -53,6 +53,10 @@ def _films(split: str, trials: int, seeds: int) -> Sweep:
     return _sweep("04", axes, trials=trials, seeds=seeds, compared=FILM_ENCODERS, left_out=[])
 
 
+# Studies that are no sweep of a notebook: a module with ``run()``, which writes
+# ``data/measurements/<name>-study.json``.
+PROGRAMS = {"rerank": "recsys_lib.experiments.reranking.study"}
+
 STUDIES: dict[str, tuple[Sweep, ...]] = {
     "ranking": (
         _films("random", trials=12, seeds=5),

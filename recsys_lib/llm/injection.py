@@ -16,7 +16,8 @@ INJECTIONS = (
 
 
 def injected(lists: Lists, text: str, place: int = -1) -> Lists:
-    """The same lists with ``text`` after the candidate at ``place`` of each (default: the first stage's last)."""
+    """The same lists with ``text`` after the candidate at ``place`` of each (default: the first stage's
+    last)."""
     changed = [list(c) for c in lists.candidates]
     for candidates in changed:
         candidates[place] += text
@@ -28,8 +29,11 @@ def ranks(scores: Sequence[np.ndarray], place: int = -1) -> np.ndarray:
     return np.array([1 + int(np.flatnonzero(order(s) == place % len(s))[0]) for s in scores])
 
 
-def effect(method: Reranker, lists: Lists, texts: Sequence[str] = INJECTIONS) -> dict[str, tuple[float, float, float]]:
-    """For each text: mean rank of the last candidate without it and with it, and the fraction of lists it now leads."""
+def effect(
+    method: Reranker, lists: Lists, texts: Sequence[str] = INJECTIONS
+) -> dict[str, tuple[float, float, float]]:
+    """For each text: mean rank of the last candidate without it and with it, and the fraction of lists it now
+    leads."""
     before = ranks(rerank(method, lists)[0])
     found = {}
     for text in texts:

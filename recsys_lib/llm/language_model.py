@@ -58,7 +58,9 @@ class LanguageModel:
         messages = [{"role": "user", "content": _MESSAGE}]
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         if text.count(_MESSAGE) != 1:
-            raise InputError(f"model {self.name!r}: its chat template repeats or drops the message; expected it once")
+            raise InputError(
+                f"model {self.name!r}: its chat template repeats or drops the message; expected it once"
+            )
         before, after = text.split(_MESSAGE)
         return before, after
 
@@ -100,7 +102,8 @@ class LanguageModel:
             same = next(a for i, a in enumerate(answers) if tokens.index(tokens[i]) < i)
             other = answers[tokens.index(self.answer_token(same))]
             raise InputError(
-                f"model {self.name!r}: answers {other!r} and {same!r} begin with the same token; expected answers that differ in their first token"
+                f"model {self.name!r}: answers {other!r} and {same!r} begin with the same token; "
+                "expected answers that differ in their first token"
             )
         return tokens
 
@@ -140,10 +143,15 @@ def load(name: str = "smollm2", precision: str = "float32", device: str = "auto"
     source = resolve_model(name)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     packed_attention.register()
-    with quiet(), memory.refused_when_exhausted(f"model {name!r} in {precision}", "take a smaller model or bfloat16"):
+    with (
+        quiet(),
+        memory.refused_when_exhausted(f"model {name!r} in {precision}", "take a smaller model or bfloat16"),
+    ):
         try:
             config = AutoConfig.from_pretrained(source)
-            if not (config.model_type in DECODERS or any("CausalLM" in a for a in config.architectures or [])):
+            if not (
+                config.model_type in DECODERS or any("CausalLM" in a for a in config.architectures or [])
+            ):
                 raise ValueError(f"it is a {config.model_type}, which reads both ways")
             tokenizer = AutoTokenizer.from_pretrained(source)
             model = AutoModelForCausalLM.from_pretrained(
@@ -151,7 +159,9 @@ def load(name: str = "smollm2", precision: str = "float32", device: str = "auto"
             )
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise InputError(f"model {name!r} could not be loaded as a decoder language model: {reason}") from error
+            raise InputError(
+                f"model {name!r} could not be loaded as a decoder language model: {reason}"
+            ) from error
     model = model.eval().requires_grad_(False)
     n_parameters = sum(p.numel() for p in model.parameters())
     if precision == "int8":

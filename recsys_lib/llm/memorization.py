@@ -36,11 +36,14 @@ def completed(prompts: Prompts, texts: Sequence[tuple[str, str]], max_tokens: in
         texts: pairs of a beginning and the end that follows in the data.
     """
     written = completions(prompts, [beginning for beginning, _ in texts], max_tokens)
-    return [w.strip().lower().startswith(end.strip().lower()) for w, (_, end) in zip(written, texts, strict=True)]
+    return [
+        w.strip().lower().startswith(end.strip().lower()) for w, (_, end) in zip(written, texts, strict=True)
+    ]
 
 
 def year_questions(titles: Sequence[str], years: Sequence[int], examples: int = 4) -> list[tuple[str, str]]:
-    """Beginnings that end where a film's year stands, after the first few films as examples, with the years."""
+    """Beginnings that end where a film's year stands, after the first few films as examples, with the
+    years."""
     head = "".join(f"{t} ({y})\n" for t, y in zip(titles[:examples], years[:examples], strict=True))
     return [(f"{head}{t} (", f"{y}") for t, y in zip(titles[examples:], years[examples:], strict=True)]
 

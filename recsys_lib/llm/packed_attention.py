@@ -178,8 +178,8 @@ def extend(language_model: Any, groups: Sequence[Group], keep: bool = False) -> 
         raise InputError("no tokens to read: expected at least one segment")
     if max(run.positions) >= language_model.max_tokens:
         raise InputError(
-            f"a prompt of {max(run.positions) + 1} tokens: model {language_model.name!r} has {language_model.max_tokens} "
-            "positions; expected a shorter history or fewer candidates"
+            f"a prompt of {max(run.positions) + 1} tokens: model {language_model.name!r} has "
+            f"{language_model.max_tokens} positions; expected a shorter history or fewer candidates"
         )
     ids = torch.tensor([run.ids], device=language_model.device)
     positions = torch.tensor([run.positions], device=language_model.device)

@@ -51,7 +51,8 @@ def template(task: str, language: str = "en") -> Template:
     languages = sorted(folder.name for folder in TEMPLATES.iterdir() if folder.is_dir())
     if task not in TASKS or language not in languages:
         raise InputError(
-            f"task={task!r}, language={language!r}: expected one of {', '.join(TASKS)} in {' or '.join(languages)}"
+            f"task={task!r}, language={language!r}: expected one of {', '.join(TASKS)} "
+            f"in {' or '.join(languages)}"
         )
     text = (TEMPLATES / language / f"{task}.txt").read_text(encoding="utf-8")
     instruction, history, question, answers = (part.strip("\n") for part in f"{text}\n".split("---\n"))
@@ -167,7 +168,9 @@ class Prompts:
             InputError: two answers begin with the same token, or more letters than there are.
         """
         if n > len(LETTERS):
-            raise InputError(f"{n} candidates in one question: expected at most {len(LETTERS)}, one letter each")
+            raise InputError(
+                f"{n} candidates in one question: expected at most {len(LETTERS)}, one letter each"
+            )
         return self.model.answer_tokens(template(task, self.language).answers or LETTERS[:n])
 
     def room(self, task: str, questions: Sequence[Sequence[int]], answer: int = 0) -> int:
@@ -181,8 +184,8 @@ class Prompts:
         left = self.limit - len(self.instruction(task)) - longest - answer
         if left < len(self.history(task, [])):
             raise InputError(
-                f"max_tokens={self.limit}: instruction and candidates alone take {self.limit - left}; expected fewer candidates, "
-                "a smaller max_item_tokens or a larger max_tokens"
+                f"max_tokens={self.limit}: instruction and candidates alone take {self.limit - left}; "
+                "expected fewer candidates, a smaller max_item_tokens or a larger max_tokens"
             )
         return left
 

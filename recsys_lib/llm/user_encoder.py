@@ -1,4 +1,5 @@
-"""A user's history as one vector: means of item vectors, the history read as one text, or a profile in words."""
+"""A user's history as one vector: means of item vectors, the history read as one text, or a profile in
+words."""
 
 from __future__ import annotations
 
@@ -21,11 +22,11 @@ PROFILE_TOKENS = 60
 class UserEncoder:
     """Vectors of histories (item texts, the most recent first) in the space of an encoder's item vectors.
 
-    ``method``: "mean" and "recent mean" average the vectors of the items, the second with weights that halve every
-    ``half_life`` items into the past; "text" reads the history as one text, "prompted text" the same after "This
-    person likes:"; "profile" reads two sentences that a language model (``prompts``) writes about the history. How a
-    text becomes a vector is the encoder's: mean of tokens, last token, or echo for a decoder. ``texts`` keeps what
-    was read.
+    ``method``: "mean" and "recent mean" average the vectors of the items, the second with weights that halve
+    every ``half_life`` items into the past; "text" reads the history as one text, "prompted text" the same
+    after "This person likes:"; "profile" reads two sentences that a language model (``prompts``) writes about
+    the history. How a text becomes a vector is the encoder's: mean of tokens, last token, or echo for a
+    decoder. ``texts`` keeps what was read.
 
     Raises:
         InputError: an unknown method, "profile" without ``prompts``, or a half-life that is not positive.

@@ -33,7 +33,11 @@ def test_every_template_is_filled(model, language, task, kind):
 
 
 def test_the_budget_cuts_the_oldest_entries_and_no_candidate(model):
-    whole = len(Prompts(model).text("pointwise", FILMS, ["Heat"]).encode()) - len("<|user|><|end|><|assistant|>") + 3
+    whole = (
+        len(Prompts(model).text("pointwise", FILMS, ["Heat"]).encode())
+        - len("<|user|><|end|><|assistant|>")
+        + 3
+    )
     tight = Prompts(model, max_tokens=whole - 1)
     text = tight.text("pointwise", FILMS, ["Heat"])
     assert "Brazil" in text and "Fargo" not in text and "Heat" in text

@@ -12,6 +12,7 @@ from typing import Any
 
 from recsys_lib.benchmarks.baselines.encode import encode_rows
 from recsys_lib.benchmarks.baselines.recommend import recommend_rows
+from recsys_lib.benchmarks.baselines.rerank import rerank_rows
 from recsys_lib.benchmarks.baselines.rows import Row
 from recsys_lib.benchmarks.baselines.search import search_rows
 from recsys_lib.benchmarks.baselines.similarity import similarity_rows
@@ -21,6 +22,7 @@ from recsys_lib.hardware import machine
 
 BENCHES: dict[str, Any] = {
     "similarity": similarity_rows, "encode": encode_rows, "recommend": recommend_rows, "search": search_rows,
+    "rerank": rerank_rows,
 }  # fmt: skip
 
 

@@ -55,7 +55,9 @@ class Candidates:
 
     def first(self, n: int) -> Candidates:
         """The lists of the first ``n`` users."""
-        return Candidates(self.users[:n], self.ids[:n], self.scores[:n], self.relevant[:n], self.histories[:n])
+        return Candidates(
+            self.users[:n], self.ids[:n], self.scores[:n], self.relevant[:n], self.histories[:n]
+        )
 
     def lists(self, texts: Sequence[str], max_history: int) -> Lists:
         """As texts, for a reranker."""
@@ -74,7 +76,9 @@ def catalogue(name: str, folder: str | Path | None = None) -> Catalogue:
         raise InputError(f"catalogue={name!r}: expected one of {', '.join(CATALOGUES)}")
     if name == "citeulike":
         if folder is None:
-            raise InputError("catalogue='citeulike': expected the folder that holds its interactions.csv and items.csv")
+            raise InputError(
+                "catalogue='citeulike': expected the folder that holds its interactions.csv and items.csv"
+            )
         data = datasets.from_csv(Path(folder) / "interactions.csv", Path(folder) / "items.csv", name=name)
         titles = data.item_texts(("title",))
         return Catalogue(name, "paper", data, data.item_texts(("title", "abstract")), titles)
@@ -107,17 +111,23 @@ def first_stage(
         raise InputError(f"stage={stage!r}: expected one of {', '.join(STAGES)}")
     if stage == "cold map":
         return _cold(source, n_users, n_validation, seed, k)
-    make, space = (recommenders.EASE, EASE_SPACE) if stage == "EASE" else (recommenders.ItemKNN, ITEM_KNN_SPACE)
+    make, space = (
+        (recommenders.EASE, EASE_SPACE) if stage == "EASE" else (recommenders.ItemKNN, ITEM_KNN_SPACE)
+    )
     split = warm_split(source, seed)
     held = known_users(split.validation, split.train)
     best = tune(Method(make, space), split.train, held, TRIALS, seed)[0].parameters
-    test_users, validation_users = _draw(split.test, split.with_validation().train, held, n_users, n_validation, seed)
+    test_users, validation_users = _draw(
+        split.test, split.with_validation().train, held, n_users, n_validation, seed
+    )
     whole = split.with_validation()
     validation = _lists(make(**best).fit(split.train), split, held, validation_users, k, None, seed)
     return validation, _lists(make(**best).fit(whole.train), whole, whole.test, test_users, k, None, seed)
 
 
-def _cold(source: Catalogue, n_users: int, n_validation: int, seed: int, k: int) -> tuple[Candidates, Candidates]:
+def _cold(
+    source: Catalogue, n_users: int, n_validation: int, seed: int, k: int
+) -> tuple[Candidates, Candidates]:
     """Items without interactions, ranked among themselves by the map from text to EASE's columns."""
     split = splits.cold_item_split(source.data, 0.2, seed)
     raw = encoders.load("minilm", precision="float32").encode(source.data.item_texts(), progress=False)
@@ -126,7 +136,9 @@ def _cold(source: Catalogue, n_users: int, n_validation: int, seed: int, k: int)
     train, held, cold = cold_validation(split, seed=seed)
     method = Method(lambda **p: recommenders.EASEMap(vectors, **p), EASE_MAP_SPACE)
     best = tune(method, train, held, TRIALS, seed, candidates=cold)[0].parameters
-    test_users, validation_users = _draw(split.test, split.train, known_users(held, train), n_users, n_validation, seed)
+    test_users, validation_users = _draw(
+        split.test, split.train, known_users(held, train), n_users, n_validation, seed
+    )
     inner = replace(split, train_rows=split.train_rows[~np.isin(source.data.item[split.train_rows], cold)])
     fitted = method.make(**best).fit(train)
     validation = _lists(fitted, inner, held, validation_users, k, cold, seed)
@@ -201,7 +213,10 @@ CONTROLS: dict[str, Callable[[Catalogue, Candidates], tuple[list[str], Candidate
     "ids for titles": lambda source, found: (ids_for_titles(source), found),
     "history shuffled": lambda source, found: (source.texts, shuffled_histories(found)),
     "another user's history": lambda source, found: (source.texts, others_histories(found)),
-    "no history": lambda source, found: (source.texts, replace(found, histories=[h[:0] for h in found.histories])),
+    "no history": lambda source, found: (
+        source.texts,
+        replace(found, histories=[h[:0] for h in found.histories]),
+    ),
 }
 
 

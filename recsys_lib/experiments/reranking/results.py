@@ -10,6 +10,7 @@ from recsys_lib.evaluation import metrics
 from recsys_lib.evaluation.ranking import Evaluation
 from recsys_lib.experiments.reranking.candidates import Candidates
 from recsys_lib.llm.rerank import order
+from recsys_lib.vectors import similarity
 
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 
@@ -38,9 +39,18 @@ def floor(found: Candidates, k: int = 10) -> np.ndarray:
     """Expected NDCG at ``k`` of a random order of each list, exact, ``[n]``."""
     relevant = metrics.hits(found.ids, found.relevant).sum(axis=1)
     present = np.maximum((found.ids >= 0).sum(axis=1), 1)
-    discount = 1 / np.log2(np.arange(2, k + 2))
-    ideal = np.cumsum(discount)[np.minimum(np.diff(found.relevant.indptr), k) - 1]
-    return relevant / present * discount.sum() / ideal
+    gained = np.cumsum(1 / np.log2(np.arange(2, k + 2)))
+    ideal = gained[np.minimum(np.diff(found.relevant.indptr), k) - 1]
+    return relevant / present * gained[np.minimum(present, k) - 1] / ideal
+
+
+def full_ranking(found: Candidates, scores: np.ndarray, k: int = 10) -> Evaluation:
+    """The best ``k`` of the whole catalogue by ``scores [n, n_items]`` outside each user's history."""
+    shown = np.array(scores, dtype=np.float32)
+    for row, history in enumerate(found.histories):
+        shown[row, history] = -np.inf
+    ids = similarity.rank_scores(shown, k)[0]
+    return Evaluation(k, found.users, metrics.all_metrics(ids, found.relevant), ids)
 
 
 def standardized(scores: Sequence[np.ndarray] | np.ndarray) -> list[np.ndarray]:

@@ -21,7 +21,13 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.evaluation.ranking import Evaluation
 from recsys_lib.evaluation.statistics import compare
 from recsys_lib.experiments.reranking import results
-from recsys_lib.experiments.reranking.candidates import CONTROLS, Candidates, Catalogue, catalogue, first_stage
+from recsys_lib.experiments.reranking.candidates import (
+    CONTROLS,
+    Candidates,
+    Catalogue,
+    catalogue,
+    first_stage,
+)
 from recsys_lib.hardware import machine
 from recsys_lib.llm import language_model, rerank
 from recsys_lib.llm.prompts import Prompts
@@ -51,7 +57,16 @@ class Case:
     seed: int = 0
 
 
-METHODS = ("yes/no", "likelihood", "first token", "pairwise heap", "setwise 4", "all pairs", "written", "cross-encoder")
+METHODS = (
+    "yes/no",
+    "likelihood",
+    "first token",
+    "pairwise heap",
+    "setwise 4",
+    "all pairs",
+    "written",
+    "cross-encoder",
+)
 
 
 def _films(model: str, users: int, validation: int, precision: str = "float32", **more: Any) -> Case:
@@ -64,56 +79,48 @@ def cases() -> list[Case]:
     small, half, large, cross = "smollm2", "qwen-coder-0.5b", "qwen-coder-1.5b", "ms-marco"
     pairs = {"method": "cross-encoder"}
     asked = {"method": "yes/no"}
-    warm = [
+    sizes = [
         _films(cross, 200, 60, "int8", **pairs),
-        _films(small, 200, 60),
-        _films(half, 100, 30, "int8"),
-        _films(large, 50, 20, "int8"),
-        _films(small, 200, 60, **asked),
-        _films(half, 100, 30, "int8", **asked),
-    ]
-    cold = [
-        _films(cross, 200, 60, "int8", stage="cold map", **pairs),
-        _films(small, 200, 60, stage="cold map", **asked),
-        _films(cross, 200, 60, "int8", stage="ItemKNN", **pairs),
-        _films(small, 200, 60, stage="ItemKNN", **asked),
-        _films(half, 100, 30, "int8", stage="cold map", **asked),
-    ]
-    books = [
-        Case("book-crossing", "EASE", cross, "cross-encoder", 200, 60, "int8"),
-        Case("book-crossing", "EASE", small, "yes/no", 200, 60),
-        Case("book-crossing", "EASE", half, "yes/no", 60, 20, "int8"),
+        _films(small, 200, 40, **asked),
+        _films(half, 50, 15, "int8", **asked),
+        _films(large, 25, 8, "int8", **asked),
     ]
     names = ("another user's history", "titles masked", "ids for titles", "history shuffled", "no history")
-    controls = [_films(small, 200, 0, control=name, **asked) for name in names]
-    papers = [
-        Case("citeulike", "EASE", cross, "cross-encoder", 200, 60, "int8"),
-        Case("citeulike", "EASE", small, "yes/no", 100, 30),
-        Case("citeulike", "EASE", half, "yes/no", 30, 10, "int8"),
+    cold = [
+        _films(small, 100, 30, stage="cold map", **asked),
+        _films(small, 100, 0, control=names[0], **asked),
+        Case("book-crossing", "EASE", small, "yes/no", 100, 30),
+        _films(small, 60, 20),
+        _films(cross, 100, 30, "int8", stage="cold map", **pairs),
+        _films(small, 100, 30, stage="ItemKNN", **asked),
+        Case("book-crossing", "EASE", cross, "cross-encoder", 100, 30, "int8"),
+        Case("citeulike", "EASE", small, "yes/no", 50, 15),
+        _films(half, 50, 15, "int8"),
     ]
-    larger = [_films(large, 50, 20, "int8", **asked), _films(half, 50, 0, "int8", control=names[0], **asked)]
+    controls = [_films(small, 100, 0, control=name, **asked) for name in names[1:]]
     forms = [
-        _films(small, 200, 0, language="zh", **asked),
-        *(_films(small, 200, 0, history=n, **asked) for n in (3, 30)),
-        *(_films(small, 100, 0, permutations=n) for n in (1, 8)),
-        _films(small, 100, 30, method="likelihood"),
-        _films(small, 50, 0, method="setwise 4"),
-        _films(small, 50, 0, method="pairwise heap"),
-        _films(small, 50, 0, method="written"),
-        _films(small, 5, 0, method="all pairs"),
-        _films(half, 100, 0, "int8", language="zh", **asked),
+        _films(small, 100, 0, language="zh", **asked),
+        *(_films(small, 100, 0, history=n, **asked) for n in (3, 30)),
+        *(_films(small, 60, 0, permutations=n) for n in (1, 8)),
+        _films(small, 60, 20, method="likelihood"),
+        _films(small, 20, 0, method="setwise 4"),
+        _films(small, 20, 0, method="pairwise heap"),
+        _films(small, 20, 0, method="written"),
+        _films(small, 3, 0, method="all pairs"),
+        _films(half, 50, 0, "int8", language="zh", **asked),
     ]
     others = [
-        Case("book-crossing", "ItemKNN", cross, "cross-encoder", 200, 60, "int8"),
-        Case("book-crossing", "cold map", cross, "cross-encoder", 200, 60, "int8"),
-        Case("book-crossing", "cold map", small, "yes/no", 100, 30),
-        Case("book-crossing", "EASE", large, "yes/no", 25, 10, "int8"),
-        _films(large, 50, 20, "int8", stage="cold map", **asked),
-        _films(half, 100, 30, "int8", stage="ItemKNN", **asked),
+        _films(cross, 200, 60, "int8", stage="ItemKNN", **pairs),
+        _films(half, 50, 15, "int8", stage="cold map", **asked),
+        Case("citeulike", "EASE", cross, "cross-encoder", 100, 30, "int8"),
+        Case("book-crossing", "EASE", half, "yes/no", 50, 15, "int8"),
+        _films(large, 25, 8, "int8"),
+        Case("book-crossing", "EASE", large, "yes/no", 25, 8, "int8"),
+        Case("citeulike", "EASE", half, "yes/no", 25, 8, "int8"),
+        *(_films(small, 200, 40, seed=seed, **asked) for seed in (1, 2)),
         *(_films(cross, 200, 60, "int8", seed=seed, **pairs) for seed in (1, 2)),
-        *(_films(small, 200, 60, seed=seed, **asked) for seed in (1, 2)),
     ]
-    return warm + cold + books + controls + papers + larger + forms + others
+    return sizes + cold + controls + forms + others
 
 
 @lru_cache(maxsize=1)
@@ -186,7 +193,11 @@ def _metrics(found: Candidates, scores: Sequence[np.ndarray], weight: float | No
     per_user = {"ndcg": ours.per_user["ndcg"], "first_stage": first.per_user["ndcg"], "floor": chance}
     if weight is not None:
         both = results.evaluate(found, results.fused(found, scores, weight))
-        metrics |= {"fused": both.mean()["ndcg"], "weight": weight, "fused_minus_first_stage": _paired(both, first)}
+        metrics |= {
+            "fused": both.mean()["ndcg"],
+            "weight": weight,
+            "fused_minus_first_stage": _paired(both, first),
+        }
         per_user["fused"] = both.per_user["ndcg"]
     metrics["users"] = found.users.tolist()
     metrics["per_user"] = {name: np.round(values, 5).tolist() for name, values in per_user.items()}
@@ -240,5 +251,8 @@ def run(path: Path | None = None, chosen: Sequence[Case] | None = None) -> Path:
             "environment": machine.describe(), "seconds": round(metrics["seconds_per_list"] * case.users, 1),
         })  # fmt: skip
         records.write(path, found, indent=None)
-        print(f"study rerank: {name}: {metrics['ndcg']:.4f}, first stage {metrics['first_stage']:.4f}", flush=True)
+        print(
+            f"study rerank: {name}: {metrics['ndcg']:.4f}, first stage {metrics['first_stage']:.4f}",
+            flush=True,
+        )
     return path

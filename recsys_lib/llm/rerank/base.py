@@ -50,7 +50,8 @@ class Lists:
     def __post_init__(self) -> None:
         if len(self.histories) != len(self.candidates):
             raise InputError(
-                f"{len(self.histories)} histories and {len(self.candidates)} lists of candidates: expected as many of both"
+                f"{len(self.histories)} histories and {len(self.candidates)} lists of candidates: "
+                "expected as many of both"
             )
         for what, lists in (("histories", self.histories), ("candidates", self.candidates)):
             for i, texts in enumerate(lists):
@@ -129,7 +130,11 @@ class PrefixReader:
         return extend(model, [Group(self._root, told)], keep=True).prefixes
 
     def ask(
-        self, users: Sequence[Prefix], questions: Sequence[Sequence[Sequence[int]]], tokens: Sequence[int], usage: Usage
+        self,
+        users: Sequence[Prefix],
+        questions: Sequence[Sequence[Sequence[int]]],
+        tokens: Sequence[int],
+        usage: Usage,
     ) -> list[np.ndarray]:
         """Logits ``[questions of the user, len(tokens)]`` for every user, at the place where the answer
         begins."""

@@ -79,7 +79,9 @@ class AllPairs(_Comparing):
         items, users = self.begin(lists, 2, usage)
         pairs = [list(combinations(range(len(own)), 2)) for own in items]
         scores = []
-        for own, chosen, found in zip(items, pairs, self.preferences(users, items, pairs, usage), strict=True):
+        for own, chosen, found in zip(
+            items, pairs, self.preferences(users, items, pairs, usage), strict=True
+        ):
             score = np.zeros(len(own), dtype=np.float64)
             for (a, b), log_p in zip(chosen, found, strict=True):
                 margin = np.tanh((log_p[0] - log_p[1]) / 2)

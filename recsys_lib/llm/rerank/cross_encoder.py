@@ -39,7 +39,8 @@ class CrossEncoder:
 
         if not 2 * max_item_tokens + SPECIAL <= max_tokens <= MAX_TOKENS:
             raise InputError(
-                f"max_tokens={max_tokens!r}, max_item_tokens={max_item_tokens!r}: expected room for two items, and at most {MAX_TOKENS}"
+                f"max_tokens={max_tokens!r}, max_item_tokens={max_item_tokens!r}: "
+                f"expected room for two items, and at most {MAX_TOKENS}"
             )
         folder = folder or locate("ms-marco")
         self.session = _session(folder / "model.onnx", threads)

@@ -46,7 +46,9 @@ class FirstToken:
         ]
         users = self.reader.users(lists.histories, asked, usage)
         scores = []
-        for own, drawn, logits in zip(items, orders, self.reader.ask(users, asked, tokens, usage), strict=True):
+        for own, drawn, logits in zip(
+            items, orders, self.reader.ask(users, asked, tokens, usage), strict=True
+        ):
             shown = logits[:, : len(own)].astype(np.float64)
             log_p = (
                 shown
@@ -72,7 +74,9 @@ class WrittenPermutation:
 
     def __init__(self, prompts: Prompts, window: int = 10, step: int = 5, users_at_once: int = 8):
         if not 2 <= window <= len(LETTERS) or not 1 <= step <= window:
-            raise InputError(f"window={window!r}, step={step!r}: expected 2 to {len(LETTERS)}, and 1 to the window")
+            raise InputError(
+                f"window={window!r}, step={step!r}: expected 2 to {len(LETTERS)}, and 1 to the window"
+            )
         self.prompts, self.window, self.step, self.users_at_once = prompts, window, step, users_at_once
         self.reader = PrefixReader(prompts, "permutation")
 
@@ -81,7 +85,9 @@ class WrittenPermutation:
         items = [[self.prompts.item(t) for t in c] for c in lists.candidates]
         orders = [np.arange(len(own)) for own in items]
         answer = 4 * self.window
-        widest = [[self.prompts.question("permutation", sorted(own, key=len)[-self.window :])] for own in items]
+        widest = [
+            [self.prompts.question("permutation", sorted(own, key=len)[-self.window :])] for own in items
+        ]
         users = self.reader.users(lists.histories, widest, usage, answer)
         for begin in _windows(max(map(len, items)), self.window, self.step):
             spans = [order[max(0, begin) : begin + self.window] for order in orders]
@@ -117,7 +123,11 @@ def parse_permutation(text: str, n: int) -> tuple[list[int], bool]:
 
 
 def write(
-    prompts: Prompts, users: Sequence[Prefix], questions: Sequence[Sequence[int]], max_tokens: int, usage: Usage
+    prompts: Prompts,
+    users: Sequence[Prefix],
+    questions: Sequence[Sequence[int]],
+    max_tokens: int,
+    usage: Usage,
 ) -> list[str]:
     """Greedy answers to one question per user, all users a token at a time together, up to ``max_tokens``
     tokens."""

@@ -29,7 +29,9 @@ class YesNo:
 
     def score(self, lists: Lists, usage: Usage) -> list[np.ndarray]:
         """Scores ``[candidates]`` of every list."""
-        asked = [[self.prompts.question("pointwise", [self.prompts.item(t)]) for t in c] for c in lists.candidates]
+        asked = [
+            [self.prompts.question("pointwise", [self.prompts.item(t)]) for t in c] for c in lists.candidates
+        ]
         users = self.reader.users(lists.histories, asked, usage)
         return [logits[:, 0] - logits[:, 1] for logits in self.reader.ask(users, asked, self.tokens, usage)]
 
@@ -61,7 +63,10 @@ class TitleLikelihood:
             nobody = self.reader.users([[]], [[question]], usage)
             found = self._likelihoods(nobody, question, [self.prompts.model.texts_to_ids(new)], usage)[0]
             self._prior |= dict(zip(new, found.tolist(), strict=True))
-        return [s - np.array([self._prior[t] for t in own], np.float32) for s, own in zip(scores, titles, strict=True)]
+        return [
+            s - np.array([self._prior[t] for t in own], np.float32)
+            for s, own in zip(scores, titles, strict=True)
+        ]
 
     def _likelihoods(
         self, users: list[Prefix], question: list[int], ids: list[list[list[int]]], usage: Usage

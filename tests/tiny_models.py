@@ -36,7 +36,9 @@ def tiny_folder(folder, kind="llama", chat=CHAT, seed=0, **shape):
     config_class, model_class = KINDS[kind]
     torch.manual_seed(seed)
     options = SHAPE | shape
-    config = config_class(**options, vocab_size=len(tokenizer), initializer_range=0.3, tie_word_embeddings=True)
+    config = config_class(
+        **options, vocab_size=len(tokenizer), initializer_range=0.3, tie_word_embeddings=True
+    )
     with quiet():
         model_class(config).eval().save_pretrained(folder)
         tokenizer.save_pretrained(folder)

@@ -1,0 +1,194 @@
+"""Tables and figures of the language model as ranker, from the records of the reranking study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from recsys_lib.reporting import plots
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MODELS = {
+    "ms-marco": "cross-encoder, 33M",
+    "smollm2": "SmolLM2, 135M",
+    "qwen-coder-0.5b": "Qwen2.5-Coder, 0.5B",
+    "qwen-coder-1.5b": "Qwen2.5-Coder, 1.5B",
+}
+# What a case has unless a table is about it.
+USUAL = {"control": "none", "language": "en", "history": 10, "permutations": 2, "seed": 0}
+LISTS = 1e6
+
+
+def select(records: Sequence[dict[str, Any]], **chosen: Any) -> list[dict[str, Any]]:
+    """The records whose parameters are ``chosen``, and usual elsewhere; a list chooses any of its values."""
+    wanted = {**USUAL, **chosen}
+    return [
+        r
+        for r in records
+        if all(r["parameters"][k] in (v if isinstance(v, list) else [v]) for k, v in wanted.items())
+    ]
+
+
+def label(parameters: dict[str, Any]) -> str:
+    """Model and method of a case in words."""
+    name = MODELS.get(parameters["model"], parameters["model"])
+    return name if parameters["method"] == "cross-encoder" else f"{name}, {parameters['method']}"
+
+
+def quality(records: Sequence[dict[str, Any]], names: Sequence[str] | None = None) -> pd.DataFrame:
+    """A row a record: users, NDCG@10 of floor, reranker, first stage and ceiling, and the two paired
+    differences.
+
+    ``low`` and ``high``: 95% bootstrap interval of reranker less first stage. ``less floor``: reranker less
+    the expected value of a random order, with its interval.
+    """
+    rows = []
+    for r in records:
+        m = r["metrics"]
+        first, floor = m["minus_first_stage"], m["minus_floor"]
+        rows.append({
+            "users": len(m["users"]), "floor": m["floor"], "reranked": m["ndcg"],
+            "first stage": m["first_stage"], "ceiling": m["ceiling"],
+            "difference": first["difference"], "low": first["low"], "high": first["high"],
+            "less floor": floor["difference"], "floor low": floor["low"], "floor high": floor["high"],
+        })  # fmt: skip
+    index = list(names) if names is not None else [label(r["parameters"]) for r in records]
+    return pd.DataFrame(rows, index=index)
+
+
+def fusion(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """A row a record with validation lists: the weight chosen there, and the fused list less the first
+    stage's."""
+    rows = {}
+    for r in records:
+        m, p = r["metrics"], r["parameters"]
+        if "fused" in m:
+            d = m["fused_minus_first_stage"]
+            rows[case_label(p) + (f", seed {p['seed']}" if p["seed"] else "")] = {
+                "users": len(m["users"]), "weight": m["weight"],
+                "first stage": m["first_stage"], "fused": m["fused"],
+                "difference": d["difference"], "low": d["low"], "high": d["high"], "p": d["p"],
+            }  # fmt: skip
+    return pd.DataFrame(rows).T
+
+
+def costs(records: Sequence[dict[str, Any]], usd_per_core_hour: float) -> pd.DataFrame:
+    """A row a record: tokens and seconds a list on one core, dollars per million lists, NDCG gained over the
+    first stage."""
+    rows = []
+    for r in records:
+        m = r["metrics"]
+        usd = m["cpu_seconds_per_list"] / 3600 * usd_per_core_hour * LISTS
+        rows.append({
+            "tokens read": m["read_tokens"], "tokens of all prompts": m["prompt_tokens"],
+            "core seconds": m["cpu_seconds_per_list"], "USD per million lists": usd,
+            "NDCG gained": m["minus_first_stage"]["difference"],
+        })  # fmt: skip
+    return pd.DataFrame(rows, index=[label(r["parameters"]) for r in records])
+
+
+def between(ax: Axes, table: pd.DataFrame) -> None:
+    """A row of ``quality`` each: the reranker with the interval of its difference to the first stage, beside
+    the first stage, and a grey band from floor to ceiling."""
+    place = np.arange(len(table))
+    reach = table["ceiling"] - table["floor"]
+    ax.barh(place, reach, left=table["floor"], color="#E4E8EC", height=0.62, label="floor to ceiling")
+    low, high = table["first stage"] + table["low"], table["first stage"] + table["high"]
+    ax.hlines(place, low, high, color=plots.PALETTE[0], linewidth=2)
+    for column, colour, marker in (
+        ("reranked", plots.PALETTE[0], "o"),
+        ("first stage", plots.PALETTE[3], "D"),
+    ):
+        ax.scatter(table[column], place, color=colour, marker=marker, s=38, zorder=3, label=column)
+    named = zip(table.index, table["users"], strict=True)
+    ax.set_yticks(place, [f"{name} ({users:.0f} users)" for name, users in named])
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    ax.legend(loc="lower right", fontsize=8)
+
+
+def finding(table: pd.DataFrame) -> str:
+    """What a table of ``quality`` shows, as a title."""
+    better = [name for name, row in table.iterrows() if row["low"] > 0]
+    above = [name for name, row in table.iterrows() if row["floor low"] > 0]
+    first = f"{len(better)} of {len(table)} rerankers improve the first stage's order"
+    return f"{first}; {len(above)} {'is' if len(above) == 1 else 'are'} better than a random order"
+
+
+def differences(ax: Axes, table: pd.DataFrame) -> None:
+    """A row of ``quality`` each: the reranker less the expected value of a random order, with its
+    interval."""
+    place = np.arange(len(table))
+    beyond = (table["floor low"] > 0).to_numpy() | (table["floor high"] < 0).to_numpy()
+    colours = np.where(beyond, plots.PALETTE[0], plots.GREY)
+    ax.hlines(place, table["floor low"], table["floor high"], color=colours, linewidth=2)
+    ax.scatter(table["less floor"], place, color=colours, s=40, zorder=3)
+    ax.axvline(0, color=plots.GREY, linewidth=1)
+    ax.set_yticks(place, list(table.index))
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+
+
+# What the table of forms varies, one parameter or method at a time.
+FORMS: dict[str, list[Any]] = {
+    "language": ["zh"],
+    "history": [3, 30],
+    "permutations": [1, 8],
+    "method": ["likelihood", "first token", "pairwise heap", "setwise 4", "written", "all pairs"],
+}
+
+
+def case_label(parameters: dict[str, Any]) -> str:
+    """Catalogue, first stage, model and method of a case in words."""
+    return f"{parameters['catalogue']}, {parameters['stage']}: {label(parameters)}"
+
+
+def form_label(parameters: dict[str, Any]) -> str:
+    """Model and method of a case, and what is unusual about its prompt."""
+    unusual = [f"{k} {parameters[k]}" for k, usual in USUAL.items() if k != "seed" and parameters[k] != usual]
+    return ", ".join([label(parameters), *unusual])
+
+
+def control_finding(table: pd.DataFrame) -> str:
+    """What the controls show, as a title; ``table``: ``quality`` with the controls' names."""
+    if "another user's history" not in table.index or "none" not in table.index:
+        return "The controls are not recorded yet"
+    lost = table["reranked"]["none"] - table["reranked"]["another user's history"]
+    changes = "less" if lost > 0 else "more"
+    return f"With another user's history the reranked lists have {abs(lost):.3f} {changes}"
+
+
+def _sentence(record: dict[str, Any]) -> str:
+    m = record["metrics"]
+    bounds = f"floor {m['floor']:.3f}, first stage {m['first_stage']:.3f}"
+    return f"{label(record['parameters'])} {m['ndcg']:.3f} ({len(m['users'])} users, {bounds})"
+
+
+def takeaways(records: Sequence[dict[str, Any]], bill: pd.DataFrame) -> str:
+    """The study's findings as a list in Markdown, every number from the records; ``bill``: of ``costs``."""
+    usual = select(records)
+    films = select(records, catalogue="ml-100k", stage="EASE")
+    better = [r for r in usual if r["metrics"]["minus_first_stage"]["low"] > 0]
+    worse = [r for r in usual if r["metrics"]["minus_first_stage"]["high"] < 0]
+    above = [r for r in usual if r["metrics"]["minus_floor"]["low"] > 0]
+    mixed = fusion(usual)
+    gained = mixed[mixed["low"] > 0]
+    cheap, dear = bill["USD per million lists"].min(), bill["USD per million lists"].max()
+    named = f": {'; '.join(case_label(r['parameters']) for r in above)}" if above else ""
+    zero = int((mixed["weight"] == 0).sum())
+    lines = [
+        f"* **Order improved: {len(better)} of {len(usual)}** combinations of catalogue, first stage, model "
+        f"and method; {len(worse)} are worse beyond chance. EASE's best 20 films reordered: "
+        f"{'; '.join(_sentence(r) for r in films)}.",
+        f"* **Better than a random order: {len(above)} of {len(usual)}**{named}.",
+        f"* **Fused with the first stage's score**, its weight chosen on validation lists: {len(gained)} of "
+        f"{len(mixed)} gain beyond chance; the weight is 0 in {zero}.",
+        f"* **Cost**: {cheap:,.0f} to {dear:,.0f} USD per million lists of 20 candidates, on cores. Where "
+        "nothing is gained, a hundredth of NDCG has no price.",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,31 @@
+"""The table of ``bench rerank`` with a tiny model: same scores as plain forward passes."""
+
+import sys
+
+import pytest
+from tiny_models import tiny_folder
+
+from recsys_lib.benchmarks.baselines import rerank as bench_rerank
+from recsys_lib.hardware import measure
+from recsys_lib.llm import rerank
+
+
+@pytest.fixture
+def once(monkeypatch):
+    compare = measure.compare
+    few = {"min_samples": 1, "min_seconds": 0.0, "warmup": 0}
+    monkeypatch.setattr(measure, "compare", lambda functions, **options: compare(functions, **options | few))
+    titles = [f"Film {i}" for i in range(6)]
+    lists = rerank.Lists([titles[:2], []], [titles[2:], titles[3:]])
+    monkeypatch.setattr(bench_rerank, "sample_lists", lambda: lists)
+
+
+def test_scores_are_those_of_padded_forward_passes(once, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "llama_cpp", None)
+    (found,) = bench_rerank.rerank_rows(str(tiny_folder(tmp_path)))
+    difference = float(found.quality.split("score ")[1].split(";")[0])
+    assert difference < 1e-3
+    assert found.ratio == pytest.approx(found.peer_s / found.ours_s) and found.limit_s > 0
+    assert capsys.readouterr().err.splitlines() == [
+        "bench rerank: without llama.cpp: pip install --no-deps llama-cpp-python diskcache"
+    ]

@@ -19,7 +19,7 @@ from recsys_lib.encoders.cache import encode_cached
 from recsys_lib.encoders.model_folder import Files, Step
 from recsys_lib.encoders.pooling import parts
 from recsys_lib.hardware import machine
-from recsys_lib.kernels.compiler import ENCODER_SOURCE
+from recsys_lib.kernels.compiler import ENCODER_SOURCE, source_texts
 
 PREFIXES = {"e5": "query: "}
 # Tokens of a text where neither the user nor the model's folder says how many.
@@ -106,7 +106,9 @@ class Transformer:
         if self.backend != "torch":
             self.options["backend"] = self.backend
         if self.backend == "native":
-            self.options["kernel"] = hashlib.sha256(ENCODER_SOURCE.read_bytes()).hexdigest()[:16]
+            self.options["kernel"] = hashlib.sha256(
+                "\0".join(source_texts(ENCODER_SOURCE)).encode()
+            ).hexdigest()[:16]
 
     def _prompt(self, prefix: str | None, prompt_name: str | None) -> str:
         """What stands before every text: the user's choice, else the model's default."""
@@ -261,6 +263,12 @@ class Transformer:
                 f"model {self.name!r}: its tokenizer gives token {highest}, its table has {rows} rows; "
                 "expected a tokenizer and weights of the same model"
             )
+
+    def after_pooling(self, pooled: np.ndarray) -> np.ndarray:
+        """What the encoder does to pooled vectors ``[n, hidden]``: its Dense and Normalize layers, ``[n,
+        d]``.
+        """
+        return self._head(pooled)
 
     @cached_property
     def _head(self) -> Callable[[np.ndarray], np.ndarray]:

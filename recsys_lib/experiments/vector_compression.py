@@ -15,6 +15,8 @@ import scipy.sparse as sp
 from recsys_lib import evaluation
 from recsys_lib.core.errors import InputError
 from recsys_lib.evaluation import metrics
+from recsys_lib.experiments import cold_ranking
+from recsys_lib.experiments.cold_ranking import ColdRanking
 from recsys_lib.hardware import measure
 from recsys_lib.recommenders.text import TextProfile
 from recsys_lib.vectors import geometry, quantization, search, similarity
@@ -128,6 +130,108 @@ def quality(
     return pd.DataFrame(rows)
 
 
+def rounding_errors(unit: np.ndarray, profiles: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
+    """What storing ``unit [n_items, d]`` by each of ``names`` does to items and to the scores of ``profiles
+    [n_users, d]``.
+
+    Columns: bytes (per item in a large catalogue), error (mean ``|v - v̂|``),
+    predicted (by formula; nan where there is none),
+    moved (mean of ``|q·v - q·v̂|``), max_moved, of_bound (the largest fraction of its proved bound that a
+    score moved).
+    """
+    import pandas as pd
+
+    rows = {}
+    for name in names:
+        scheme, options = variants(unit.shape[1])[name]
+        codes = quantization.quantize(unit, scheme, **options)
+        lost = unit.astype(np.float64) - codes.dequantize()
+        moved = np.abs(profiles @ lost.T)
+        # Errors spread evenly over a step have the variance step²/12; the sign of a Gaussian keeps 2/π of its
+        # variance.
+        spread = (codes.scale * np.sqrt(unit.shape[1] / 12)).mean() if scheme == "int8" else np.nan
+        rows[name] = {
+            "bytes": codes.bytes_among(0), "error": np.linalg.norm(lost, axis=1).mean(),
+            "predicted": np.sqrt(1 - 2 / np.pi) if scheme == "binary" else spread, "moved": moved.mean(),
+            "max_moved": moved.max(), "of_bound": (moved / codes.dot_errors(profiles)).max(),
+        }  # fmt: skip
+    return pd.DataFrame(rows).T
+
+
+def cold_quality(ranking: ColdRanking, vectors: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
+    """NDCG of cold items from ``vectors [n_items, d]`` stored by each of ``names``: ``cold_ranking.compare``,
+    and code_bytes.
+    """
+    methods = variants(vectors.shape[1])
+    reference = ranking.evaluate(vectors)
+    table = cold_ranking.compare(
+        {name: ranking.evaluate(vectors, *methods[name]) for name in names}, reference
+    )
+    few = similarity.normalize(vectors[:1024])
+    sizes = [
+        quantization.quantize(few, methods[name][0], **methods[name][1]).bytes_among(0) for name in names
+    ]
+    table.insert(0, "code_bytes", sizes)
+    return table
+
+
+def sign_information(vectors: np.ndarray) -> np.ndarray:
+    """Bits that the sign of each dimension of ``vectors [n, d]`` says about an item, ``[d]``: the entropy of
+    its two sides.
+
+    >>> sign_information(np.array([[1.0, 1.0], [-1.0, 1.0]])).round(3).tolist()
+    [1.0, 0.0]
+    """
+    p = np.clip((vectors > 0).mean(axis=0), 1e-9, 1 - 1e-9)
+    return -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
+
+
+def rescoring(
+    unit: np.ndarray,
+    profiles: np.ndarray,
+    seen: sp.csr_matrix,
+    depths: Sequence[int],
+    names: Sequence[str],
+    k: int = 10,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """How much of the exact lists is found with ``r·k`` candidates rescored in float32, and what certified
+    search needs.
+
+    Returns two tables with a row for each of ``names``: the fraction found for each of ``depths`` r; and of
+    certified search exact (whether the lists are those of float32), scored (mean fraction of the items that
+    were scored in float32) and fell_back (fraction of the queries whose bound ruled out too little).
+    """
+    import pandas as pd
+
+    exact = similarity.top_k(profiles, unit, k, exclude=seen)[0]
+    found, certified = {}, {}
+    for name in names:
+        scheme, options = variants(unit.shape[1])[name]
+        index = search.Index.build(quantization.quantize(unit, scheme, **options), unit)
+        found[name] = {r: shared(exact, index.top_k(profiles, k, seen, rescore=r).ids).mean() for r in depths}
+        proved = index.exact_top_k(profiles, k, seen)
+        certified[name] = {
+            "exact": np.array_equal(proved.ids, exact), "scored": proved.kept_share,
+            "fell_back": proved.fell_back.mean(),
+        }  # fmt: skip
+    return pd.DataFrame(found).T, pd.DataFrame(certified).T
+
+
+def latencies(
+    unit: np.ndarray, query: np.ndarray, names: Sequence[str], k: int = 10, seconds: float = 0.2
+) -> dict[str, float]:
+    """Milliseconds (median) that one ``query [1, d]`` takes over ``unit [n, d]`` stored by each of ``names``,
+    interleaved.
+    """
+    work: dict[str, Callable[[], object]] = {}
+    for name in names:
+        scheme, options = variants(unit.shape[1])[name]
+        index = search.Index.build(quantization.calibrate(unit[:2048], scheme, **options).quantize(unit))
+        work[name] = lambda index=index: index.top_k(query, k)  # type: ignore[misc]
+    timed = measure.compare(work, min_samples=10, min_seconds=seconds)
+    return {name: 1e3 * timed[name].p50 for name in work}
+
+
 # ---------------------------------------------------------------- what is lost by comparing codes as they are
 
 
@@ -135,7 +239,7 @@ def forgetful_codes(vectors: np.ndarray) -> dict[str, Callable[[np.ndarray], np.
     """What is compared when codes are taken for vectors, by name: each maps vectors to numbers of which the
     cosine is taken.
 
-    Codes per dimension are ``floor((v - low) / step) - 128`` with the least and the greatest value of each
+    Codes per dimension are ``floor((v - low) / step) - 128`` with the minimum and the maximum of each
     dimension of ``vectors [n, d]`` and 255 steps between them, as sentence-transformers'
     ``quantize_embeddings`` makes them. Comparing them forgets ``low`` and ``step``; the others forget one
     thing at a time, or nothing. The sign is what its "binary" keeps.
@@ -235,6 +339,9 @@ def recall(ids: np.ndarray, items: np.ndarray, queries: np.ndarray, kth: np.ndar
     """
     scores = np.einsum("nd,nkd->nk", queries, items[ids])
     return ((ids >= 0) & (scores >= kth[:, None] - 1e-6)).mean(axis=1)
+
+
+SEARCH_COLUMNS = ("search", "items", "build_s", "query_s", "recall", "bytes", "exact")
 
 
 def searches(

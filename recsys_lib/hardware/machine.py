@@ -308,6 +308,18 @@ def ceilings(device: str = "cpu", n: int = 2048, seconds: float = 0.5) -> Ceilin
     return Ceilings.of([*products, *steps, *whole])
 
 
+def emulates(precision: str) -> bool:
+    """Whether this processor has no instruction that multiplies ``precision``, so that each product is
+    emulated.
+
+    bfloat16 needs AVX512-BF16, AMX or ARM's bf16; float16 is emulated on every CPU here; float32 and int8
+    never are.
+    """
+    if precision == "bfloat16":
+        return not {"avx512_bf16", "amx_bf16", "bf16"} & set(describe()["flags"])
+    return precision == "float16"
+
+
 @lru_cache
 def bfloat16_is_faster() -> bool:
     """Whether this processor multiplies bfloat16 matrices at least 1.2 times as fast as float32 (measured,

@@ -123,13 +123,17 @@ def _first_error(output: bytes) -> str:
     return next((line for line in lines if re.search(r"\berror\b", line)), lines[0] if lines else "no message")
 
 
+def source_texts(source: Path) -> list[str]:
+    """The text of ``source`` and of every header beside it: all that a compiled kernel is made of."""
+    return [path.read_text(encoding="utf-8") for path in (source, *sorted(source.parent.glob("*.h")))]
+
+
 def _key(source: Path, compiler: list[str], flags: tuple[str, ...]) -> str:
     """A hash of everything that decides what is compiled: sources, compiler, flags, instruction set, system."""
     from recsys_lib.hardware import machine
 
     described = machine.describe()
-    texts = [path.read_text(encoding="utf-8") for path in (source, *sorted(source.parent.glob("*.h")))]
-    parts = [*texts, *compiler, _version(compiler[0]), *flags, instruction_set()]
+    parts = [*source_texts(source), *compiler, _version(compiler[0]), *flags, instruction_set()]
     parts += [described["processor"], *described["flags"], described["system"]]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 

@@ -1,10 +1,10 @@
 """Weights of a model in fewer bits: rounded to nearest per group, or column by column with what was lost handed on (GPTQ).
 
-A weight matrix is ``[out, in]``. A group is ``group`` neighbouring inputs of one output; it has a step, and if ``offset`` also a least value:
+A weight matrix is ``[out, in]``. A group is ``group`` neighbouring inputs of one output; it has a step, and if ``offset`` also a minimum:
 
-    code = round((w - least) / step),  ŵ = least + step · code,  codes 0 … 2^bits - 1.
+    code = round((w - minimum) / step),  ŵ = minimum + step · code,  codes 0 … 2^bits - 1.
 
-Without an offset codes are symmetric, ``-(2^(bits-1) - 1) … 2^(bits-1) - 1``. Steps and least values are kept in 16 bits, so a weight takes
+Without an offset codes are symmetric, ``-(2^(bits-1) - 1) … 2^(bits-1) - 1``. Steps and minima are kept in 16 bits, so a weight takes
 ``bits + 16 / group`` or ``bits + 32 / group`` bits.
 """
 
@@ -41,19 +41,19 @@ def check(bits: int, group: int, width: int) -> None:
 
 
 def _grid(groups: Tensor, bits: int, offset: bool) -> tuple[Tensor, Tensor, int, int]:
-    """Step and least value of each row of ``groups [..., group]``, and the lowest and the highest code."""
+    """Step and minimum of each row of ``groups [..., group]``, and the lowest and the highest code."""
     if offset:
-        least, most = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
-        step = (most - least) / (2**bits - 1)
+        minimum, maximum = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
+        step = (maximum - minimum) / (2**bits - 1)
         low, high = 0, 2**bits - 1
     else:
         high = 2 ** (bits - 1) - 1
         low = -high
         step = groups.abs().amax(-1, keepdim=True) / high
-        least = groups.new_zeros(step.shape)
+        minimum = groups.new_zeros(step.shape)
     step = step.half().to(groups.dtype)  # as they are kept
     step = step.where(step > 0, step.new_ones(()))
-    return step, least.half().to(groups.dtype), low, high
+    return step, minimum.half().to(groups.dtype), low, high
 
 
 def round_to_nearest(weight: Tensor, bits: int, group: int, offset: bool = True) -> Tensor:
@@ -65,45 +65,69 @@ def round_to_nearest(weight: Tensor, bits: int, group: int, offset: bool = True)
     """
     check(bits, group, weight.shape[1])
     groups = weight.float().reshape(weight.shape[0], -1, group)
-    step, least, low, high = _grid(groups, bits, offset)
-    codes = ((groups - least) / step).round().clamp(low, high)
-    return (least + step * codes).reshape(weight.shape).to(weight.dtype)
+    step, minimum, low, high = _grid(groups, bits, offset)
+    codes = ((groups - minimum) / step).round().clamp(low, high)
+    return (minimum + step * codes).reshape(weight.shape).to(weight.dtype)
 
 
 def gptq(weight: Tensor, hessian: Tensor, bits: int, group: int, offset: bool = True) -> Tensor:
     """``weight [out, in]`` rounded column by column; what a column lost is made up for by the columns not yet rounded.
 
-    hessian: ``Xᵀ X [in, in]`` of the layer's inputs. From the paper: Frantar, Ashkboos, Hoefler and Alistarh, "GPTQ: accurate post-training
-    quantization for generative pre-trained transformers" (2023), its algorithm 1, with the grid of a group fixed when its first column is reached.
+    hessian: ``Xᵀ X [in, in]`` of the layer's inputs. Algorithm 1 of Frantar, Ashkboos, Hoefler and Alistarh, "GPTQ:
+    accurate post-training quantization for generative pre-trained transformers" (2023), with the grid of a group fixed
+    when its first column is reached.
+
+    Raises:
+        InputError: bits, group or hessian out of range; a hessian of which no Cholesky factor exists.
     """
     import torch
 
     check(bits, group, weight.shape[1])
-    w, n = weight.detach().double().clone(), weight.shape[1]
-    h = hessian.double().clone()
-    silent = h.diagonal() == 0
-    h[silent, silent] = 1
-    w[:, silent] = 0
-    h.diagonal().add_(DAMPING * h.diagonal().mean())
-    # Rows of the Cholesky factor of the inverse: what each later column should take over.
-    inverse = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(h)), upper=True)
+    n = weight.shape[1]
+    if hessian.shape != (n, n):
+        raise InputError(f"hessian of shape {tuple(hessian.shape)}: expected ({n}, {n}), the inputs of the layer")
+    w = weight.detach().double().clone()
+    w[:, hessian.diagonal() == 0] = 0
+    inverse = _inverse_factor(hessian)
     out = torch.empty_like(w)
     for first in range(0, n, COLUMNS):
         last = min(first + COLUMNS, n)
         lost = torch.zeros(w.shape[0], last - first, dtype=w.dtype)
         for i in range(first, last):
             if i % group == 0:
-                # Columns of this group beyond the block have yet to hear of the block's losses.
+                # Columns of this group beyond the block do not yet carry the block's losses.
                 ahead = w[:, i : i + group].clone()
                 if i + group > last:
                     ahead[:, last - i :] -= lost[:, : i - first] @ inverse[first:i, last : i + group]
-                step, least, low, high = _grid(ahead, bits, offset)
-            code = ((w[:, i : i + 1] - least) / step).round().clamp(low, high)
-            out[:, i : i + 1] = least + step * code
+                step, minimum, low, high = _grid(ahead, bits, offset)
+            code = ((w[:, i : i + 1] - minimum) / step).round().clamp(low, high)
+            out[:, i : i + 1] = minimum + step * code
             lost[:, i - first] = (w[:, i] - out[:, i]) / inverse[i, i]
             w[:, i:last] -= lost[:, i - first : i - first + 1] @ inverse[i : i + 1, i:last]
         w[:, last:] -= lost @ inverse[first:last, last:]
     return out.to(weight.dtype)
+
+
+def _inverse_factor(hessian: Tensor) -> Tensor:
+    """The upper Cholesky factor ``[in, in]`` of the damped Hessian's inverse: what each later column should take over.
+
+    Raises:
+        InputError: a Hessian that is not positive definite even with damping, or not finite.
+    """
+    import torch
+
+    h = hessian.double().clone()
+    silent = h.diagonal() == 0
+    h[silent, silent] = 1
+    h.diagonal().add_(DAMPING * h.diagonal().mean())
+    try:
+        return torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(h)), upper=True)
+    except torch.linalg.LinAlgError as error:
+        smallest = float(h.diagonal().min())
+        raise InputError(
+            f"hessian [{len(h)}, {len(h)}] with a smallest diagonal entry of {smallest:.3g}: expected sums of products of "
+            "finite inputs, XᵀX, which have a Cholesky factor; does the calibration text give NaN or infinity?"
+        ) from error
 
 
 def linears(model: Any) -> dict[str, torch.nn.Linear]:

@@ -73,21 +73,21 @@ class EASEMap(BaseRecommender):
     predicted columns.
 
     EASE is fitted on the items with interactions, ``B [n_items, n_items]``; column ``i`` says how much each
-    item of a history speaks for ``i``. The ridge map ``text [d] → column`` is taught by the warm items and
-    gives every item, also one that nobody has
-    seen, a column: a mixture of the columns of the items it reads like. EASE's weights carry popularity, so
-    the map learns what kind of item is popular as well. With a ``width`` the regression is not linear but
-    over Gaussian kernels ``exp(-|a - b|²/2 width²)``
-    of unit vectors: likeness counts the more, the closer two texts are. ``keep_warm`` leaves EASE's own
-    columns to the items that
-    have interactions: one model for warm and cold. Maps from attributes to factors (Gantner et al., ICDM
-    2010), with EASE's columns
-    as the factors. ``device``: where EASE and the regression are solved, "cpu", "cuda" or "auto". A user
-    without history scores 0.
+    item of a history speaks for ``i``. The ridge map ``text [d] → column`` is fitted on the warm items and
+    gives every item, also a cold one, a column: a mixture of the columns of the items with similar texts.
+    EASE's weights carry popularity, so the map learns what kind of item is popular as well. With a ``width``
+    the regression is not linear but over Gaussian kernels ``exp(-|a - b|²/2 width²)`` of unit vectors:
+    similarity counts the more, the closer two texts are. ``keep_warm`` leaves EASE's own columns to the items
+    that have interactions: one model for warm and cold. Maps from attributes to factors (Gantner et al., ICDM
+    2010), with EASE's columns as the factors. ``device``: where EASE and the regression are solved, "cpu",
+    "cuda" or "auto". ``columns``: EASE's weights ``[n_items, n_items]`` fitted before on the same
+    interactions with ``ease_regularization``; maps of many vectors then share them. A user without history
+    scores 0.
     """
 
     settings = ("regularization", "ease_regularization", "width", "keep_warm")
     arrays = ("item_vectors", "weights")
+    _columns: np.ndarray | None = None
 
     def __init__(
         self,
@@ -97,6 +97,7 @@ class EASEMap(BaseRecommender):
         width: float | None = None,
         keep_warm: bool = False,
         device: str = "cpu",
+        columns: np.ndarray | None = None,
     ):
         numbers = [regularization, ease_regularization, *([] if width is None else [width])]
         if not all(0 < x < np.inf for x in numbers):
@@ -108,6 +109,7 @@ class EASEMap(BaseRecommender):
         self.item_vectors = similarity.normalize(np.asarray(item_vectors, dtype=np.float32))
         self.regularization, self.width, self.keep_warm = regularization, width, keep_warm
         self.ease_regularization, self.device = ease_regularization, checks.device(device)
+        self._columns = columns
         self.weights = np.empty((0, 0), dtype=np.float32)
 
     def _fit(self, train: sp.csr_matrix, times: sp.csr_matrix | None) -> None:
@@ -116,8 +118,12 @@ class EASEMap(BaseRecommender):
         checks.vectors_for(train, self.item_vectors)
         warm = np.flatnonzero(np.asarray(train.sum(axis=0)).ravel())
         checks.square_memory(train.shape[1], 10 if self.width else 6, "EASEMap", ADVICE)
-        columns = EASE(self.ease_regularization, device=self.device).fit(train).weights
-        assert isinstance(columns, np.ndarray)
+        columns = self._columns
+        if columns is None:
+            columns = np.asarray(EASE(self.ease_regularization, device=self.device).fit(train).weights)
+        elif columns.shape != (train.shape[1], train.shape[1]):
+            expected = (train.shape[1], train.shape[1])
+            raise InputError(f"columns of shape {columns.shape}: expected {expected}, a pair of items")
         self.weights = np.zeros_like(columns)
         if len(warm):
             targets = torch.from_numpy(columns[:, warm].T).to(self.device)

@@ -67,6 +67,11 @@ def finish(ax: Axes, title: str, x: str = "", y: str = "") -> None:
     ax.set_title(textwrap.fill(title, max(24, int(inches * 11.2))))
 
 
+def suptitle(fig: Figure, title: str) -> None:
+    """The finding of a figure of several panels, over all of them."""
+    fig.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
+
+
 def bars(ax: Axes, labels: Sequence[str], values: Sequence[float], errors: Sequence[float] | None = None,
          digits: int = 3, highlight: Sequence[str] = ()) -> None:  # fmt: skip
     """Horizontal bars, first label on top, each with its value written beside it;

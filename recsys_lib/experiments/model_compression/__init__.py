@@ -1,28 +1,51 @@
-"""Smaller and faster language models judged by what they recommend: bits, layers, heads, neurons, words, and
-where rounding hurts.
+"""Smaller and faster language models evaluated by what they recommend: bits, layers, heads, neurons, words,
+and where rounding hurts.
 
-Every change is judged alike (``Judge``): the cosine of each film's vector to that of the unchanged model, and
-NDCG@10 of profiles made of the new vectors. Weights keep their arithmetic here and only their values are
-rounded; what is really faster is timed by ``speed``.
+Every change is evaluated alike (``VectorEvaluator``): the cosine of each item's vector to that of the
+unchanged model, NDCG@10 of profiles of the new vectors for warm items, and NDCG@10 of cold items by a map
+from them. Weights keep their arithmetic here and only their values are rounded; what is really faster is
+timed by ``speed``.
 """
 
-from recsys_lib.experiments.model_compression.bits import decoder_bits, encoder_bits, input_products
-from recsys_lib.experiments.model_compression.evaluate import Judge, run_model
-from recsys_lib.experiments.model_compression.layers import activations, int8_ladder, outlying, sensitivity
+from recsys_lib.experiments.model_compression.bits import (
+    decoder_bits,
+    encoder_bits,
+    input_products,
+    plot_windows,
+)
+from recsys_lib.experiments.model_compression.evaluate import VectorEvaluator, run_model
+from recsys_lib.experiments.model_compression.layers import (
+    activations,
+    int8_ladder,
+    largest_weight,
+    outlying,
+    sensitivity,
+)
 from recsys_lib.experiments.model_compression.parts import (
+    fraction_name,
     n_bytes,
     parts_quality,
+    pruned_models,
+    static_tables,
+    weight_sizes,
     without_heads,
     without_layers,
     without_neurons,
     without_words,
 )
-from recsys_lib.experiments.model_compression.speed import footprint, instruction_speeds, parts_speed, speeds
+from recsys_lib.experiments.model_compression.speed import (
+    TimedPaths,
+    footprint,
+    instruction_speeds,
+    parts_speed,
+    speeds,
+    timed_paths,
+)
 
 __all__ = [
-    "Judge", "activations", "decoder_bits", "encoder_bits", "footprint", "input_products",
-    "instruction_speeds", "int8_ladder", "n_bytes",
-    "outlying", "parts_quality", "parts_speed", "run_model", "sensitivity", "speeds", "without_heads",
-    "without_layers", "without_neurons",
-    "without_words",
+    "TimedPaths", "VectorEvaluator", "activations", "decoder_bits", "encoder_bits", "footprint",
+    "fraction_name", "input_products", "instruction_speeds", "int8_ladder", "largest_weight", "n_bytes",
+    "outlying", "parts_quality", "parts_speed", "plot_windows", "pruned_models", "run_model", "sensitivity",
+    "speeds", "static_tables", "timed_paths", "weight_sizes", "without_heads", "without_layers",
+    "without_neurons", "without_words",
 ]  # fmt: skip

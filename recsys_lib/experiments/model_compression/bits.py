@@ -11,9 +11,9 @@ import numpy as np
 from recsys_lib.core.errors import InputError
 from recsys_lib.encoders import backends
 from recsys_lib.encoders.transformer import Transformer
-from recsys_lib.experiments.model_compression.evaluate import Judge, run_model
+from recsys_lib.experiments.model_compression.evaluate import VectorEvaluator, run_model
 from recsys_lib.llm import weights
-from recsys_lib.llm.perplexity import perplexity
+from recsys_lib.llm.perplexity import film_summaries, perplexity, windows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,7 @@ def rounded(
 
 
 def _size(model: Any, method: str, bits: int, group: int) -> float:
-    """Bits per weight of ``model``'s linear layers, steps and least values included."""
+    """Bits per weight of ``model``'s linear layers, steps and minima included."""
     layers = [layer.weight for layer in weights.linears(model).values()]
     widths = [w.shape[1] if method == "nearest, per channel" or w.shape[1] % group else group for w in layers]
     total = sum(
@@ -55,7 +55,7 @@ def _size(model: Any, method: str, bits: int, group: int) -> float:
 def encoder_bits(
     encoder: Transformer,
     texts: Sequence[str],
-    judge: Judge,
+    evaluator: VectorEvaluator,
     bits: Iterable[int],
     group: int,
     methods: Sequence[str],
@@ -63,17 +63,19 @@ def encoder_bits(
 ) -> pd.DataFrame:
     """Quality of ``encoder`` with its layers' weights in fewer bits: one row per method and number of bits.
 
-    judge: its reference are the vectors of ``encoder``.
+    evaluator: its reference are the vectors of ``encoder``.
     """
     import pandas as pd
 
     model, tokens = deepcopy(encoder.model), encoder.tokenize(list(texts))
     sums = input_products(encoder, texts[:calibration]) if "GPTQ" in methods else None
-    rows = [{"method": "float32", "bits": 32, "bits per weight": 32.0, **judge.judge(judge.reference)}]
+    rows = [
+        {"method": "float32", "bits": 32, "bits per weight": 32.0, **evaluator.evaluate(evaluator.reference)}
+    ]
     for method in methods:
         for n in bits:
             with weights.replaced(model, rounded(method, n, group, sums)):
-                found = judge.judge(run_model(encoder, model, tokens))
+                found = evaluator.evaluate(run_model(encoder, model, tokens))
             rows.append(
                 {"method": method, "bits": n, "bits per weight": _size(model, method, n, group), **found}
             )
@@ -81,15 +83,15 @@ def encoder_bits(
 
 
 def decoder_bits(
-    model: Any, encoder: Transformer, texts: Sequence[str], judge: Judge, ids: np.ndarray,
+    model: Any, encoder: Transformer, texts: Sequence[str], evaluator: VectorEvaluator, ids: np.ndarray,
     bits: Iterable[int], group: int,
     methods: Sequence[str], calibration: np.ndarray | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Perplexity on ``ids [windows, length]`` and the quality of mean-pooled vectors of a causal language
     model in fewer bits.
 
-    model: with its head; its body takes the place of ``encoder``'s. judge: its reference are the vectors of
-    ``model`` as it came. calibration: windows for GPTQ, other ones than ``ids``.
+    model: with its head; its body takes the place of ``encoder``'s. evaluator: its reference are the
+    vectors of ``model`` as it came. calibration: windows for GPTQ, other ones than ``ids``.
     """
     import pandas as pd
     import torch
@@ -109,7 +111,7 @@ def decoder_bits(
             "bits": 32,
             "bits per weight": 32.0,
             "perplexity": perplexity(model, ids),
-            **judge.judge(judge.reference),
+            **evaluator.evaluate(evaluator.reference),
         }
     ]
     for method in methods:
@@ -117,12 +119,20 @@ def decoder_bits(
             with weights.replaced(model, rounded(method, n, group, sums)):
                 found = {
                     "perplexity": perplexity(model, ids),
-                    **judge.judge(run_model(encoder, model.model, tokens)),
+                    **evaluator.evaluate(run_model(encoder, model.model, tokens)),
                 }
             rows.append(
                 {"method": method, "bits": n, "bits per weight": _size(model, method, n, group), **found}
             )
     return pd.DataFrame(rows)
+
+
+def plot_windows(tokenizer: Any, n_tokens: int, length: int = 512) -> tuple[np.ndarray, np.ndarray]:
+    """Windows ``[n, length]`` of film plots: ``n_tokens`` for perplexity, and 4,096 of other films to
+    calibrate GPTQ on.
+    """
+    plots = film_summaries()
+    return windows(tokenizer, plots, n_tokens, length), windows(tokenizer, plots[500:], 4096, length)
 
 
 def input_products(encoder: Transformer, texts: Sequence[str]) -> dict[str, Tensor]:

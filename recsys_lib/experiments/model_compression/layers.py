@@ -98,6 +98,12 @@ def activations(encoder: Transformer, texts: Sequence[str]) -> dict[str, np.ndar
     return largest
 
 
+def largest_weight(weight: Tensor) -> float:
+    """How many times the median absolute weight the largest one is."""
+    sizes = weight.detach().abs()
+    return float(sizes.max() / sizes.median())
+
+
 def int8_ladder(
     encoder: Transformer, texts: Sequence[str], smoothing: Sequence[float] = (0.5, 0.75)
 ) -> pd.DataFrame:

@@ -10,8 +10,12 @@ import numpy as np
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.encoders import backends
+from recsys_lib.encoders.distilled import Distilled
 from recsys_lib.encoders.transformer import Transformer
-from recsys_lib.experiments.model_compression.evaluate import Judge, run_model
+from recsys_lib.experiments.model_compression.bits import input_products
+from recsys_lib.experiments.model_compression.evaluate import VectorEvaluator, run_model
+from recsys_lib.experiments.model_compression.layers import activations
+from recsys_lib.llm.weights import bits_per_weight
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,19 +104,82 @@ def without_words(
     return smaller, lambda tokens: [(place[np.asarray(row)].tolist(), begin) for row, begin in tokens]
 
 
+def pruned_models(encoder: Transformer, texts: Sequence[str], fractions: Sequence[float]) -> dict[str, Part]:
+    """The whole model, and copies that keep each of ``fractions`` of its layers, heads and neurons, and half
+    of its words.
+
+    Layers are the first ones; of one half of them also every other. Heads and neurons are chosen, and words
+    counted, on ``texts``.
+    """
+    model, some = encoder.model, list(texts[:256])
+    sums, largest = input_products(encoder, some), activations(encoder, some)
+    n = model.config.num_hidden_layers
+    changed = {"whole": model}
+    for fraction in fractions:
+        layers, heads, neurons = (kept_of(model, kind, fraction) for kind in KINDS)
+        changed[fraction_name(model, "layers", fraction)] = without_layers(model, range(layers))
+        if 2 * layers == n:
+            changed[f"every other layer of {n}"] = without_layers(model, range(0, n, 2))
+        changed[fraction_name(model, "heads", fraction)] = without_heads(model, heads, sums)
+        changed[fraction_name(model, "neurons", fraction)] = without_neurons(model, neurons, largest)
+    found: dict[str, Part] = {name: (part, "float32", list) for name, part in changed.items()}
+    seen = np.unique([i for ids, _ in encoder.tokenize(list(texts[::2])) for i in ids])
+    fewer, renumber = without_words(model, seen, encoder.tokenizer.unk_token_id)
+    found[f"{len(seen):,} words of {model.config.vocab_size:,}"] = (fewer, "float32", renumber)
+    return found
+
+
+KINDS = {"layers": "num_hidden_layers", "heads": "num_attention_heads", "neurons": "intermediate_size"}
+
+
+def kept_of(model: Any, kind: str, fraction: float) -> int:
+    """How many of its layers, heads or neurons (``kind``) a model keeps; neurons in steps of 32."""
+    if not 0 < fraction <= 1:
+        raise InputError(f"fractions={fraction!r}: expected numbers above 0, at most 1")
+    total, step = getattr(model.config, KINDS[kind]), 32 if kind == "neurons" else 1
+    return max(step, round(total * fraction / step) * step)
+
+
+def fraction_name(model: Any, kind: str, fraction: float) -> str:
+    """How ``pruned_models`` names the model that keeps a fraction, as "3 layers of 6"."""
+    return f"{kept_of(model, kind, fraction)} {kind} of {getattr(model.config, KINDS[kind])}"
+
+
+def static_tables(encoder: Transformer, dimensions: Sequence[int]) -> dict[str, Distilled]:
+    """Static tables distilled from ``encoder``, one for each of ``dimensions``, all tokens weighing alike."""
+    return {f"static, {d} numbers": Distilled(encoder, d, "none") for d in dimensions}
+
+
+def weight_sizes(models: Mapping[str, Any]) -> pd.DataFrame:
+    """Megabytes of each model's words and layers: a row (model, part), a column for each number of bits of a
+    weight.
+
+    4 bits are in groups of 32 that keep a step and a minimum, 5 bits per weight.
+    """
+    import pandas as pd
+
+    bits = {"float32": 32, "bfloat16": 16, "int8": 8, "4 bits": bits_per_weight(4, 32)}
+    rows = {}
+    for name, model in models.items():
+        words = n_bytes(model.get_input_embeddings())
+        for part, size in (("words", words), ("layers", n_bytes(model) - words)):
+            rows[name, part] = {form: size * b / 32 / 1e6 for form, b in bits.items()}
+    return pd.DataFrame(rows).T
+
+
 def n_bytes(model: Any) -> int:
     """Bytes of a model's parameters."""
     return sum(p.numel() * p.element_size() for p in model.parameters())
 
 
 def parts_quality(
-    encoder: Transformer, texts: Sequence[str], judge: Judge, parts: Mapping[str, Part]
+    encoder: Transformer, texts: Sequence[str], evaluator: VectorEvaluator, parts: Mapping[str, Part]
 ) -> pd.DataFrame:
     """What each of ``parts`` recommends, and the megabytes of its parameters: one row each."""
     import pandas as pd
 
     tokens, rows = encoder.tokenize(list(texts)), {}
     for name, (model, precision, renumber) in parts.items():
-        found = judge.judge(run_model(encoder, model, renumber(tokens), precision))
+        found = evaluator.evaluate(run_model(encoder, model, renumber(tokens), precision))
         rows[name] = {**found, "MB": n_bytes(model) / 1e6 / SHARES[precision]}
     return pd.DataFrame(rows).T

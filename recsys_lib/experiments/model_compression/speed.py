@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,11 @@ import numpy as np
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.encoders import backends, native
+from recsys_lib.encoders.distilled import Distilled
 from recsys_lib.encoders.transformer import Transformer
-from recsys_lib.experiments.model_compression.evaluate import over_torch
+from recsys_lib.experiments.model_compression.evaluate import VectorEvaluator, native_refuses, over_torch
 from recsys_lib.experiments.model_compression.parts import Part
+from recsys_lib.experiments.notebook_record import rows as json_rows
 from recsys_lib.hardware import measure
 
 if TYPE_CHECKING:
@@ -61,6 +64,68 @@ def speeds(
                 }
                 rows.append(row)
     return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class TimedPaths:
+    """Paths of one encoder, compared: summary (a row a path), quality, speed (rows of ``speeds``), memory
+    (``footprint``).
+    """
+
+    summary: pd.DataFrame
+    quality: pd.DataFrame
+    speed: pd.DataFrame
+    memory: dict[str, dict[str, float]]
+    processors: pd.DataFrame
+
+    def metrics(self) -> dict[str, Any]:
+        """All of it as a record holds it."""
+        return {
+            "paths": json_rows(self.quality), "speed": json_rows(self.speed), "held": self.memory,
+            "processors": json_rows(self.processors),
+        }  # fmt: skip
+
+
+def timed_paths(
+    encoder: Transformer,
+    paths: Sequence[str],
+    tokens: backends.Tokens,
+    evaluator: VectorEvaluator,
+    shapes: Mapping[str, Sequence[int]],
+    weighed: Sequence[str] = (),
+    seed: int = 0,
+) -> TimedPaths:
+    """Each of ``paths`` ("backend precision") of ``encoder``: quality on ``tokens``, and speed over lengths
+    and batches.
+
+    Paths that cannot run here are named on one line and left out. shapes: tokens of a text and texts at once.
+    weighed: paths whose memory is measured, each in a process of its own. Instruction sets are compared where
+    memory is.
+    """
+    import pandas as pd
+
+    found: dict[str, Transformer] = {}
+    for path in paths:
+        backend, precision = path.split()
+        candidate = Transformer(encoder.name, precision=precision, backend="torch", device="cpu", cache=False)
+        reason = backends.why_not(candidate, backend)
+        if reason:
+            print(f"without {path}: {reason}")
+        else:
+            found[path] = candidate if backend == "torch" else candidate.with_backend(backend)
+    ready = [(list(ids), begin) for ids, begin in tokens]
+    quality = pd.DataFrame({path: evaluator.evaluate(e.run_tokens(ready)) for path, e in found.items()}).T
+    speed = speeds(found, shapes["tokens"], shapes["texts"], seed=seed)
+    memory = {path: footprint(encoder.name, *path.split()) for path in weighed if path in found}
+    processors = instruction_speeds(encoder, tokens[:64]) if memory else pd.DataFrame()
+    summary = quality[["cosine", "ndcg"]].astype(float) if found else pd.DataFrame(columns=["cosine", "ndcg"])
+    if found:
+        at = speed.set_index(["length", "batch", "path"])
+        full, one = ((shapes["tokens"][i], shapes["texts"][i]) for i in (-1, 0))
+        summary = summary.assign(
+            **{"tokens per s": at.loc[full]["tokens per s"], "ms, one text": 1e3 * at.loc[one]["s"]}
+        )
+    return TimedPaths(summary, quality, speed, memory, processors)
 
 
 # Instruction sets with the year they came, as the compiler names a processor that has them, and the flag of a
@@ -115,24 +180,40 @@ def instruction_speeds(encoder: Transformer, tokens: backends.Tokens, seconds: f
 
 
 def parts_speed(
-    encoder: Transformer, texts: Sequence[str], parts: Mapping[str, Part], seconds: float = 0.2
+    encoder: Transformer,
+    texts: Sequence[str],
+    parts: Mapping[str, Part],
+    seconds: float = 0.2,
+    tables: Mapping[str, Distilled] | None = None,
 ) -> dict[str, float]:
-    """Texts per second, from text to vector, of models with fewer parts on the native path (eager torch
-    without a C compiler).
+    """Texts per second, from text to vector, of models with fewer parts on the native path, and of static
+    ``tables``.
+
+    Without a C compiler models run in eager torch. Tables are timed apart, on more texts: they are a hundred
+    times as fast.
     """
     import torch
 
     def run(model: Any, precision: str, renumber: Callable[[backends.Tokens], Any]) -> Callable[[], object]:
-        if native.why_not(model.config, precision):
+        if native_refuses(encoder, model, precision):
             changed = over_torch(encoder, model)
             return lambda: changed.run_tokens(renumber(encoder.tokenize(list(texts))))
-        ready = native.NativeBert(model, precision)
-        return lambda: ready.encode(
-            renumber(encoder.tokenize(list(texts))), encoder.pooling, torch.get_num_threads()
-        )
+        ready, threads = native.NativeBert(model, precision), torch.get_num_threads()
+
+        def encode() -> np.ndarray:
+            tokens = renumber(encoder.tokenize(list(texts)))
+            return encoder.after_pooling(ready.encode(tokens, encoder.pooling, threads))
+
+        return encode
 
     work = {name: run(*part) for name, part in parts.items()}
     timed = measure.compare(work, min_samples=2, min_seconds=seconds, warmup=0, work=len(texts))
+    if tables:
+        many = list(texts) * 16
+        look_up: dict[str, Callable[[], object]] = {
+            name: partial(t.encode, many) for name, t in tables.items()
+        }
+        timed |= measure.compare(look_up, min_samples=3, min_seconds=seconds, work=len(many))
     return {name: m.throughput for name, m in timed.items()}
 
 

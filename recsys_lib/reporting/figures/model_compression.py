@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,24 +58,75 @@ def stacked_sizes(ax: Axes, sizes: pd.DataFrame) -> None:
     ax.legend(loc="lower right")
 
 
-def parts(quality: Axes, speed: Axes, table: pd.DataFrame) -> None:
-    """NDCG with 95% of its difference to the first row, and texts per second:
-    a row of ``parts_quality`` each, first on top.
+def sizes_by_form(sizes: pd.DataFrame) -> pd.DataFrame:
+    """``weight_sizes`` as ``stacked_sizes`` draws it: a row (model, form), a column words and layers."""
+    import pandas as pd
+
+    models = list(dict.fromkeys(sizes.index.get_level_values(0)))
+    rows = {(m, form): sizes.loc[m, form] for m in models for form in sizes.columns}
+    return pd.DataFrame(rows).T[["words", "layers"]]
+
+
+def named_bits(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of ``encoder_bits`` without the unchanged model, named by bits and method as "4, GPTQ", most bits
+    first.
     """
-    place, first = np.arange(len(table)), table["ndcg"].iloc[0]
-    beyond = (table["high"] < 0).to_numpy()
-    colours = np.where(beyond, plots.PALETTE[3], plots.PALETTE[0])
-    low, high = first + table["low"], first + table["high"]
+    changed = table[table["method"] != "float32"].sort_values("bits", ascending=False, kind="stable")
+    return changed.set_index(changed["bits"].astype(int).astype(str) + ", " + changed["method"])
+
+
+def fewest_bits(table: pd.DataFrame) -> str:
+    """The fewest bits of each method that are within the margin, in words."""
+    within = table[table["conclusion"].str.startswith("within") & (table["method"] != "float32")]
+    fewest = within.groupby("method", sort=False)["bits"].min()
+    return ", ".join(f"{int(bits)} ({method})" for method, bits in fewest.items()) or "none"
+
+
+def layer_maps(
+    axes: Sequence[Axes], lost: pd.DataFrame, outlying: Mapping[str, pd.DataFrame], encoder: str, decoder: str
+) -> None:
+    """What one layer in 2 bits costs, and the largest input channel of each layer over the median one, as
+    heat maps.
+    """
+    import seaborn as sns
+
+    place = {name: t.stack().idxmax()[1] for name, t in outlying.items()}
+    sns.heatmap(1000 * lost, annot=True, fmt=".0f", cmap="cividis", cbar=False, ax=axes[0])
+    sns.heatmap(outlying[encoder], annot=True, fmt=".0f", cmap="cividis", cbar=False, ax=axes[1])
+    bar = {"label": "powers of ten"}
+    sns.heatmap(np.log10(outlying[decoder]), cmap="cividis", ax=axes[2], yticklabels=5, cbar_kws=bar)
+    title = f"{encoder}: {lost.sum().idxmax()} in 2 bits costs most (1 - cosine, thousandths)"
+    plots.finish(axes[0], title, "place", "transformer layer")
+    for ax, name in zip(axes[1:], (encoder, decoder), strict=True):
+        factor = outlying[name].max().max()
+        plots.finish(
+            ax, f"{name}: largest channel up to {factor:,.0f} times the median ({place[name]})", "place"
+        )
+
+
+def parts(quality: Axes, speed: Axes, table: pd.DataFrame, reference: float) -> None:
+    """Cold NDCG with 95% of its difference to ``reference``, and texts per second: a row of ``parts_quality``
+    each.
+
+    Blue: within the margin; orange: worse; grey: not decided.
+    """
+    place = np.arange(len(table))
+    kinds = {"within": plots.PALETTE[0], "worse": plots.PALETTE[3], "better": plots.PALETTE[2]}
+    colours = [
+        next((v for k, v in kinds.items() if c.startswith(k)), plots.GREY) for c in table["conclusion"]
+    ]
+    low, high = (reference + table[c].astype(float) for c in ("cold_low", "cold_high"))
     quality.hlines(place, low, high, color=colours, linewidth=2)
-    quality.scatter(table["ndcg"], place, color=colours, s=36, zorder=3)
-    quality.axvline(first, color=plots.GREY, linewidth=1)
+    quality.scatter(table["cold_ndcg"].astype(float), place, color=colours, s=36, zorder=3)
+    quality.axvline(reference, color=plots.GREY, linewidth=1)
     quality.set_yticks(place, list(table.index))
     quality.invert_yaxis()
-    speed.barh(place, table["texts per s"], color="#B9C6D3", height=0.68)
+    rates = table["texts per s"].astype(float)
+    speed.barh(place, rates, color="#B9C6D3", height=0.68)
     speed.set_xscale("log")
-    for at, rate in enumerate(table["texts per s"]):
+    for at, rate in enumerate(rates):
         speed.text(rate * 1.05, at, f"{rate:,.0f}", va="center", fontsize=9)
-    speed.set_xlim(table["texts per s"].min() / 2, table["texts per s"].max() * 4)
+    speed.set_xlim(rates.min() / 2, rates.max() * 4)
     speed.grid(axis="y", visible=False)
 
 

@@ -28,6 +28,7 @@ KINDS: dict[str, dict[str, tuple[str, str, str]]] = {
 }
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 NO_HISTORY = {"en": "(nothing so far)", "zh": "（暂无）"}
+RATED = {"en": "{text}, rated {rating}", "zh": "{text}，评分 {rating}"}
 CUT = "…"
 
 
@@ -72,6 +73,18 @@ def clean(text: str, special_tokens: Sequence[str] = ()) -> str:
     if not text.isprintable():
         text = "".join(" " if unicodedata.category(c)[0] == "C" or c in "\u2028\u2029" else c for c in text)
     return " ".join(text.split())
+
+
+def rated(texts: Sequence[str], ratings: Sequence[float], language: str = "en") -> list[str]:
+    """Texts of a history with how each item was rated; one without a rating (NaN or 0) stays as it is.
+
+    >>> rated(["Alien (1979)", "Heat (1995)"], [4.0, 0.0])
+    ['Alien (1979), rated 4', 'Heat (1995)']
+    """
+    words = RATED[language]
+    return [
+        words.format(text=t, rating=f"{r:g}") if r > 0 else t for t, r in zip(texts, ratings, strict=True)
+    ]
 
 
 @dataclass

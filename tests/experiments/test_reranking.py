@@ -100,6 +100,15 @@ def test_histories_begin_with_the_most_recent(films):
         assert times == sorted(times, reverse=True)
 
 
+def test_histories_may_say_how_items_were_rated(films):
+    films.data.rating[:] = 1 + films.data.item % 5
+    _, test = candidates.first_stage(films, "EASE", 3, 3, k=6)
+    plain, shown = (test.lists(films.texts, 2, r) for r in (None, films.ratings()))
+    assert shown.candidates == plain.candidates
+    for own, texts, given in zip(test.histories, plain.histories, shown.histories, strict=True):
+        assert given == [f"{t}, rated {1 + i % 5}" for t, i in zip(texts, own, strict=False)]
+
+
 def test_controls_take_away_one_thing_each(films):
     texts, same = CONTROLS["none"](films, LISTS)
     assert texts == films.texts and same is LISTS

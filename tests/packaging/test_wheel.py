@@ -62,6 +62,7 @@ def test_the_wheel_holds_sources_and_tables(wheel):
         "tables/assets.toml",
         "tables/claims.csv",
         "measurements/search-bench.json",
+        "templates/en/pointwise.txt",
     ):
         assert any(name.endswith(ending) for name in names), ending
     assert not any("cache" in name.split("/") for name in names)

@@ -19,6 +19,7 @@ from recsys_lib.evaluation.protocols import VALIDATION, dataset_of, split_of
 from recsys_lib.evaluation.splits import Split
 from recsys_lib.evaluation.tuning import Method, cold_validation, known_users, tune
 from recsys_lib.experiments.study.methods import EASE_MAP_SPACE, EASE_SPACE, ITEM_KNN_SPACE
+from recsys_lib.llm.prompts import rated
 from recsys_lib.llm.rerank import Lists
 from recsys_lib.vectors import geometry, similarity
 
@@ -37,6 +38,13 @@ class Catalogue:
     data: Dataset
     texts: list[str]
     titles: list[str]
+
+    def ratings(self) -> sp.csr_matrix:
+        """Ratings ``[n_users, n_items]``, 0 where there is none."""
+        known = np.nan_to_num(self.data.rating.astype(np.float32))
+        return sp.csr_matrix(
+            (known, (self.data.user, self.data.item)), shape=(self.data.n_users, self.data.n_items)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +67,22 @@ class Candidates:
             self.users[:n], self.ids[:n], self.scores[:n], self.relevant[:n], self.histories[:n]
         )
 
-    def lists(self, texts: Sequence[str], max_history: int) -> Lists:
-        """As texts, for a reranker."""
+    def lists(
+        self,
+        texts: Sequence[str],
+        max_history: int,
+        ratings: sp.csr_matrix | None = None,
+        language: str = "en",
+    ) -> Lists:
+        """As texts, for a reranker; with ``ratings [n_users, n_items]`` the history says how each item was
+        rated."""
         histories = [[texts[i] for i in h[:max_history]] for h in self.histories]
+        if ratings is not None:
+            given = [ratings[u, h[:max_history]] for u, h in zip(self.users, self.histories, strict=True)]
+            histories = [
+                rated(h, np.asarray(g.todense()).ravel().tolist(), language) if h else h
+                for h, g in zip(histories, given, strict=True)
+            ]
         return Lists(histories, [[texts[i] for i in row if i >= 0] for row in self.ids])
 
 
@@ -209,6 +230,7 @@ def others_histories(found: Candidates) -> Candidates:
 
 CONTROLS: dict[str, Callable[[Catalogue, Candidates], tuple[list[str], Candidates]]] = {
     "none": lambda source, found: (source.texts, found),
+    "ratings shown": lambda source, found: (source.texts, found),
     "titles masked": lambda source, found: (masked_titles(source), found),
     "ids for titles": lambda source, found: (ids_for_titles(source), found),
     "history shuffled": lambda source, found: (source.texts, shuffled_histories(found)),

@@ -82,15 +82,15 @@ def cases() -> list[Case]:
     sizes = [
         _films(cross, 200, 60, "int8", **pairs),
         _films(small, 200, 40, **asked),
-        _films(half, 50, 15, "int8", **asked),
-        _films(large, 25, 8, "int8", **asked),
+        _films(half, 50, 0, "int8", **asked),
+        _films(large, 25, 0, "int8", **asked),
     ]
     names = ("another user's history", "titles masked", "ids for titles", "history shuffled", "no history")
     cold = [
         _films(small, 100, 30, stage="cold map", **asked),
         _films(small, 100, 0, control=names[0], **asked),
         Case("book-crossing", "EASE", small, "yes/no", 100, 30),
-        _films(small, 60, 20),
+        _films(small, 60, 0),
         _films(cross, 100, 30, "int8", stage="cold map", **pairs),
         _films(small, 100, 30, stage="ItemKNN", **asked),
         Case("book-crossing", "EASE", cross, "cross-encoder", 100, 30, "int8"),
@@ -107,6 +107,7 @@ def cases() -> list[Case]:
         _films(small, 20, 0, method="pairwise heap"),
         _films(small, 20, 0, method="written"),
         _films(small, 3, 0, method="all pairs"),
+        _films(small, 100, 0, control="ratings shown", **asked),
         _films(half, 50, 0, "int8", language="zh", **asked),
     ]
     others = [
@@ -174,7 +175,8 @@ def _scores(
     case: Case, method: rerank.Reranker, source: Catalogue, found: Candidates
 ) -> tuple[list[np.ndarray], rerank.Usage]:
     texts, changed = CONTROLS[case.control](source, found)
-    return rerank.rerank(method, changed.lists(texts, case.history))
+    ratings = source.ratings() if case.control == "ratings shown" else None
+    return rerank.rerank(method, changed.lists(texts, case.history, ratings, case.language))
 
 
 def _metrics(found: Candidates, scores: Sequence[np.ndarray], weight: float | None) -> dict[str, Any]:

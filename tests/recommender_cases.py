@@ -25,6 +25,7 @@ from recsys_lib.recommenders import (
     TextMLP,
     TextProfile,
     UserKNN,
+    WarmAndCold,
     checks,
 )
 
@@ -60,6 +61,7 @@ RECOMMENDERS = {
     "TextProfile": lambda v=PARITY: TextProfile(v),
     "TextProfile and popularity": lambda v=PARITY: TextProfile(v, popularity=0.1),
     "TextProfile, recent": lambda v=PARITY: TextProfile(v, half_life=3.0),
+    "WarmAndCold": lambda v=PARITY: WarmAndCold(EASE(1.0), EASEMap(v, 1.0, 1.0)),
     "MaxSimilarity": lambda v=PARITY: MaxSimilarity(v),
     "TextItemKNN": lambda v=PARITY: TextItemKNN(v, neighbours=3),
     "RidgeMap": lambda v=PARITY: RidgeMap(v, factors=2, regularization=0.01),

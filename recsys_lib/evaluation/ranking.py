@@ -1,5 +1,5 @@
-"""Full-ranking evaluation: every unseen item of the catalogue competes,
-for every user with something to find.
+"""Full-ranking evaluation: every unseen item of the catalogue competes, for every user with something to
+find.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ TIES = ("id", "random")
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Result at cut ``k``: ``users [m]`` with a test item, metrics ``per_user`` (name → ``[m]``),
-    their lists ``ids [m, k]``.
+    """Result at cut ``k``: ``users [m]`` with a test item, metrics ``per_user`` (name → ``[m]``), their lists
+    ``ids [m, k]``.
     """
 
     k: int
@@ -86,8 +86,8 @@ def recommend(
         scores = np.array(recommender.scores(rows), dtype=np.float32)
         if scores.shape != (len(rows), n_items) or np.isnan(scores).any():
             raise InputError(
-                f"{type(recommender).__name__}.scores: shape {scores.shape}, expected {(len(rows), n_items)} "
-                f"without NaN"
+                f"{type(recommender).__name__}.scores: shape {scores.shape}, "
+                f"expected {(len(rows), n_items)} without NaN"
             )
         similarity.mask(scores, train[rows])
         scores[:, left_out] = -np.inf
@@ -166,8 +166,12 @@ def evaluate(
     users = np.flatnonzero(np.diff(test.indptr))
     if not len(users):
         raise InputError("test holds no interaction: nothing to evaluate")
-    ids = recommend(recommender, train, users, k, candidates, ties, seed)
-    return Evaluation(k, users, metrics.all_metrics(ids, test[users]), ids)
+    return evaluate_lists(recommend(recommender, train, users, k, candidates, ties, seed), users, test)
+
+
+def evaluate_lists(ids: np.ndarray, users: np.ndarray, test: sp.csr_matrix) -> Evaluation:
+    """The evaluation of ranked lists ``ids [len(users), k]`` that are there already."""
+    return Evaluation(ids.shape[1], users, metrics.all_metrics(ids, test[users]), ids)
 
 
 def evaluate_sampled(
@@ -178,8 +182,9 @@ def evaluate_sampled(
     k: int = 10,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Hit rate and NDCG at ``k`` of one test item at a time among ``negatives`` random unseen items, averaged
-    over test items.
+    """Hit rate and NDCG at ``k`` of one test item at a time among ``negatives`` random unseen items.
+
+    Each user's values are averaged over the user's test items, then over users, as in the full ranking.
 
     A warning, not a measure: it is not a scaled full ranking and can reverse the order of models (Krichene
     and Rendle, KDD 2020). Negatives are drawn with replacement; a tie counts half as ranked above.
@@ -189,8 +194,8 @@ def evaluate_sampled(
     """
     if train.shape != test.shape or not test.nnz or negatives < 1:
         raise InputError(
-            f"train {train.shape}, test {test.shape}, negatives={negatives!r}: expected equal shapes, 1 or "
-            f"more"
+            f"train {train.shape}, test {test.shape}, negatives={negatives!r}: "
+            "expected equal shapes, 1 or more"
         )
     rng, n_items = np.random.default_rng(seed), train.shape[1]
     users = np.flatnonzero(np.diff(test.indptr))
@@ -206,16 +211,15 @@ def evaluate_sampled(
             others = np.flatnonzero(unseen)
             if len(others) < negatives:
                 raise InputError(
-                    f"user {user} has {len(others)} unseen items: expected negatives of at most that, not "
-                    f"{negatives}"
+                    f"user {user} has {len(others)} unseen items: "
+                    f"expected negatives of at most that, not {negatives}"
                 )
             drawn = scores[others[rng.integers(0, len(others), (len(items), negatives))]]
             own = scores[items][:, None]
             places.append((drawn > own).sum(axis=1) + (drawn == own).sum(axis=1) / 2)
-    place = np.concatenate(places)
     return {
-        "hit_rate": float((place < k).mean()),
-        "ndcg": float(np.where(place < k, 1 / np.log2(place + 2), 0).mean()),
+        "hit_rate": float(np.mean([(place < k).mean() for place in places])),
+        "ndcg": float(np.mean([np.where(place < k, 1 / np.log2(place + 2), 0).mean() for place in places])),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,6 +95,23 @@ def _resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarra
         rows = min(block, resamples - start)
         means[start : start + rows] = rng.multinomial(n, each, size=rows) @ values / n
     return means
+
+
+def bootstrap_means(
+    evaluations: Mapping[str, Evaluation], metric: str = "ndcg", resamples: int = 200, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Means of a metric over bootstrap samples of the users, ``[resamples]`` for each of the evaluations.
+
+    All share the sampled users, so that the differences of two are those of a paired bootstrap.
+
+    Raises:
+        InputError: evaluations of different users or cuts, or an unknown metric.
+    """
+    first = next(iter(evaluations.values()))
+    return {
+        name: _resampled_means(_paired(found, first, metric)[0], resamples, seed)
+        for name, found in evaluations.items()
+    }
 
 
 @dataclass(frozen=True)

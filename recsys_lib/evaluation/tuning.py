@@ -26,26 +26,33 @@ SAME_VALUE = 1e-6
 class Method:
     """A recommender to be tuned: ``make(**parameters)``, and for each parameter the values it may take.
 
-    reads: "interactions", "text" (places an item by its text alone) or "both".
+    reads: "interactions", "text" (places an item by its text alone) or "both". base: a method that this one
+    extends. Its tuned parameters are shared, and only ``space`` is searched beside them. declined: the
+    parameters at which this one is its base, as a weight of 0. That point is always among those tried.
     """
 
     make: Callable[..., Recommender]
     space: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     reads: str = "interactions"
+    base: Method | None = None
+    declined: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
-        """How many points the space has."""
+        """How many points the space has, those of the base not counted."""
         return math.prod(len(values) for values in self.space.values())
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One point tried: its parameters, the metric on the validation part, seconds to fit and evaluate."""
+    """One point tried: its parameters, the metric on the validation part, seconds to fit and evaluate, place
+    in the order drawn.
+    """
 
     parameters: dict[str, Any]
     value: float
     seconds: float
+    order: int = 0
 
     def __str__(self) -> str:
         point = ", ".join(f"{name}={value}" for name, value in self.parameters.items()) or "no parameters"
@@ -57,14 +64,40 @@ class Outcome:
     """A method tuned on a split and evaluated once on its test: its best point, that point's validation
     value, the fitted model, the test.
 
-    fit_s: seconds of the last fit.
+    fit_s: seconds of the last fit. trials: all points tried, best first. edges: see ``chosen_edges``.
     """
 
     parameters: dict[str, Any]
     validation: float
-    model: Recommender
+    model: Recommender | None
     test: Evaluation
     fit_s: float = math.nan
+    trials: tuple[Trial, ...] = ()
+    edges: tuple[str, ...] = ()
+
+    @property
+    def best_so_far(self) -> list[float]:
+        """The best validation value after each trial, in the order drawn."""
+        values = [trial.value for trial in sorted(self.trials, key=lambda trial: trial.order)]
+        return list(itertools.accumulate(values, max))
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What every method of a comparison is tuned on, fitted on and evaluated on; matrices ``[n_users,
+    n_items]``.
+
+    ``candidates`` and ``test_candidates`` are the items that are ranked, all where None.
+    """
+
+    train: sp.csr_matrix
+    validation: sp.csr_matrix
+    whole: sp.csr_matrix
+    test: sp.csr_matrix
+    times: sp.csr_matrix | None = None
+    whole_times: sp.csr_matrix | None = None
+    candidates: np.ndarray | None = None
+    test_candidates: np.ndarray | None = None
 
 
 def points(space: Mapping[str, Sequence[Any]], trials: int, seed: int = 0) -> list[dict[str, Any]]:
@@ -93,27 +126,30 @@ def tune(
     k: int = 10,
     candidates: np.ndarray | None = None,
     times: sp.csr_matrix | None = None,
+    base: Trial | None = None,
 ) -> list[Trial]:
     """Random search on a validation part (Bergstra and Bengio, JMLR 2012): all trials, best first.
 
-    Equal budgets are what makes tuned models comparable: give every method the same ``trials``. Values within
-    a relative ``SAME_VALUE`` of the best one count as equal to it, and of these the point drawn first wins,
-    so that the choice does not depend on the last digit of a sum.
+    Values within a relative ``SAME_VALUE`` of the best one count as equal to it, and of these the point drawn
+    first wins, so that the choice does not depend on the last digit of a sum. ``base`` is the tuned point of
+    the method's base: its parameters are shared, and the method that declines to go beyond it is the first
+    trial, whose value is known.
     """
-    done = []
-    for parameters in points(method.space, trials, seed):
-        start = time.perf_counter()
+    shared = dict(base.parameters) if base else {}
+    done = [Trial(shared | dict(method.declined), base.value, 0.0)] if base and method.declined else []
+    for point in points(method.space, trials, seed):
+        start, parameters = time.perf_counter(), shared | point
         fitted = checks.fit(method.make(**parameters), train, times)
         value = evaluation.evaluate(fitted, train, validation, k, candidates).mean()[metric]
-        done.append(Trial(parameters, value, time.perf_counter() - start))
+        done.append(Trial(parameters, value, time.perf_counter() - start, len(done)))
     return best_first(done)
 
 
 def best_first(drawn: Sequence[Trial]) -> list[Trial]:
     """The trials by falling value, the chosen one first: the earliest drawn of those as good as the best.
 
-    >>> trials = [Trial({"a": a}, value, 0) for a, value in [(1, 0.3), (2, 0.3 + 1e-9), (3, 0.2)]]
-    >>> [trial.parameters["a"] for trial in best_first(trials)]
+    >>> drawn = [Trial({"a": 1}, 0.3, 0), Trial({"a": 2}, 0.3 + 1e-9, 0), Trial({"a": 3}, 0.2, 0)]
+    >>> [t.parameters["a"] for t in best_first(drawn)]
     [1, 2, 3]
     """
     best = max(trial.value for trial in drawn)
@@ -122,22 +158,88 @@ def best_first(drawn: Sequence[Trial]) -> list[Trial]:
     return [chosen, *sorted(others, key=lambda trial: -trial.value)]
 
 
-def tune_and_evaluate(method: Method, split: Split, trials: int = 12, seed: int = 0, k: int = 10) -> Outcome:
-    """Tune on the split's validation part, fit the best point on training and validation together, look at
-    the test once.
+def chosen_edges(method: Method, parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """Parameters that were chosen at the end of a range which could be longer: the optimum may lie beyond.
 
-    Users without any training interaction are left out of both looks: nothing personal can be said to them.
+    A range is three or more numbers. 0 is no such end: a weight or a shrinkage cannot be less.
+
+    >>> method = Method(None, {"weight": [0.0, 0.1, 1.0], "width": [1, 2, 3]})
+    >>> chosen_edges(method, {"weight": 0.0, "width": 3})
+    ('width=3',)
     """
-    train, validation = split.train, known_users(split.validation, split.train)
-    best = tune(method, train, validation, trials, seed, k=k, times=split.train_times)[0]
+    found = []
+    for name, values in method.space.items():
+        numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+        value = parameters.get(name)
+        if len(numbers) >= 3 and value in (min(numbers), max(numbers)) and value != 0:
+            found.append(f"{name}={value}")
+    return tuple(found)
+
+
+def compare_methods(
+    methods: Mapping[str, Method],
+    task: Task,
+    trials: int = 12,
+    seed: int = 0,
+    k: int = 10,
+    keep_models: bool = True,
+) -> dict[str, Outcome]:
+    """Tune every method with the same number of ``trials`` and the same seed, then evaluate each once on the
+    test.
+
+    This is the one place where budgets are set, so that they are equal. A method with a base is tuned after
+    it; a base is tuned once for all that extend it, so that they differ in nothing else. The best point is
+    fitted on training and validation part together.
+    """
+    tuned: dict[int, list[Trial]] = {}
+    outcomes = {}
+    for name, method in methods.items():
+        done = _tuned(method, task, trials, seed, k, tuned)
+        start = time.perf_counter()
+        model = checks.fit(method.make(**done[0].parameters), task.whole, task.whole_times)
+        seconds = time.perf_counter() - start
+        result = evaluation.evaluate(model, task.whole, task.test, k, task.test_candidates)
+        edges = chosen_edges(method, done[0].parameters)
+        kept = model if keep_models else None
+        outcomes[name] = Outcome(done[0].parameters, done[0].value, kept, result, seconds, tuple(done), edges)
+    return outcomes
+
+
+def _tuned(
+    method: Method, task: Task, trials: int, seed: int, k: int, tuned: dict[int, list[Trial]]
+) -> list[Trial]:
+    if id(method) not in tuned:
+        base = _tuned(method.base, task, trials, seed, k, tuned)[0] if method.base else None
+        found = tune(
+            method,
+            task.train,
+            task.validation,
+            trials,
+            seed,
+            k=k,
+            candidates=task.candidates,
+            times=task.times,
+            base=base,
+        )
+        tuned[id(method)] = found
+    return tuned[id(method)]
+
+
+def warm_task(split: Split) -> Task:
+    """Tune on the split's validation part, test on its test; users without a training interaction are in
+    neither.
+    """
     whole = split.with_validation()
-    start = time.perf_counter()
-    model = checks.fit(method.make(**best.parameters), whole.train, whole.train_times)
-    seconds = time.perf_counter() - start
-    test = known_users(whole.test, whole.train)
-    return Outcome(
-        best.parameters, best.value, model, evaluation.evaluate(model, whole.train, test, k), seconds
-    )
+    return Task(
+        split.train, known_users(split.validation, split.train),
+        whole.train, known_users(whole.test, whole.train),
+        split.train_times, whole.train_times,
+    )  # fmt: skip
+
+
+def tune_and_evaluate(method: Method, split: Split, trials: int = 12, seed: int = 0, k: int = 10) -> Outcome:
+    """``compare_methods`` for one method on ``warm_task(split)``."""
+    return compare_methods({"": method}, warm_task(split), trials, seed, k)[""]
 
 
 def known_users(held: sp.csr_matrix, train: sp.csr_matrix) -> sp.csr_matrix:
@@ -173,29 +275,51 @@ def stored_bytes(model: Any) -> int:
 
 
 def cold_validation(
-    split: Split, fraction: float = 0.2, seed: int = 0
+    split: Split, fraction: float = 0.2, seed: int = 0, kept: int = 0, at_least: int = 0
 ) -> tuple[sp.csr_matrix, sp.csr_matrix, np.ndarray]:
     """Of a cold-item split's training part, a ``fraction`` of the warm items made cold in turn, to tune on.
 
-    Returns training and validation matrices and the ids of the items that are cold in it.
+    Items of the split itself are left as they are. ``kept`` and ``at_least``: as in
+    ``splits.cold_item_split``. Returns training and validation matrices and the ids of the items that are
+    cold in it.
+
+    Raises:
+        InputError: no item has that many interactions.
     """
-    train = split.train
-    warm = np.flatnonzero(np.asarray(train.sum(axis=0)).ravel())
-    cold = np.sort(np.random.default_rng(seed).permutation(warm)[: max(1, round(len(warm) * fraction))])
-    mask = np.zeros(train.shape[1], dtype=bool)
-    mask[cold] = True
-    return evaluation.restrict(train, ~mask), evaluation.restrict(train, mask), cold
+    train, rng = split.train, np.random.default_rng(seed)
+    counts = np.asarray((train != 0).sum(axis=0)).ravel()
+    counts[split.cold_items] = 0
+    eligible = np.flatnonzero(counts >= max(at_least, kept + 1))
+    if not len(eligible):
+        raise InputError(
+            f"kept={kept!r}, at_least={at_least!r}: no item has so many interactions, expected fewer"
+        )
+    cold = np.sort(rng.permutation(eligible)[: max(1, round(len(eligible) * fraction))])
+    mask = np.isin(np.arange(train.shape[1]), cold)
+    held = evaluation.restrict(train, mask).tocsc()
+    for item in cold if kept else ():
+        places = np.arange(held.indptr[item], held.indptr[item + 1])
+        held.data[rng.permutation(places)[:kept]] = 0
+    held.eliminate_zeros()
+    validation = sp.csr_matrix(held)
+    rest = sp.csr_matrix(train - validation)
+    rest.eliminate_zeros()
+    return rest, validation, cold
+
+
+def cold_task(split: Split, seed: int = 0, kept: int = 0, at_least: int = 0) -> Task:
+    """The cold items of a split ranked among themselves, tuned on warm items of which as few interactions are
+    ``kept``.
+    """
+    train, validation, cold = cold_validation(split, seed=seed, kept=kept, at_least=at_least)
+    return Task(
+        train, known_users(validation, train), split.train, known_users(split.test, split.train),
+        candidates=cold, test_candidates=split.cold_items,
+    )  # fmt: skip
 
 
 def tune_and_evaluate_cold(
     method: Method, split: Split, trials: int = 12, seed: int = 0, k: int = 10
 ) -> Outcome:
-    """As ``tune_and_evaluate`` for strictly cold items, which are ranked among themselves."""
-    train, validation, cold = cold_validation(split, seed=seed)
-    best = tune(method, train, validation, trials, seed, k=k, candidates=cold)[0]
-    start = time.perf_counter()
-    model = method.make(**best.parameters).fit(split.train)
-    seconds = time.perf_counter() - start
-    test = known_users(split.test, split.train)
-    result = evaluation.evaluate(model, split.train, test, k, split.cold_items)
-    return Outcome(best.parameters, best.value, model, result, seconds)
+    """``compare_methods`` for one method on ``cold_task(split)``."""
+    return compare_methods({"": method}, cold_task(split, seed), trials, seed, k)[""]

@@ -24,6 +24,7 @@ from recsys_lib.recommenders.text import MaxSimilarity, TextItemKNN, TextProfile
 from recsys_lib.recommenders.text_ease import TextEASE
 from recsys_lib.recommenders.text_mlp import TextMLP
 from recsys_lib.recommenders.tiger import TIGER, semantic_ids
+from recsys_lib.recommenders.warm_and_cold import WarmAndCold, reserve
 
 __all__ = [
     "BPR",
@@ -47,7 +48,9 @@ __all__ = [
     "TextMLP",
     "TextProfile",
     "UserKNN",
+    "WarmAndCold",
     "load",
+    "reserve",
     "semantic_ids",
 ]
 

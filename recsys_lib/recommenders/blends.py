@@ -38,9 +38,8 @@ class _Parts(BaseRecommender):
         raise NotImplementedError
 
     def _state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        arrays: dict[str, np.ndarray] = {}
         parts = []
-        _, own = super()._state()
+        arrays, own = super()._state()
         for i, part in enumerate(self.recommenders):
             if not isinstance(part, BaseRecommender):
                 raise InputError(f"{type(part).__name__} cannot be saved: expected parts of this library")
@@ -53,7 +52,7 @@ class _Parts(BaseRecommender):
     def _from_state(
         cls, arrays: dict[str, np.ndarray], meta: dict[str, Any], where: str, device: str
     ) -> Self:
-        model = super()._from_state({}, meta, where, device)
+        model = super()._from_state({n: a for n, a in arrays.items() if "/" not in n}, meta, where, device)
         model.recommenders = []
         for i, part in enumerate(meta["parts"]):
             known = BaseRecommender._classes.get(part["class"])
@@ -73,8 +72,8 @@ class ScoreBlend(_Parts):
     def __init__(self, recommenders: Sequence[Recommender], weights: Sequence[float]):
         if len(recommenders) != len(weights) or not recommenders or any(w < 0 for w in weights):
             raise InputError(
-                f"{len(recommenders)} recommenders, weights={list(weights)!r}: expected one non-negative "
-                f"weight for each"
+                f"{len(recommenders)} recommenders, weights={list(weights)!r}: "
+                "expected one non-negative weight for each"
             )
         self.recommenders, self.weights = list(recommenders), [float(w) for w in weights]
 
@@ -84,8 +83,8 @@ class ScoreBlend(_Parts):
 
 
 def _standardized(scores: np.ndarray) -> np.ndarray:
-    """Every row to mean 0 and spread 1; a constant row to 0:
-    only then do weights mean the same for two models.
+    """Every row to mean 0 and spread 1; a constant row to 0: only then do weights mean the same for two
+    models.
     """
     centred = scores - scores.mean(axis=1, keepdims=True)
     spread = centred.std(axis=1, keepdims=True)
@@ -93,28 +92,41 @@ def _standardized(scores: np.ndarray) -> np.ndarray:
 
 
 class RankFusion(_Parts):
-    """Reciprocal rank fusion: the sum of ``1 / (constant + rank)`` (Cormack, Clarke and Büttcher, SIGIR
+    """Reciprocal rank fusion: the sum of ``weight / (constant + rank)`` (Cormack, Clarke and Büttcher, SIGIR
     2009).
 
     Uses no scores, only orders, so nothing has to be comparable. Equal scores share the better rank.
+    ``weights`` are 1 for each unless given; a recommender of weight 0 has no say.
     """
 
-    settings = ("constant",)
+    settings = ("constant", "weights")
 
-    def __init__(self, recommenders: Sequence[Recommender], constant: float = 60.0):
+    def __init__(
+        self,
+        recommenders: Sequence[Recommender],
+        constant: float = 60.0,
+        weights: Sequence[float] | None = None,
+    ):
         if not recommenders or not constant > 0:
             raise InputError(
                 f"{len(recommenders)} recommenders, constant={constant!r}: expected at least one, more than 0"
             )
-        self.recommenders, self.constant = list(recommenders), constant
+        weights = [1.0] * len(recommenders) if weights is None else [float(w) for w in weights]
+        if len(weights) != len(recommenders) or any(w < 0 for w in weights) or not any(weights):
+            raise InputError(
+                f"{len(recommenders)} recommenders, weights={weights!r}: "
+                "expected one non-negative weight for each, one above 0"
+            )
+        self.recommenders, self.constant, self.weights = list(recommenders), constant, weights
 
     def _joined(self, of_part: Callable[[Any], np.ndarray]) -> np.ndarray:
-        return np.sum([1 / (self.constant + _ranks(of_part(r))) for r in self.recommenders], axis=0)
+        parts = zip(self.weights, self.recommenders, strict=True)
+        return np.sum([w / (self.constant + _ranks(of_part(r))) for w, r in parts if w], axis=0)
 
 
 def _ranks(scores: np.ndarray) -> np.ndarray:
-    """1 for the highest score of each row; equal ones share the better rank. float32,
-    over twice as fast as SciPy's rankdata.
+    """1 for the highest score of each row; equal ones share the better rank. float32, over twice as fast as
+    SciPy's rankdata.
     """
     import torch
 

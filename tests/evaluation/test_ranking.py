@@ -319,3 +319,22 @@ def test_sampled_metrics_by_hand_and_their_flattery():
     one_each = sp.csr_matrix((np.ones(300), (np.arange(300), rng.integers(0, 1000, 300))), shape=(300, 1000))
     full = evaluation.evaluate(chance, nothing, one_each, 10).mean()["hit_rate"]
     assert evaluation.evaluate_sampled(chance, nothing, one_each, 99)["hit_rate"] > 4 * max(full, 0.01)
+
+
+def test_bootstrap_means_share_the_drawn_users():
+    one = evaluation.evaluate(Fixed(SCORES), TRAIN, TEST, k=2)
+    drawn = evaluation.bootstrap_means({"a": one, "b": one}, resamples=50)
+    assert np.array_equal(drawn["a"], drawn["b"]) and drawn["a"].shape == (50,)
+    assert drawn["a"].mean() == pytest.approx(one.mean()["ndcg"], abs=0.15)
+    other = evaluation.Evaluation(2, one.users + 1, one.per_user, one.ids)
+    with pytest.raises(InputError, match="expected the same users"):
+        evaluation.bootstrap_means({"a": one, "b": other})
+
+
+def test_sampled_ranking_averages_over_users_as_the_full_one_does():
+    """One user with one test item found, one with three not found: a half, not a quarter."""
+    train = sp.csr_matrix((2, 40), dtype=np.float32)
+    test = sp.csr_matrix(([1.0] * 4, ([0, 1, 1, 1], [0, 1, 2, 3])), shape=(2, 40), dtype=np.float32)
+    scores = np.ones((2, 40), dtype=np.float32)
+    scores[0, 0], scores[1, 1:4] = 2, 0
+    assert evaluation.evaluate_sampled(Fixed(scores), train, test, 20, k=5)["hit_rate"] == 0.5

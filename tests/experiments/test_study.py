@@ -1,5 +1,7 @@
 """Equal budgets, no point twice, and every method can be made at every point of its space."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -35,15 +37,41 @@ TIMES.data = rng.integers(1, 10**6, TIMES.nnz).astype(np.float64)
 METHODS = study.warm_methods(VECTORS, JOINED) | study.timed_methods(VECTORS)
 
 
+SMALL = {"factors": [2, 4], "epochs": [1], "iterations": [2], "dimension": [4]}
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_can_be_tuned(name):
     method = METHODS[name]
-    small = {"factors": [2, 4], "epochs": [1], "iterations": [2], "dimension": [4]}
-    space = {p: small.get(p, values) for p, values in method.space.items()}
-    method = study.Method(method.make, space)
-    trials = study.tune(method, TRAIN, HELD, trials=2, times=TIMES)
-    assert len(trials) == min(2, method.size)
-    assert all(0 <= t.value <= 1 and t.seconds > 0 and set(t.parameters) == set(method.space) for t in trials)
+    space = {p: SMALL.get(p, values) for p, values in method.space.items()}
+    method = dataclasses.replace(method, space=space)
+    base = study.tune(method.base, TRAIN, HELD, trials=2)[0] if method.base else None
+    trials = study.tune(method, TRAIN, HELD, trials=2, times=TIMES, base=base)
+    assert len(trials) == min(2, method.size) + (base is not None)
+    shared = set(base.parameters) if base else set()
+    assert all(0 <= t.value <= 1 and set(t.parameters) == set(method.space) | shared for t in trials)
+    assert all(t.seconds > 0 for t in trials if not base or t.order)
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.base])
+def test_a_method_that_declines_the_text_is_its_base(name):
+    """Nested spaces: EASE is a member of the space of EASE + text, ItemKNN of that of ItemKNN + text."""
+    method = METHODS[name]
+    point = study.points(method.base.space, 1)[0]
+    plain = method.base.make(**point).fit(TRAIN)
+    declined = method.make(**point, **method.declined).fit(TRAIN)
+    users = np.arange(60)
+    expected = evaluation.recommend(plain, TRAIN, users, 5)
+    assert np.array_equal(evaluation.recommend(declined, TRAIN, users, 5), expected)
+
+
+def test_control_and_text_share_the_parameters_of_ease():
+    task = study.Task(TRAIN, HELD, TRAIN, HELD)
+    names = ("EASE", "EASE + joined text", "EASE + shuffled text")
+    found = study.compare_methods({name: METHODS[name] for name in names}, task, trials=3)
+    assert len({outcome.parameters["regularization"] for outcome in found.values()}) == 1
+    assert all(len(found[name].trials) == 3 + (name != "EASE") for name in names)
+    assert all(found[name].validation >= found["EASE"].validation for name in names)
 
 
 def test_the_best_trial_comes_first_and_is_repeatable():
@@ -163,6 +191,23 @@ def test_stored_bytes_by_hand():
     assert study.stored_bytes(net) == 4 * sum(p.numel() for p in net.net.parameters())
 
 
+def test_items_with_few_interactions_keep_just_as_many_while_tuning():
+    split = splits.cold_item_split(datasets.load("ml-100k"), seed=0, kept=4, at_least=45)
+    train, validation, cold = study.cold_validation(split, kept=4, at_least=45)
+    counts = np.asarray(train.sum(axis=0)).ravel()
+    assert (counts[cold] == 4).all() and not set(cold) & set(split.cold_items)
+    assert (train + validation != split.train).nnz == 0
+    assert (np.asarray(train[:, split.cold_items].sum(axis=0)) == 4).all()
+    with pytest.raises(InputError, match="at_least=5000: no item has so many interactions"):
+        study.cold_validation(split, kept=4, at_least=5000)
+
+
+def test_chosen_edges_are_reported_where_a_range_could_be_longer():
+    method = study.Method(EASE, {"a": [0.0, 1.0, 2.0], "b": [False, True], "c": [1, 2], "d": [1, 2, 3]})
+    assert study.chosen_edges(method, {"a": 0.0, "b": True, "c": 1, "d": 2}) == ()
+    assert study.chosen_edges(method, {"a": 2.0, "b": True, "c": 2, "d": 1}) == ("a=2.0", "d=1")
+
+
 @pytest.mark.parametrize(
     "name",
     study.cold_methods(
@@ -175,7 +220,7 @@ def test_every_cold_method_ranks_what_nobody_has_seen(name):
     words, labels, year = (study.encode(data, e) for e in ("tfidf", "labels", "year"))
     raw = {"tfidf": words, "labels": labels, "year": year, "minilm": words[:, :300]}
     method = study.cold_methods(raw, split.train, "minilm")[name]
-    outcome = study.tune_and_evaluate_cold(method, split, trials=1)
+    outcome = study.tune_and_evaluate_cold(method, split, trials=2 if method.reads == "both" else 1)
     chance = 0.07
     assert (
         outcome.test.mean()["ndcg"] < 1.4 * chance

@@ -32,6 +32,7 @@ from recsys_lib.recommenders import (
     TextMLP,
     TextProfile,
     UserKNN,
+    WarmAndCold,
     checks,
 )
 
@@ -261,7 +262,7 @@ def test_scores_need_a_fit_and_users_that_exist(name):
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in RECOMMENDERS if n.split(" ")[0] not in ("ScoreBlend", "RankFusion")]
+    "name", [n for n in RECOMMENDERS if n.split(" ")[0] not in ("ScoreBlend", "RankFusion", "WarmAndCold")]
 )
 def test_a_failed_fit_does_not_score(name, monkeypatch):
     model = fitted(name)
@@ -370,6 +371,7 @@ REALISTIC = {
     "TextEASE": lambda v: TextEASE(v),
     "ScoreBlend": lambda v: ScoreBlend([EASE(), TextProfile(v, half_life=5.0)], [1.0, 0.5]),
     "RankFusion": lambda v: RankFusion([ItemKNN(), TextProfile(v)]),
+    "WarmAndCold": lambda v: WarmAndCold(EASE(), TextProfile(v)),
 }
 
 

@@ -18,61 +18,75 @@ from recsys_lib.vectors import geometry
 
 Space = dict[str, Sequence[Any]]
 
-USER_KNN_SPACE: Space = {"neighbours": [20, 50, 100, 200, 400], "shrinkage": [0.0, 5.0, 10.0, 30.0]}
+# Ranges reach past what was chosen on films and books; ``tuning.chosen_edges`` reports where one is still too
+# short.
+USER_KNN_SPACE: Space = {
+    "neighbours": [10, 20, 50, 100, 200, 400],
+    "shrinkage": [0.0, 5.0, 10.0, 30.0, 100.0],
+}
 ITEM_KNN_SPACE: Space = {
-    "neighbours": [20, 50, 100, 200, 400],
-    "shrinkage": [0.0, 10.0, 30.0],
+    "neighbours": [10, 20, 50, 100, 200, 400, 800],
+    "shrinkage": [0.0, 10.0, 30.0, 100.0],
     "unit_users": [False, True],
 }
-ITEM_KNN_TEXT_SPACE: Space = ITEM_KNN_SPACE | {"text_weight": [5.0, 10.0, 20.0]}
-EASE_SPACE: Space = {"regularization": [100.0, 200.0, 300.0, 400.0, 600.0, 800.0]}
-SLIM_SPACE: Space = {"l1": [0.5, 1.0, 2.0, 4.0], "l2": [100.0, 200.0, 400.0, 800.0]}
+ITEM_KNN_TEXT_SPACE: Space = {"text_weight": [1.0, 3.0, 10.0, 30.0, 100.0]}
+EASE_SPACE: Space = {"regularization": [12.5, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1600.0]}
+SLIM_SPACE: Space = {"l1": [0.25, 0.5, 1.0, 2.0, 4.0], "l2": [50.0, 100.0, 200.0, 400.0, 800.0]}
 IALS_SPACE: Space = {
-    "factors": [32, 64, 128],
-    "regularization": [10.0, 20.0, 50.0, 100.0],
-    "alpha": [2.0, 5.0, 10.0, 20.0],
+    "factors": [16, 32, 64, 128],
+    "regularization": [5.0, 10.0, 20.0, 50.0, 100.0, 200.0],
+    "alpha": [1.0, 2.0, 5.0, 10.0, 20.0],
 }
 BPR_SPACE: Space = {
-    "factors": [16, 32, 64, 128],
-    "learning_rate": [0.002, 0.005, 0.01],
-    "regularization": [0.003, 0.01, 0.03],
+    "factors": [8, 16, 32, 64, 128],
+    "learning_rate": [0.001, 0.002, 0.005, 0.01, 0.02],
+    "regularization": [0.001, 0.003, 0.01, 0.03],
     "iterations": [50, 100, 200],
 }
 SASREC_SPACE: Space = {"dimension": [32, 64], "dropout": [0.2, 0.5], "epochs": [3, 10, 40]}
-RECENT_POPULARITY_SPACE: Space = {"half_life_days": [3.0, 7.0, 15.0, 30.0, 60.0]}
+RECENT_POPULARITY_SPACE: Space = {"half_life_days": [1.0, 3.0, 7.0, 15.0, 30.0, 60.0]}
 TEXT_RECENT_SPACE: Space = {"half_life": [3.0, 10.0, 30.0, 100.0]}
-TEXT_KNN_SPACE: Space = {"neighbours": [10, 20, 50, 100, 200]}
-TEXT_POPULARITY_SPACE: Space = {"popularity": [0.1, 0.2, 0.4, 0.8, 1.6]}
+TEXT_KNN_SPACE: Space = {"neighbours": [5, 10, 20, 50, 100, 200, 400, 800]}
+TEXT_POPULARITY_SPACE: Space = {"popularity": [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4]}
 TEXT_MLP_SPACE: Space = {"temperature": [0.1, 0.15, 0.2], "output": [64, 128], "epochs": [16, 32]}
-# Coarse enough for few trials to cover, wide enough for catalogues of few and of many interactions an item.
-PRIOR_SPACE: Space = {
-    "regularization": [100.0, 200.0, 400.0, 800.0],
-    "weight": [0.03, 0.1, 0.2],
+# Beside the λ of EASE, which these share: the weight of the text, and how sharply similarity counts.
+PRIOR_SPACE: Space = {"weight": [0.003, 0.01, 0.03, 0.1, 0.3, 1.0], "sharpness": [1.0, 2.0]}
+BLEND_SPACE: Space = {"weight": [0.025, 0.05, 0.1, 0.2, 0.4, 0.8]}
+RANK_FUSION_SPACE: Space = {"weight": [0.03, 0.1, 0.3, 1.0], "constant": [3.0, 10.0, 60.0, 200.0]}
+# Where few or no interactions are known EASE's λ cannot be tuned apart from the text.
+JOINT_PRIOR_SPACE: Space = {
+    "regularization": [25.0, 100.0, 400.0, 1600.0],
+    "weight": [0.0, 0.03, 0.1, 0.3, 1.0],
     "sharpness": [1.0, 2.0],
 }
-BLEND_SPACE: Space = EASE_SPACE | {"weight": [0.05, 0.1, 0.2, 0.3, 0.5]}
-RANK_FUSION_SPACE: Space = EASE_SPACE | {"constant": [1.0, 10.0, 60.0]}
-RIDGE_MAP_SPACE: Space = {"factors": [16, 32, 64, 128], "regularization": [0.1, 0.3, 1.0, 3.0, 10.0]}
-COLD_RIDGE_MAP_SPACE: Space = {"factors": [8, 16, 32, 64], "regularization": [0.3, 1.0, 3.0, 10.0]}
+RIDGE_MAP_SPACE: Space = {
+    "factors": [16, 32, 64, 128, 256],
+    "regularization": [0.1, 0.3, 1.0, 3.0, 10.0, 30.0],
+}
+COLD_RIDGE_MAP_SPACE: Space = {
+    "factors": [8, 16, 32, 64, 128],
+    "regularization": [0.3, 1.0, 3.0, 10.0, 30.0, 100.0],
+}
+# Coarse, so that few trials cover it: a factor of 4 apart.
 EASE_MAP_SPACE: Space = {
-    "regularization": [0.5, 1.0, 2.0, 4.0, 8.0, 16.0],
-    "ease_regularization": [50.0, 100.0, 200.0, 400.0],
+    "regularization": [0.125, 0.5, 2.0, 8.0, 32.0, 128.0],
+    "ease_regularization": [25.0, 100.0, 400.0, 1600.0, 6400.0],
 }
-EASE_KERNEL_SPACE: Space = {
-    "regularization": [0.3, 1.0, 2.0],
-    "ease_regularization": [50.0, 150.0],
-    "width": [0.5, 0.7, 1.0],
-}
+EASE_KERNEL_SPACE: Space = {"regularization": [0.1, 0.3, 1.0, 3.0], "width": [0.35, 0.5, 0.7, 1.0, 1.4]}
 
 
 def warm_methods(vectors: np.ndarray, joined: np.ndarray) -> dict[str, Method]:
     """Every method of the study for warm items by name, except those that read times.
 
+    Methods that add text to a model of interactions share its tuned parameters and may decline the text.
+    "EASE + shuffled text" is their control: the joined vectors of other items.
+
     Args:
         vectors: item vectors ``[n_items, d]`` of one encoder.
         joined: item vectors ``[n_items, D]`` of several sources side by side.
     """
-    return _interaction_methods() | _text_methods(vectors) | _joint_methods(vectors, joined)
+    interactions = _interaction_methods()
+    return interactions | _text_methods(vectors) | _joint_methods(vectors, joined, interactions)
 
 
 def _interaction_methods() -> dict[str, Method]:
@@ -100,24 +114,42 @@ def _text_methods(vectors: np.ndarray) -> dict[str, Method]:
     }
 
 
-def _joint_methods(vectors: np.ndarray, joined: np.ndarray) -> dict[str, Method]:
-    r = recommenders
+def text_prior(vectors: np.ndarray, ease: Method, reads: str = "both") -> Method:
+    """EASE regularized towards the similarity of ``vectors``, at the tuned λ of ``ease``; without weight it
+    is EASE.
+    """
+    make = lambda **p: recommenders.TextEASE(vectors, **p)  # noqa: E731
+    return Method(make, PRIOR_SPACE, reads, ease, {"weight": 0.0, "sharpness": 1.0})
+
+
+def _joint_methods(
+    vectors: np.ndarray, joined: np.ndarray, interactions: Mapping[str, Method]
+) -> dict[str, Method]:
+    r, ease, knn = recommenders, interactions["EASE"], interactions["ItemKNN"]
+    shuffled = joined[np.random.default_rng(0).permutation(len(joined))]
 
     def blend(regularization: float, weight: float) -> recommenders.Recommender:
         return r.ScoreBlend([r.EASE(regularization), r.TextProfile(vectors)], [1.0, weight])
 
-    def fusion(regularization: float, constant: float) -> recommenders.Recommender:
-        return r.RankFusion([r.EASE(regularization), r.TextProfile(vectors)], constant)
+    def fusion(regularization: float, weight: float, constant: float) -> recommenders.Recommender:
+        return r.RankFusion([r.EASE(regularization), r.TextProfile(vectors)], constant, [1.0, weight])
 
+    def knn_with_text(**parameters: Any) -> recommenders.Recommender:
+        return r.ItemKNN(item_vectors=joined, **parameters)
+
+    without = {"weight": 0.0}
     return {
         "text and popularity": Method(lambda **p: r.TextProfile(vectors, **p), TEXT_POPULARITY_SPACE, "both"),
         "ItemKNN + joined text": Method(
-            lambda **p: r.ItemKNN(item_vectors=joined, **p), ITEM_KNN_TEXT_SPACE, "both"
+            knn_with_text, ITEM_KNN_TEXT_SPACE, "both", knn, {"text_weight": 0.0}
         ),
-        "EASE + text": Method(lambda **p: r.TextEASE(vectors, **p), PRIOR_SPACE, "both"),
-        "EASE + joined text": Method(lambda **p: r.TextEASE(joined, **p), PRIOR_SPACE, "both"),
-        "EASE, text blended in": Method(blend, BLEND_SPACE, "both"),
-        "EASE and text, ranks fused": Method(fusion, RANK_FUSION_SPACE, "both"),
+        "EASE + text": text_prior(vectors, ease),
+        "EASE + joined text": text_prior(joined, ease),
+        "EASE, text blended in": Method(blend, BLEND_SPACE, "both", ease, without),
+        "EASE and text, ranks fused": Method(
+            fusion, RANK_FUSION_SPACE, "both", ease, without | {"constant": 60.0}
+        ),
+        "EASE + shuffled text": text_prior(shuffled, ease, "control"),
     }
 
 
@@ -145,18 +177,21 @@ def cold_methods(raw: Mapping[str, np.ndarray], train: sp.csr_matrix, encoder: s
     metadata = side_by_side([raw["labels"], raw["year"]])
     models = side_by_side([v for name, v in centred.items() if name != "tfidf"])
     mapped = {
-        "metadata": metadata, "tf-idf": centred["tfidf"],
+        "metadata": metadata,
+        "tf-idf": centred["tfidf"],
         "tf-idf and metadata": side_by_side([centred["tfidf"], metadata]),
-        encoder: centred[encoder], "all models": models,
+        encoder: centred[encoder],
+        "all models": models,
         "all models and metadata": side_by_side([models, metadata]),
-    }  # fmt: skip
-    chance = np.random.default_rng(0).standard_normal((len(metadata), 16)).astype(np.float32)
+    }
     profiles = {
-        "chance": chance, f"cosine: {encoder}, raw": raw[encoder],
+        "chance": np.random.default_rng(0).standard_normal((len(metadata), 16)).astype(np.float32),
+        f"cosine: {encoder}, raw": raw[encoder],
         f"cosine: {encoder}, centred": centred[encoder],
-        f"cosine: {encoder}, whitened": whitened(raw[encoder], train), "cosine: tf-idf": centred["tfidf"],
+        f"cosine: {encoder}, whitened": whitened(raw[encoder], train),
+        "cosine: tf-idf": centred["tfidf"],
         "cosine: all models": models,
-    }  # fmt: skip
+    }
     found = {name: Method(lambda v=v: r.TextProfile(v), {}, "text") for name, v in profiles.items()}
     found[f"ridge map: {encoder}"] = Method(
         lambda **p: r.RidgeMap(centred[encoder], **p), COLD_RIDGE_MAP_SPACE, "text"
@@ -164,7 +199,9 @@ def cold_methods(raw: Mapping[str, np.ndarray], train: sp.csr_matrix, encoder: s
     for name, v in mapped.items():
         found[f"EASE map: {name}"] = Method(lambda v=v, **p: r.EASEMap(v, **p), EASE_MAP_SPACE, "text")
     for name in ("tf-idf and metadata", "all models", "all models and metadata"):
-        curved = Method(lambda v=mapped[name], **p: r.EASEMap(v, **p), EASE_KERNEL_SPACE, "text")
-        found[f"EASE kernel map: {name}"] = curved
-    found["EASE + text: all models"] = Method(lambda **p: r.TextEASE(models, **p), PRIOR_SPACE, "both")
+        linear = found[f"EASE map: {name}"]
+        found[f"EASE kernel map: {name}"] = Method(
+            linear.make, EASE_KERNEL_SPACE, "text", linear, {"width": None}
+        )
+    found["EASE + text: all models"] = Method(lambda **p: r.TextEASE(models, **p), JOINT_PRIOR_SPACE, "both")
     return found

@@ -13,7 +13,8 @@ from recsys_lib.core.errors import InputError
 
 def bench(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="similarity, encode, recommend, rerank or search.")
+        str,
+        typer.Argument(metavar="NAME", help="similarity, encode, recommend, rerank, search or forecasts."),
     ],
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the rows and the environment.")
@@ -23,16 +24,20 @@ def bench(
         typer.Option(metavar="LIST", help="search only: some of its parts, which replace theirs in FILE."),
     ] = None,
 ) -> int:
-    """Time this library against baselines, interleaved, in one run.
+    """Time this library against baselines, interleaved, in one run; or the workloads that the cost model
+    forecasts.
 
     Example: python -m recsys_lib bench search --json search.json
     """
-    from recsys_lib.benchmarks import baselines
+    from recsys_lib.benchmarks import baselines, forecasts
 
-    choose(name, baselines.BENCHES, "bench")
+    choose(name, [*baselines.BENCHES, "forecasts"], "bench")
     chosen = parts.split(",") if parts is not None else []
     if chosen and name != "search":
         raise InputError(f"--parts {parts!r}: bench {name!r} has no parts, only search has; leave it out")
     check_output_file(json)
+    if name == "forecasts":
+        print(forecasts.run(json))
+        return 0
     print(baselines.run(name, json, chosen))
     return 0

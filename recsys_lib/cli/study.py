@@ -15,7 +15,8 @@ def study(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="NAME", help="ranking, cold, search, model-quantization, rerank (default: all)."
+            metavar="NAME",
+            help="ranking, cold, search, model-quantization, rerank, deployment-quality (default: all).",
         ),
     ] = None,
 ) -> int:

@@ -1,36 +1,22 @@
-"""Sizing and cost: how large a model is, how fast it could be, what it draws and what it costs.
+"""Sizing and cost: how large a model is, how fast it could be, what it costs to serve, and which option to
+choose.
 
-``architectures`` reads a configuration; ``sizing`` counts parameters, bytes, operations and bounds time; ``machines`` is the
-table of machines and prices; ``energy`` measures or models joules; ``prices`` turns seconds into dollars. On them stand
-``quality`` (what the studies recorded), ``deployments`` (ways to recommend, in works with their times) and ``decision`` (which to
-take for a given traffic). Nothing here needs weights, and only ``energy`` runs anything.
+``architectures`` reads a configuration; ``sizing`` counts parameters, bytes, operations and bounds time;
+``machines`` is the table of machines and prices; ``energy`` measures or models joules. ``options`` lists
+the deployment options, ``workloads`` what each asks of a machine, ``fleet`` and ``queueing`` how many
+machines that takes, ``deployments`` the cheapest of them. ``measured_quality`` is what the studies
+recorded, ``uncertainty`` draws what nobody knows exactly, ``choose.decide`` ranks, ``decision_map`` and
+``turning_points`` say where the choice changes, ``validation`` holds the model against measurements.
+Nothing here needs weights, and only ``energy`` runs anything.
 """
 
 from recsys_lib.cost.architectures import Architecture, architecture, from_config, models
 from recsys_lib.cost.assumptions import Assumptions
 from recsys_lib.cost.choose import Decision, RankedOption, decide
+from recsys_lib.cost.deployments import Deployment
 from recsys_lib.cost.energy import Energy, measure_energy, model_energy
-from recsys_lib.cost.machines import Hardware, hardware, published, table
+from recsys_lib.cost.machines import Hardware, card, hardware, published, table
 from recsys_lib.cost.options import OPTIONS, DeploymentOption
-from recsys_lib.cost.placement import Deployment
-from recsys_lib.cost.prices import (
-    Stack,
-    TornadoRow,
-    Traffic,
-    Verdict,
-    break_even_items_per_day,
-    cheapest,
-    joules_per_million,
-    joules_per_month,
-    joules_per_refresh,
-    machines_serving,
-    sensitivity,
-    usd_of_energy,
-    usd_per_hour_owned,
-    usd_per_million,
-    usd_per_month,
-    usd_per_refresh,
-)
 from recsys_lib.cost.services import Service
 from recsys_lib.cost.sizing import (
     FORMATS,
@@ -72,15 +58,10 @@ __all__ = [
     "Quantity",
     "RankedOption",
     "Service",
-    "Stack",
-    "TornadoRow",
-    "Traffic",
-    "Verdict",
     "activation_bytes",
     "active_parameters",
     "architecture",
-    "break_even_items_per_day",
-    "cheapest",
+    "card",
     "convert",
     "decide",
     "decode_bound",
@@ -89,12 +70,8 @@ __all__ = [
     "encode_flops",
     "from_config",
     "hardware",
-    "joules_per_million",
-    "joules_per_month",
-    "joules_per_refresh",
     "kv_cache_bytes",
     "machines_needed",
-    "machines_serving",
     "measure_energy",
     "memory",
     "model_energy",
@@ -104,12 +81,6 @@ __all__ = [
     "prefill_flops",
     "published",
     "read_bytes",
-    "sensitivity",
     "table",
-    "usd_of_energy",
-    "usd_per_hour_owned",
-    "usd_per_million",
-    "usd_per_month",
-    "usd_per_refresh",
     "weight_bytes",
 ]

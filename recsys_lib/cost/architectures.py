@@ -1,8 +1,9 @@
-"""What a transformer is made of, read from its configuration alone: every matrix, and how often a token meets it.
+"""What a transformer is made of, read from its configuration alone: every matrix, and how often a token
+meets it.
 
-A configuration in the Hugging Face form becomes a flat list of ``Weight`` (matrices and vectors) and of ``Attention``
-(stacks of like layers). Parameters, bytes and operations are sums over those lists (``recsys_lib.cost.sizing``), so a new
-family needs one reading function here and nothing elsewhere.
+A configuration in the Hugging Face form becomes a flat list of ``Weight`` (matrices and vectors) and of
+``Attention`` (stacks of like layers). Parameters, bytes and operations are sums over those lists
+(``recsys_lib.cost.sizing``), so a new family needs one reading function here and nothing elsewhere.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ NEVER_MULTIPLY = ("embedding", "vector")
 class Weight:
     """``copies`` matrices ``[outputs, inputs]``; a token goes through ``used`` of them (default: all).
 
-    part: embedding (rows looked up), vector (biases, norms), attention, feed-forward, experts, router, pooler (once per
-    sequence), output (once per predicted token). stack: encoder or decoder; cross for the keys and values a decoder makes
-    of the encoder's tokens; shared for the embedding of both. tied: the numbers are another weight's.
+    part: embedding (rows looked up), vector (biases, norms), attention, feed-forward, experts, router,
+    pooler (once per sequence), output (once per predicted token). stack: encoder or decoder; cross for the
+    keys and values a decoder makes of the encoder's tokens; shared for the embedding of both. tied: the
+    numbers are another weight's.
     """
 
     part: str
@@ -50,8 +52,9 @@ class Weight:
 class Attention:
     """``layers`` like attention layers.
 
-    key_dim, value_dim: per head. cached: values kept per token and layer. window: how many tokens a query sees, itself
-    included (None: all). latent_dim: width of the compressed vector that stands for the values, 0 where there is none.
+    key_dim, value_dim: per head. cached: values kept per token and layer. window: how many tokens a query
+    sees, itself included (None: all). latent_dim: width of the compressed vector that stands for the
+    values, 0 where there is none.
     """
 
     layers: int
@@ -66,7 +69,9 @@ class Attention:
 
     @property
     def decode_dim(self) -> int:
-        """Multiply-adds per head and cached token when one token is decoded: for the score, and for the value."""
+        """Multiply-adds per head and cached token when one token is decoded: for the score, and for the
+        value.
+        """
         return self.cached + self.latent_dim if self.latent_dim else self.key_dim + self.value_dim
 
 
@@ -137,7 +142,9 @@ def _bert(c: Mapping[str, Any]) -> Architecture:
 
 
 def _gpt2(c: Mapping[str, Any]) -> Architecture:
-    vocabulary, h, layers, heads, positions = _need(c, "vocab_size", "n_embd", "n_layer", "n_head", "n_positions")
+    vocabulary, h, layers, heads, positions = _need(
+        c, "vocab_size", "n_embd", "n_layer", "n_head", "n_positions"
+    )
     i = int(c.get("n_inner") or 4 * h)
     weights = (
         Weight("embedding", vocabulary + positions, h),
@@ -153,7 +160,9 @@ def _gpt2(c: Mapping[str, Any]) -> Architecture:
 
 
 def _t5(c: Mapping[str, Any]) -> Architecture:
-    vocabulary, h, i, layers, heads, d = _need(c, "vocab_size", "d_model", "d_ff", "num_layers", "num_heads", "d_kv")
+    vocabulary, h, i, layers, heads, d = _need(
+        c, "vocab_size", "d_model", "d_ff", "num_layers", "num_heads", "d_kv"
+    )
     decoders = int(c.get("num_decoder_layers") or layers)
     gated = str(c.get("feed_forward_proj", "relu")).startswith("gated") or bool(c.get("is_gated_act"))
     tied = bool(c.get("tie_word_embeddings", True))
@@ -178,7 +187,9 @@ def _t5(c: Mapping[str, Any]) -> Architecture:
         Attention(decoders, heads, d, d, 2 * inner),
         Attention(decoders, heads, d, d, 2 * inner, causal=False, stack="cross"),
     )
-    return Architecture("", c["model_type"], h, tuple(weights), attention, 4 * h + (1 + ups) * i, 4 * h + 4 * inner)
+    return Architecture(
+        "", c["model_type"], h, tuple(weights), attention, 4 * h + (1 + ups) * i, 4 * h + 4 * inner
+    )
 
 
 def _windows(c: Mapping[str, Any], layers: int) -> list[tuple[int, int | None]]:
@@ -193,7 +204,9 @@ def _windows(c: Mapping[str, Any], layers: int) -> list[tuple[int, int | None]]:
 
 
 def _experts(c: Mapping[str, Any], layers: int) -> tuple[int, int, int, int]:
-    """Experts per layer, experts per token, their inner width, and layers that have them; zeros where there are none."""
+    """Experts per layer, experts per token, their inner width, and layers that have them; zeros where there
+    are none.
+    """
     experts = int(c.get("num_local_experts") or c.get("num_experts") or c.get("n_routed_experts") or 0)
     if not experts:
         return 0, 0, 0, 0
@@ -236,7 +249,9 @@ def _decoder(c: Mapping[str, Any]) -> Architecture:
         Weight("vector", vectors, 1),
     ]
     inner = max(i if dense else 0, per_token * expert_width + shared * expert_width)
-    return Architecture("", kind, h, tuple(weights), attention, max(4 * h + 3 * inner, 4 * h + width), 3 * h + width)
+    return Architecture(
+        "", kind, h, tuple(weights), attention, max(4 * h + 3 * inner, 4 * h + width), 3 * h + width
+    )
 
 
 def _grouped(c: Mapping[str, Any], layers: int, heads: int, h: int) -> tuple[list[Weight], tuple, int, int]:
@@ -254,17 +269,23 @@ def _grouped(c: Mapping[str, Any], layers: int, heads: int, h: int) -> tuple[lis
         vectors += layers * h
     if kind in ("qwen3", "qwen3_moe"):
         vectors += layers * 2 * d
-    stacks = tuple(Attention(n, heads, d, d, cached=2 * groups * d, window=window) for n, window in _windows(c, layers))
+    stacks = tuple(
+        Attention(n, heads, d, d, cached=2 * groups * d, window=window) for n, window in _windows(c, layers)
+    )
     return weights, stacks, vectors, 4 * heads * d
 
 
 def _latent(c: Mapping[str, Any], layers: int, heads: int, h: int) -> tuple[list[Weight], tuple, int, int]:
-    """Multi-head latent attention (DeepSeek-V2, 2024): keys and values of all heads come from one small vector.
+    """Multi-head latent attention (DeepSeek-V2, 2024): keys and values of all heads come from one small
+    vector.
 
-    Only that vector and one rotary key are cached. Decoding folds the up-projections into query and output, so a cached
-    token costs ``rank + rotary`` multiply-adds per head for the score and ``rank`` for the value.
+    Only that vector and one rotary key are cached. Decoding folds the up-projections into query and output,
+    so a cached token costs ``rank + rotary`` multiply-adds per head for the score and ``rank`` for the
+    value.
     """
-    rank, rotary, plain, value = _need(c, "kv_lora_rank", "qk_rope_head_dim", "qk_nope_head_dim", "v_head_dim")
+    rank, rotary, plain, value = _need(
+        c, "kv_lora_rank", "qk_rope_head_dim", "qk_nope_head_dim", "v_head_dim"
+    )
     query, key = int(c.get("q_lora_rank") or 0), plain + rotary
     down_up = [Weight("attention", query, h, layers), Weight("attention", heads * key, query, layers)]
     weights = [
@@ -281,18 +302,21 @@ _FAMILIES: dict[str, Callable[[Mapping[str, Any]], Architecture]] = {
     **dict.fromkeys(("bert", "roberta", "xlm-roberta"), _bert),
     "gpt2": _gpt2,
     **dict.fromkeys(("t5", "mt5"), _t5),
-    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "mixtral", "qwen3_moe", "deepseek_v3", "gpt_oss"), _decoder),
+    **dict.fromkeys(
+        ("llama", "mistral", "qwen2", "qwen3", "mixtral", "qwen3_moe", "deepseek_v3", "gpt_oss"), _decoder
+    ),
 }
 
 
 def from_config(config: Mapping[str, Any] | Any, name: str = "") -> Architecture:
-    """The architecture of a configuration: a dictionary (``config.json``) or a transformers configuration object.
+    """The architecture of a configuration: a dictionary (``config.json``) or a transformers configuration
+    object.
 
     Raises:
         InputError: a family not known here, or a size that is missing.
 
-    >>> tiny = dict(model_type="llama", vocab_size=10, hidden_size=4, num_hidden_layers=1, num_attention_heads=2,
-    ...             num_key_value_heads=1, intermediate_size=8)
+    >>> tiny = dict(model_type="llama", vocab_size=10, hidden_size=4, num_hidden_layers=1,
+    ...             num_attention_heads=2, num_key_value_heads=1, intermediate_size=8)
     >>> from_config(tiny).parts()
     {'attention': 48, 'feed-forward': 96, 'embedding': 40, 'output': 40, 'vector': 12}
     """
@@ -306,7 +330,9 @@ def from_config(config: Mapping[str, Any] | Any, name: str = "") -> Architecture
 
 @lru_cache
 def models() -> dict[str, dict]:
-    """``data/models.toml``: published configurations by short name, each with ``config``, ``source`` and ``date``."""
+    """``data/models.toml``: published configurations by short name, each with ``config``, ``source`` and
+    ``date``.
+    """
     with open(TABLES / "models.toml", "rb") as file:
         return tomllib.load(file)
 

@@ -18,11 +18,12 @@ COUNTS = ("history", "entries_kept", "encode_batch", "candidates", "shown", "ans
 class Assumptions:
     """Planning values, for all options the same.
 
-    max_load: fraction of its throughput at which a machine is run at the peak, at most. history: items that a request brings.
-    entries_kept: per item, of ItemKNN and of EASE's columns. handling_s: one core's time to receive, parse and answer a
-    request. encode_batch: texts encoded at once. candidates, shown: items that a reranker orders, and of the history that it is
-    shown. answer_tokens: that it writes, if it writes. cpu_price, gpu_price: factors on the price lists. unmeasured_fraction: of the
-    roofline that work reaches which was measured nowhere; 1 makes its price a lower bound. fractions: measured fractions of
+    max_load: fraction of its throughput at which a machine is run at the peak, at most. history: items that
+    a request brings. entries_kept: per item, of ItemKNN and of EASE's columns. handling_s: one core's time
+    to receive, parse and answer a request. encode_batch: texts encoded at once. candidates, shown: items
+    that a reranker orders, and of the history that it is shown. answer_tokens: that it writes, if it
+    writes. cpu_price, gpu_price: factors on the price lists. unmeasured_fraction: of the roofline that work
+    reaches which was measured nowhere; 1 makes its price a lower bound. fractions: measured fractions of
     the roofline, by kind and family of machines ("scan on c7i").
 
     Raises:
@@ -31,7 +32,7 @@ class Assumptions:
 
     max_load: float = 0.7
     history: int = 50
-    entries_kept: int = 100
+    entries_kept: int = 200
     handling_s: float = 0.001
     encode_batch: int = 64
     candidates: int = 20
@@ -65,7 +66,8 @@ class Assumptions:
     def where_known(self, machines: Sequence[Hardware], works: Sequence[Workload]) -> tuple[Hardware, ...]:
         """The machines on which all of the work was measured; all machines, if there is none.
 
-        A bound beside a measurement would always win, so what is only bounded is work that nobody measured anywhere.
+        A bound beside a measurement would always win, so what is only bounded is work that nobody measured
+        anywhere.
         """
         return tuple(m for m in machines if all(self.knows(w, m) for w in works)) or tuple(machines)
 

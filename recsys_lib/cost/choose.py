@@ -1,15 +1,18 @@
-"""Which option to choose for one catalogue and one traffic: ranked, in dollars, with what would change the choice."""
+"""Which option to choose for one catalogue and one traffic: ranked, in dollars, with what would change the
+choice.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.cost.assumptions import Assumptions
-from recsys_lib.cost.placement import Deployment
+from recsys_lib.cost.deployments import Deployment
+from recsys_lib.cost.options import DeploymentOption
 from recsys_lib.cost.recorded_fractions import default_assumptions
 from recsys_lib.cost.services import Service
 from recsys_lib.cost.turning_points import TurningPoint, nearest_turning_points
@@ -23,10 +26,11 @@ USD_PER_POINT = 10.0
 class RankedOption:
     """One method, served at its cheapest.
 
-    usd_per_month, usd_per_million: the bill, and the bill over a million lists; where ``is_bound`` the least it could be. p99_s: the
-    99th percentile of the latency at the peak. quality: NDCG@10 over all requests, None where a part was not measured. net_usd_per_month:
-    what that quality earns less the bill, against a quality of 0. probability: of being the best under everything uncertain.
-    problem: why it cannot serve, empty if it can; nearest: what would have to change.
+    usd_per_month, usd_per_million: the bill, and the bill over a million lists; where ``is_bound`` the
+    least it could be. p99_s: the 99th percentile of the latency at the peak. quality: NDCG@10 over all
+    requests, None where a part was not measured. net_usd_per_month: what that quality earns less the bill,
+    against a quality of 0. probability: of being the best under everything uncertain. problem: why it
+    cannot serve, empty if it can; nearest: what would have to change.
     """
 
     name: str
@@ -69,10 +73,12 @@ class RankedOption:
 
 @dataclass(frozen=True)
 class Decision:
-    """The options from best to worst (those that cannot serve or were not measured last), and what to say about them.
+    """The options from best to worst (those that cannot serve or were not measured last), and what to say
+    about them.
 
-    regret_usd_per_month: mean loss over all draws of taking the second best instead of the best; 0 where there is no second.
-    sentence: for a manager. changes: the three numbers that would change the choice, nearest first; fewer where nothing else would.
+    regret_usd_per_month: mean loss over all draws of taking the second best instead of the best; 0 where
+    there is no second. sentence: for a manager. changes: the three numbers that would change the choice,
+    nearest first; fewer where nothing else would.
     """
 
     ranked: tuple[RankedOption, ...]
@@ -99,16 +105,19 @@ def decide(
 ) -> Decision:
     """Rank methods by what their measured quality earns less what serving it costs.
 
-    methods: name to its quality, with bootstrap samples, and the deployment option that serves it (``MethodQuality``; the names of
-    options are those of ``cost.OPTIONS``: popularity, ItemKNN, EASE, EASE top 100, static vectors, MiniLM, ItemKNN + MiniLM, EASE +
-    TF-IDF map, EASE + MiniLM map, EASE + all encoders map, ...). service: traffic, catalogue and limits. usd_per_point: US dollars that
-    0.01 NDCG@10 is worth per million lists. assumptions: planning values; by default those of this repository, with the fractions of
-    the roofline that were measured. draws: of everything uncertain; 200 take about two seconds.
+    methods: name to its quality, with bootstrap samples, and the deployment option that serves it
+    (``MethodQuality``; the names of options are those of ``cost.OPTIONS``: popularity, ItemKNN, EASE, EASE
+    top 200, static vectors, MiniLM, ItemKNN + MiniLM, EASE + TF-IDF map, EASE + MiniLM map, EASE + all
+    encoders map, ...). service: traffic, catalogue and limits. usd_per_point: US dollars that 0.01 NDCG@10
+    is worth per million lists. assumptions: planning values; by default those of this repository, with the
+    fractions of the roofline that were measured. draws: of everything uncertain; 200 take about two
+    seconds.
 
     Raises:
         InputError: no method, an unknown deployment, or a number out of its range.
 
-    >>> methods = {"popularity": MethodQuality("popularity", 0.21, 0.06), "ItemKNN": MethodQuality("ItemKNN", 0.40, 0.06)}
+    >>> methods = {"popularity": MethodQuality("popularity", 0.21, 0.06)}
+    >>> methods["ItemKNN"] = MethodQuality("ItemKNN", 0.40, 0.06)
     >>> decision = decide(methods, Service(users=10_000, requests_per_s=5.0, items=20_000), draws=2)
     >>> decision.best.name, decision.best.usd_text
     ('ItemKNN', '$65')
@@ -124,19 +133,29 @@ def decide(
     probability = (leads / np.maximum(leads.sum(axis=1, keepdims=True), 1)).mean(axis=0)
     options = [
         RankedOption(
-            name, one, methods[name].warm, methods[name].cold, _number(quality[0, i]), _number(net[0, i]),
+            name,
+            one,
+            methods[name].warm,
+            methods[name].cold,
+            _number(quality[0, i]),
+            _number(net[0, i]),
             float(probability[i]),
         )
         for i, (name, one) in enumerate(zip(methods, placed(methods, service, a), strict=True))
-    ]  # fmt: skip
+    ]
     order = sorted(range(len(options)), key=lambda i: (-net[0, i], options[i].usd_per_month))
     ranked = tuple(options[i] for i in order)
     regret = _regret(net, order)
     points = nearest_turning_points(methods, service, a, usd_per_point) if np.isfinite(net[0]).any() else ()
     return Decision(
-        ranked, regret, _sentence(ranked, service, usd_per_point, regret), tuple(str(p) for p in points), points,
-        service, usd_per_point,
-    )  # fmt: skip
+        ranked,
+        regret,
+        _sentence(ranked, service, usd_per_point, regret),
+        tuple(str(p) for p in points),
+        points,
+        service,
+        usd_per_point,
+    )
 
 
 def _number(value: float) -> float | None:
@@ -158,18 +177,56 @@ def _sentence(ranked: tuple[RankedOption, ...], service: Service, usd_per_point:
     if best.net_usd_per_month is None:
         closest = min(ranked, key=lambda o: o.p99_s)
         why = (
-            f"{closest.name}: {closest.problem}; it needs {closest.nearest}" if closest.problem else "none was measured"
+            f"{closest.name}: {closest.problem}; it needs {closest.nearest}"
+            if closest.problem
+            else "none was measured"
         )
         return f"No option measured can serve {asked} ({why})."
     assert best.quality is not None
     text = (
-        f"For {asked}, use {best.name}: about {best.usd_text} a month (${two_digits(best.usd_per_million)} per million lists), "
+        f"For {asked}, use {best.name}: about {best.usd_text} a month "
+        f"(${two_digits(best.usd_per_million)} per million lists), "
         f"p99 {best.p99_s * 1e3:,.0f} ms, NDCG@10 {best.quality:.3f}."
     )
     if len(ranked) > 1 and ranked[1].net_usd_per_month is not None:
         second = ranked[1]
         text += (
-            f" It is the best with probability {best.probability:.0%} if 0.01 NDCG is worth ${usd_per_point:g} per million lists; "
-            f"{second.name} at {second.usd_text} is second, and choosing it would lose about ${two_digits(max(regret, 0))} a month."
+            f" It is the best with probability {best.probability:.0%} if 0.01 NDCG is worth "
+            f"${usd_per_point:g} per million lists; "
+            f"{second.name} at {second.usd_text} is second, and choosing it would lose about "
+            f"${two_digits(max(regret, 0))} a month."
         )
     return text
+
+
+def quality_needed(decision: Decision) -> dict[str, float]:
+    """NDCG@10 over all requests that each option without a measured quality would need to be as good as the
+    best; above 1 it cannot be.
+    """
+    best = decision.best
+    if best is None or best.net_usd_per_month is None or not decision.usd_per_point:
+        return {}
+    per_unit = 100 * decision.usd_per_point * decision.service.lists_per_month / 1e6
+    return {
+        o.name: (best.net_usd_per_month + o.usd_per_month) / per_unit
+        for o in decision.ranked
+        if o.quality is None
+    }
+
+
+def with_and_without(
+    decision: Decision,
+) -> tuple[RankedOption | None, RankedOption | None, RankedOption | None]:
+    """The best option with a language model, the best that reads text without one, and the best without
+    text; None where none can serve.
+    """
+
+    def first(test: Callable[[DeploymentOption], bool]) -> RankedOption | None:
+        able = (o for o in decision.ranked if o.net_usd_per_month is not None)
+        return next((o for o in able if test(o.deployment.option)), None)
+
+    return (
+        first(lambda o: o.has_language_model),
+        first(lambda o: bool(o.encoders) and not o.has_language_model),
+        first(lambda o: not o.encoders),
+    )

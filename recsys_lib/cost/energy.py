@@ -1,8 +1,9 @@
 """Energy of a piece of work: measured where the machine tells, else a stated model with its range.
 
-* A GPU: NVML's total energy counter (Volta and later), if ``pynvml`` is installed.
-* A processor: RAPL's package counters under ``/sys/class/powercap``, if this process may read them (often only root).
-* Else a model: the rated power times a share that grows linearly from idle to full load (Fan, Weber and Barroso, "Power
+* A GPU: NVML's total energy counter (Volta and later), if ``pynvml`` is installed. * A processor: RAPL's
+package counters under ``/sys/class/powercap``, if this process may read them (often only root). * Else a
+model: the rated power times a share that grows linearly from idle to full load (Fan, Weber and Barroso,
+"Power
   provisioning for a warehouse-sized computer", 2007). It is marked as a model and carries a range.
 """
 
@@ -21,14 +22,16 @@ from recsys_lib.cost.units import Quantity, fraction, positive
 from recsys_lib.hardware.measure import synchronize
 
 POWERCAP = Path("/sys/class/powercap")
-# Share of the rated power drawn when idle. Servers of 2007 drew half or more, today's processors and GPUs a fifth to two
-# fifths; the range of the model covers all of it.
+# Share of the rated power drawn when idle. Servers of 2007 drew half or more, today's processors and GPUs a
+# fifth to two fifths; the range of the model covers all of it.
 IDLE_SHARE = 0.3
 
 
 @dataclass(frozen=True)
 class Energy:
-    """Joules over ``seconds``; ``method`` is nvml, rapl or model, and the range is as wide as the method is uncertain."""
+    """Joules over ``seconds``; ``method`` is nvml, rapl or model, and the range is as wide as the method is
+    uncertain.
+    """
 
     joules: float
     low_joules: float
@@ -55,10 +58,13 @@ class Energy:
         return Quantity(self.joules, "J", inputs, "measured" if self.is_measured else "model")
 
 
-def model_watts(power_w: float, utilization: float = 1.0, idle_share: float = IDLE_SHARE) -> tuple[float, float, float]:
+def model_watts(
+    power_w: float, utilization: float = 1.0, idle_share: float = IDLE_SHARE
+) -> tuple[float, float, float]:
     """Watts drawn at ``utilization`` (0 to 1) of a machine rated ``power_w``: expected, lowest, highest.
 
-    Expected ``P (i + (1 - i) u)``. Lowest: power in proportion to work, ``P u``. Highest: the rating whatever the work.
+    Expected ``P (i + (1 - i) u)``. Lowest: power in proportion to work, ``P u``. Highest: the rating
+    whatever the work.
 
     >>> [round(watts) for watts in model_watts(100.0, 0.5)]
     [65, 50, 100]
@@ -78,7 +84,9 @@ def model_energy(seconds: float, power_w: float, utilization: float = 1.0) -> En
 
 
 def rapl_packages(root: Path = POWERCAP) -> list[Path]:
-    """The processor packages whose energy counter this process can read; parts of a package are not listed twice."""
+    """The processor packages whose energy counter this process can read; parts of a package are not listed
+    twice.
+    """
     found = []
     for zone in sorted(root.glob("intel-rapl:*")):
         with suppress(OSError, ValueError):
@@ -99,7 +107,9 @@ def _read(zones: list[Path], file: str) -> list[int]:
 
 
 def _nvml_devices() -> tuple[list, Callable[[object], int]] | None:
-    """The GPUs and a reader of millijoules since the driver was loaded; None without pynvml or a GPU that counts."""
+    """The GPUs and a reader of millijoules since the driver was loaded; None without pynvml or a GPU that
+    counts.
+    """
     try:
         nvml = importlib.import_module("pynvml")
         nvml.nvmlInit()
@@ -123,10 +133,12 @@ def measure_energy(
     device: str = "cpu",
     root: Path = POWERCAP,
 ) -> Energy:
-    """Run ``function`` once and return its energy: of the GPUs (``device="cuda"``) or of the processor packages.
+    """Run ``function`` once and return its energy: of the GPUs (``device="cuda"``) or of the processor
+    packages.
 
-    Counters see the whole package or card, other work and idling included; let the work last a second or more, since they
-    are refreshed only every few milliseconds. Where none is readable, the model with ``power_w`` and ``utilization``.
+    Counters see the whole package or card, other work and idling included; let the work last a second or
+    more, since they are refreshed only every few milliseconds. Where none is readable, the model with
+    ``power_w`` and ``utilization``.
     """
     if device not in ("cpu", "cuda"):
         raise InputError(f"device={device!r}: expected cpu or cuda")

@@ -1,4 +1,6 @@
-"""How many machines serve a rate: groups for throughput, shards for memory, and what the slowest hundredth waits."""
+"""How many machines serve a rate: groups for throughput, shards for memory, and what the slowest hundredth
+waits.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,15 @@ USABLE = 0.9
 def machines_held(rate_per_s: float, machine_per_s: float, shards: int, load: float) -> tuple[int, int]:
     """Machines that serve ``rate_per_s``, and the groups they form.
 
-    A group is ``shards`` machines that together hold the state once and divide the work of every request, so that it serves
-    ``shards`` times what one machine would. A rate that one group serves costs no more than its memory asks for; a state that one
-    machine holds costs no more than its rate asks for; both multiply only where both bind.
+    A group is ``shards`` machines that together hold the state once and divide the work of every request,
+    so that it serves ``shards`` times what one machine would. A rate that one group serves costs no more
+    than its memory asks for; a state that one machine holds costs no more than its rate asks for; both
+    multiply only where both bind.
 
-    >>> machines_held(100.0, 50.0, 1, 0.5), machines_held(100.0, 50.0, 8, 0.5), machines_held(900.0, 50.0, 8, 0.5)
-    ((4, 4), (8, 1), (40, 5))
+    >>> machines_held(100.0, 50.0, 1, 0.5), machines_held(100.0, 50.0, 8, 0.5)
+    ((4, 4), (8, 1))
+    >>> machines_held(900.0, 50.0, 8, 0.5)
+    (40, 5)
     """
     groups = math.ceil(positive("rate_per_s", rate_per_s) / (machine_per_s * shards * load))
     return groups * shards, groups
@@ -34,9 +39,10 @@ def machines_held(rate_per_s: float, machine_per_s: float, shards: int, load: fl
 class Fleet:
     """Machines of one kind that serve one stage of every request.
 
-    batch: requests that a group serves at once at most. batch_s, single_s: time of a full batch and of a batch of one. load:
-    of a group's throughput at the peak. p99_s: the 99th percentile of the stage's latency at the peak, waiting included.
-    basis: model, or bound where the time of some work is a lower bound.
+    batch: requests that a group serves at once at most. batch_s, single_s: time of a full batch and of a
+    batch of one. load: of a group's throughput at the peak. p99_s: the 99th percentile of the stage's
+    latency at the peak, waiting included. basis: model, or bound where the time of some work is a lower
+    bound.
     """
 
     machine: Hardware
@@ -68,7 +74,9 @@ def shards_for(state_bytes: float, machine: Hardware) -> int:
 def batch_seconds(
     works: Sequence[Workload], machine: Hardware, batch: int, shards: int, handling_s: float, a: Assumptions
 ) -> float:
-    """Seconds that a group takes for a batch: its work divided among the shards, and the handling by the cores of each."""
+    """Seconds that a group takes for a batch: its work divided among the shards, and the handling by the
+    cores of each.
+    """
     work_s = 0.0
     for work in works:
         work_s += a.seconds(work, machine, batch)

@@ -1,7 +1,8 @@
 """Machines by data sheet and price list: ``data/hardware.toml``.
 
-Peaks are dense. NVIDIA's sheets print twice as much "with sparsity" for Ampere and later; no model here is sparse.
-What a row does not say is refused, never guessed: an unknown precision, power or price is an InputError.
+Peaks are dense. NVIDIA's sheets print twice as much "with sparsity" for Ampere and later; no model here is
+sparse. What a row does not say is refused, never guessed: an unknown precision, power or price is an
+InputError.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ class Price:
 
 @dataclass(frozen=True)
 class Hardware:
-    """One machine or accelerator; ``peaks`` in dense operations per second by precision; ``cores`` of a processor."""
+    """One machine or accelerator; ``peaks`` in dense operations per second by precision; ``cores`` of a
+    processor.
+    """
 
     name: str
     about: str
@@ -82,7 +85,9 @@ class Hardware:
             InputError: the table has none.
         """
         if not self.prices:
-            raise InputError(f"{self.name} has no price in data/hardware.toml: add one with its source and date")
+            raise InputError(
+                f"{self.name} has no price in data/hardware.toml: add one with its source and date"
+            )
         return self.prices[0]
 
     def price_range(self) -> tuple[float, float]:
@@ -121,8 +126,8 @@ def hardware(name: str) -> Hardware:
     return table()[name]
 
 
-# What drivers call the cards, in whole words after the maker's: word for word, so that an L40S is no L4 and an A6000 no 4090.
-# Two sizes of one card are told apart by their memory.
+# What drivers call the cards, in whole words after the maker's: word for word, so that an L40S is no L4 and
+# an A6000 no 4090. Two sizes of one card are told apart by their memory.
 CARD_NAMES: dict[str, tuple[str, ...]] = {
     "t4": ("t4",),
     "a10g": ("a10g",),
@@ -141,7 +146,8 @@ _MAKERS = ("nvidia", "tesla", "geforce", "amd", "ati")
 
 
 def card(name: str, memory_bytes: float | None = None) -> Hardware | None:
-    """The accelerator that a driver calls ``name``; None for one that is not in the table, however alike its name.
+    """The accelerator that a driver calls ``name``; None for one that is not in the table, however alike
+    its name.
 
     ``memory_bytes``, where the driver gives it, must agree within a tenth.
 

@@ -1,9 +1,10 @@
 """How long the slowest hundredth of the requests waits: the load simulator's answer, tabulated.
 
-Requests arrive by a Poisson process at a machine that serves them in dynamic batches: whenever it is free it takes those that
-wait, up to ``batch``. A batch of n takes ``s(n) = s(batch) (f + (1 - f) n / batch)``; ``f`` is the fixed fraction, what a batch costs
-whatever its size. The 99th percentile of the latency, in units of ``s(batch)``, then depends on the batch, on f and on the load only.
-``data/queueing.toml`` holds it as ``hardware.load_patterns.simulated_server`` finds it; ``tabulate`` makes the file again.
+Requests arrive by a Poisson process at a machine that serves them in dynamic batches: whenever it is free
+it takes those that wait, up to ``batch``. A batch of n takes ``s(n) = s(batch) (f + (1 - f) n / batch)``;
+``f`` is the fixed fraction, what a batch costs whatever its size. The 99th percentile of the latency, in
+units of ``s(batch)``, then depends on the batch, on f and on the load only. ``data/queueing.toml`` holds it
+as ``hardware.load_patterns.simulated_server`` finds it; ``tabulate`` makes the file again.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ REQUESTS = 40_000
 
 
 def simulated_p99(batch: int, fixed: float, load: float, seed: int = 0, requests: int = REQUESTS) -> float:
-    """The 99th percentile of the latency in units of the time of a full batch; without load, the time of a batch of one."""
+    """The 99th percentile of the latency in units of the time of a full batch; without load, the time of a
+    batch of one.
+    """
     if load == 0:
         return fixed + (1 - fixed) / batch
     found = simulated_server(lambda n: fixed + (1 - fixed) * n / batch, load * batch, requests, batch, seed)
@@ -34,9 +37,15 @@ def simulated_p99(batch: int, fixed: float, load: float, seed: int = 0, requests
 
 def tabulate() -> str:
     """The text of ``data/queueing.toml``; a minute or two."""
-    lines = ["# Written by recsys_lib.cost.queueing.tabulate: 99th percentile of the latency in units of the time of a full batch.",
-             "# One row per fixed fraction " + ", ".join(f"{f:g}" for f in FIXED) + "; one column per load " +
-             ", ".join(f"{x:g}" for x in LOADS) + "."]  # fmt: skip
+    lines = [
+        "# Written by recsys_lib.cost.queueing.tabulate.",
+        "# The 99th percentile of the latency in units of the time of a full batch.",
+        "# One row per fixed fraction "
+        + ", ".join(f"{f:g}" for f in FIXED)
+        + "; one column per load "
+        + ", ".join(f"{x:g}" for x in LOADS)
+        + ".",
+    ]
     for batch in BATCHES:
         lines.append(f"[batch-{batch}]\np99 = [")
         for fixed in FIXED:
@@ -54,7 +63,8 @@ def table() -> dict[int, list[list[float]]]:
 
 
 def p99_factor(batch: int, fixed: float, load: float) -> float:
-    """The 99th percentile of the latency in units of the time of a full batch, linear between the rows and columns of the table.
+    """The 99th percentile of the latency in units of the time of a full batch, linear between the rows and
+    columns of the table.
 
     Raises:
         InputError: a batch that is not tabulated, or a load above the last column.
@@ -63,7 +73,9 @@ def p99_factor(batch: int, fixed: float, load: float) -> float:
     1.0
     """
     if batch not in table() or not 0 <= load <= LOADS[-1]:
-        raise InputError(f"batch={batch}, load={load}: expected a batch of {BATCHES} and a load of 0 to {LOADS[-1]}")
+        raise InputError(
+            f"batch={batch}, load={load}: expected a batch of {BATCHES} and a load of 0 to {LOADS[-1]}"
+        )
     rows, column = table()[batch], _place(LOADS, load)
     row = _place(FIXED, min(max(fixed, 0.0), 1.0))
     upper, lower = (_between(rows[i], column) for i in (row[0], row[0] + 1))

@@ -1,4 +1,6 @@
-"""Which fraction of a data sheet's roofline real work reaches, from the records of machines and from what others published."""
+"""Which fraction of a data sheet's roofline real work reaches, from the records of machines and from what
+others published.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,13 @@ from recsys_lib.cost.workloads import family, format_of
 
 
 def recorded_fractions(folder: Path | None = None) -> dict[str, float]:
-    """Fractions of the roofline by kind of work and family of machines ("scan on c7i"), the worst of each in the records.
+    """Fractions of the roofline by kind of work and family of machines ("scan on c7i"), the worst of each
+    in the records.
 
-    A machine is held against the data sheet of its kind, at its number of cores. Entries looked up and dense rows added are nothing but
-    reads: they come at the speed at which memory was read. Reading a prompt and writing tokens on cards is in ``data/published.toml``
-    (the worst row), where no record has it.
+    A machine is held against the data sheet of its kind, at its number of cores. Dense rows added are
+    nothing but reads: they come at the speed at which memory was read; entries of sparse histories at a
+    measured fraction of it. Reading a prompt and writing tokens on cards is in ``data/published.toml`` (the
+    worst row), where no record has it.
     """
     found: dict[str, float] = {}
     for path in sorted((folder or MEASUREMENTS).glob("*.json")):
@@ -52,12 +56,24 @@ def _reached(rows: Sequence[dict[str, Any]], sheet: Hardware) -> Iterator[tuple[
         # The largest sample, which no cache holds.
         largest = max(reads, key=lambda row: row["work"])
         rate = largest["work"] / float(np.median(largest["samples"]))
-        for kind in ("lookup", "dense rows"):
-            yield kind, rate / sheet.bandwidth_bytes_per_s
+        yield "dense rows", rate / sheet.bandwidth_bytes_per_s
+        yield "lookup", lookup_fraction() * rate / sheet.bandwidth_bytes_per_s
     for row in rows:
         kind = kind_of(row)
         if kind:
             yield kind, row_bound_s(row, sheet) / float(np.median(row["measurement"]["samples"]))
+
+
+def lookup_fraction(folder: Path = MEASUREMENTS) -> float:
+    """Fraction of the speed of plain reads at which entries of sparse histories are looked up and added
+    (``bench forecasts``).
+    """
+    path = folder / "forecast-check.json"
+    if not path.exists():
+        return 1.0
+    content = json.loads(path.read_text(encoding="utf-8"))
+    rows = [row for row in content["rows"] if row["kind"] == "lookup"]
+    return min(row["bytes"] / content["ceilings"]["read_bytes_per_s"] / min(row["samples"]) for row in rows)
 
 
 def row_bound_s(row: dict[str, Any], sheet: Hardware) -> float:
@@ -66,10 +82,11 @@ def row_bound_s(row: dict[str, Any], sheet: Hardware) -> float:
 
 
 def kind_of(row: dict[str, Any]) -> str:
-    """The kind of work that a row is the reference of; empty for all others, which forecasts are held against.
+    """The kind of work that a row is the reference of; empty for all others, which forecasts are held
+    against.
 
-    Encoders in the fastest form (8 bits, batches of 64), int8 codes scanned for one query and for 64, fits of thousands of items, prompts
-    of hundreds of tokens, tokens written for one sequence.
+    Encoders in the fastest form (8 bits, batches of 64), int8 codes scanned for one query and for 64, fits
+    of thousands of items, prompts of hundreds of tokens, tokens written for one sequence.
     """
     work, shape, precision = row.get("work"), row.get("shape", {}), row.get("precision")
     if work == "encode, native" and precision == "int8" and shape["batch"] >= 64:
@@ -86,7 +103,9 @@ def kind_of(row: dict[str, Any]) -> str:
 
 
 def sheet_of(environment: dict[str, Any], device: str) -> Hardware | None:
-    """Sheet of a recorded machine: of its card, or of its kind of processor scaled to its cores; None if there is none."""
+    """Sheet of a recorded machine: of its card, or of its kind of processor scaled to its cores; None if
+    there is none.
+    """
     if device != "cpu":
         found = [card(g["name"], g.get("memory_bytes")) for g in environment["gpus"]]
         return next((one for one in found if one), None)
@@ -101,7 +120,9 @@ def sheet_of(environment: dict[str, Any], device: str) -> Hardware | None:
 
 
 def published_fractions() -> dict[str, float]:
-    """Fractions that others reached on cards: prompts read (first-token times) and tokens written for one sequence."""
+    """Fractions that others reached on cards: prompts read (first-token times) and tokens written for one
+    sequence.
+    """
     prefill = []
     for row in published()["first_token"]:
         bound = sizing.prefill_bound(

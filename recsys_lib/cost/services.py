@@ -18,11 +18,12 @@ WHOLE_NUMBERS = ("users", "items", "text_tokens")
 class Service:
     """What a service asks for.
 
-    users, items: in all. requests_per_s: lists a second at the peak, which machines are held for. new_items_per_day:
-    encoded as they come. refits_per_month: times a model of interactions is fitted anew. latency_limit_s: for the 99th
-    percentile, waiting included. text_tokens: of an item's text. cold_requests: fraction of the requests that concern items
-    without interactions; None: estimated as the fraction of the catalogue that is younger than ``cold_days``. cold_days:
-    days until an item has interactions. mean_to_peak: mean rate over a month as a fraction of the peak.
+    users, items: in all. requests_per_s: lists a second at the peak, which machines are held for.
+    new_items_per_day: encoded as they come. refits_per_month: times a model of interactions is fitted anew.
+    latency_limit_s: for the 99th percentile, waiting included. text_tokens: of an item's text.
+    cold_requests: fraction of the requests that concern items without interactions; None: estimated as the
+    fraction of the catalogue that is younger than ``cold_days``. cold_days: days until an item has
+    interactions. mean_to_peak: mean rate over a month as a fraction of the peak.
 
     Raises:
         InputError: a number out of its range.
@@ -74,7 +75,9 @@ class Service:
         known = [f.name for f in fields(self)]
         unknown = sorted(set(moved) - set(known))
         if unknown:
-            raise InputError(f"service {self.name}: no field {', '.join(unknown)}; expected one of {', '.join(known)}")
+            raise InputError(
+                f"service {self.name}: no field {', '.join(unknown)}; expected one of {', '.join(known)}"
+            )
         return replace(self, **{k: round(v) if k in WHOLE_NUMBERS else v for k, v in moved.items()})
 
 

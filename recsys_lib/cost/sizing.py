@@ -1,9 +1,9 @@
 """Parameters, bytes, operations and lower bounds on time, from an architecture and a data sheet.
 
-Operations are counted as the field does and as ``torch.utils.flop_counter`` does: two per multiply-add of every matrix
-product; softmax, norms and activation functions are left out. Bounds are the roofline's (Williams et al., 2009): no run is
-faster than its operations at the peak, nor than its least traffic at the full bandwidth. Pope et al., "Efficiently Scaling
-Transformer Inference" (2022) gives the same terms.
+Operations are counted as the field does and as ``torch.utils.flop_counter`` does: two per multiply-add of
+every matrix product; softmax, norms and activation functions are left out. Bounds are the roofline's
+(Williams et al., 2009): no run is faster than its operations at the peak, nor than its least traffic at the
+full bandwidth. Pope et al., "Efficiently Scaling Transformer Inference" (2022) gives the same terms.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from recsys_lib.cost.units import fraction
 
 @dataclass(frozen=True)
 class Format:
-    """How a matrix is stored: bits per value, and ``group_bits`` of scales for every ``group`` values of a row.
+    """How a matrix is stored: bits per value, and ``group_bits`` of scales for every ``group`` values of a
+    row.
 
     group 0: a whole row shares them.
     """
@@ -72,7 +73,9 @@ def parameters(model: Architecture) -> int:
 
 
 def active_parameters(model: Architecture, embedding: bool = False) -> int:
-    """Parameters one token goes through: experts not chosen left out, and the embedding table unless asked for."""
+    """Parameters one token goes through: experts not chosen left out, and the embedding table unless asked
+    for.
+    """
     return sum(
         w.outputs * w.inputs * w.copies_used
         for w in model.weights
@@ -80,7 +83,9 @@ def active_parameters(model: Architecture, embedding: bool = False) -> int:
     )
 
 
-def _bytes_of(weight: Weight, copies: float, precision: str, group: int | None, kept: tuple[str, ...]) -> float:
+def _bytes_of(
+    weight: Weight, copies: float, precision: str, group: int | None, kept: tuple[str, ...]
+) -> float:
     wide = "float32" if precision == "float32" else "bfloat16"
     small = weight.part != "vector" and weight.part not in kept
     form = storage(precision, group) if small else FORMATS[wide]
@@ -96,7 +101,8 @@ def weight_bytes(
 
 
 def kv_cache_bytes(model: Architecture, tokens: int, batch: int = 1, precision: str = "bfloat16") -> float:
-    """Bytes of cached keys and values for ``batch`` sequences of ``tokens``; layers with a window keep no more than it.
+    """Bytes of cached keys and values for ``batch`` sequences of ``tokens``; layers with a window keep no
+    more than it.
 
     Grouped queries and latent attention cache less, and this counts what they cache. 0 for an encoder.
     """
@@ -119,9 +125,10 @@ def activation_bytes(
 ) -> float:
     """Peak bytes of activations in one pass over ``batch`` sequences of ``tokens``, weights and cache apart.
 
-    What transformers' own code holds at the widest point of a layer: the residual stream, its copies and the inner width
-    of the feed-forward part. ``fused`` attention (flash, memory-efficient) never forms the scores; without it two copies of
-    ``[heads, tokens, tokens]`` live inside attention, and one until the layer ends. Compiled engines need less.
+    What transformers' own code holds at the widest point of a layer: the residual stream, its copies and
+    the inner width of the feed-forward part. ``fused`` attention (flash, memory-efficient) never forms the
+    scores; without it two copies of ``[heads, tokens, tokens]`` live inside attention, and one until the
+    layer ends. Compiled engines need less.
     """
     _sizes(tokens, batch)
     reading = next(a for a in model.attention if a.stack == model.reads_with)
@@ -136,7 +143,9 @@ def _products(weights: list[Weight]) -> int:
 
 
 def _pairs(attention: Attention, tokens: int, skip_masked: bool) -> int:
-    """Query-key pairs in one head for a sequence of ``tokens``: the square, or only what a causal mask and window keep."""
+    """Query-key pairs in one head for a sequence of ``tokens``: the square, or only what a causal mask and
+    window keep.
+    """
     if not skip_masked or not attention.causal:
         return tokens * tokens
     seen = _seen(attention, tokens)
@@ -146,8 +155,8 @@ def _pairs(attention: Attention, tokens: int, skip_masked: bool) -> int:
 def encode_flops(model: Architecture, tokens: int, batch: int = 1, skip_masked: bool = False) -> int:
     """Operations to read ``batch`` sequences of ``tokens`` and return their hidden states, pooler included.
 
-    An encoder-decoder runs its encoder. ``skip_masked`` leaves out the pairs that a causal mask or a window hides, as flash
-    kernels do; plain kernels compute the whole square.
+    An encoder-decoder runs its encoder. ``skip_masked`` leaves out the pairs that a causal mask or a window
+    hides, as flash kernels do; plain kernels compute the whole square.
 
     >>> from recsys_lib.cost.architectures import architecture
     >>> round(encode_flops(architecture("minilm"), 16) / 1e9, 2)
@@ -169,7 +178,8 @@ def encode_flops(model: Architecture, tokens: int, batch: int = 1, skip_masked: 
 def prefill_flops(model: Architecture, tokens: int, batch: int = 1, skip_masked: bool = False) -> int:
     """Operations to read a prompt, fill the cache and predict its first token.
 
-    For an encoder-decoder: the encoder, the keys and values its tokens give the decoder, and one decoder step.
+    For an encoder-decoder: the encoder, the keys and values its tokens give the decoder, and one decoder
+    step.
     """
     _generates(model)
     cross = _products([w for w in model.weights if w.stack == "cross"])
@@ -222,7 +232,9 @@ def memory(
     group: int | None = None,
     kept: tuple[str, ...] = KEPT,
 ) -> Memory:
-    """Bytes to serve ``batch`` sequences of ``tokens`` with weights in ``precision`` and the rest in ``compute``."""
+    """Bytes to serve ``batch`` sequences of ``tokens`` with weights in ``precision`` and the rest in
+    ``compute``.
+    """
     return Memory(
         weight_bytes(model, precision, group, kept),
         kv_cache_bytes(model, tokens, batch, compute),
@@ -261,7 +273,8 @@ class Bound:
 def _bound(roofline: Roofline, operations: float, n_bytes: float, compute: str, machines: int) -> Bound:
     if machines < 1:
         raise InputError(f"machines={machines}: expected at least 1")
-    # Ideal scaling: work and traffic split evenly and nothing is said over the wire. Real machines are slower.
+    # Ideal scaling: work and traffic split evenly and nothing is said over the wire. Real machines are
+    # slower.
     operations_each, bytes_each = operations / machines, n_bytes / machines
     arithmetic = roofline.least_seconds(operations_each, 0.0, compute)
     seconds = roofline.least_seconds(operations_each, bytes_each, compute)
@@ -278,9 +291,9 @@ def read_bytes(
 ) -> float:
     """Bytes of weights that a pass over ``tokens`` tokens in all must read, each matrix once.
 
-    Of the embedding only the rows looked up. Of experts, the number that tokens routed evenly and independently are expected
-    to touch, ``E (1 - (1 - k/E)^tokens)``: exactly k for one token, and nearly all for many.
-    stack: only this stack and what it needs ("encoder" leaves the decoder unread).
+    Of the embedding only the rows looked up. Of experts, the number that tokens routed evenly and
+    independently are expected to touch, ``E (1 - (1 - k/E)^tokens)``: exactly k for one token, and nearly
+    all for many. stack: only this stack and what it needs ("encoder" leaves the decoder unread).
     """
     _sizes(tokens)
     total = 0.0
@@ -291,7 +304,9 @@ def read_bytes(
             rows = replace(w, outputs=min(w.outputs, tokens))
             total += _bytes_of(rows, w.copies, precision, group, kept)
         else:
-            copies = w.copies * (1 - (1 - w.copies_used / w.copies) ** tokens) if w.part == "experts" else w.copies
+            copies = (
+                w.copies * (1 - (1 - w.copies_used / w.copies) ** tokens) if w.part == "experts" else w.copies
+            )
             total += _bytes_of(w, copies, precision, group, kept)
     return total
 
@@ -328,7 +343,9 @@ def prefill_bound(
 ) -> Bound:
     """The least time from prompt to first token: weights read once, the cache written once."""
     operations = prefill_flops(model, tokens, batch, skip_masked=True)
-    n_bytes = read_bytes(model, tokens * batch, precision, **stored) + kv_cache_bytes(model, tokens, batch, compute)
+    n_bytes = read_bytes(model, tokens * batch, precision, **stored) + kv_cache_bytes(
+        model, tokens, batch, compute
+    )
     return _bound(roofline, operations, n_bytes, compute, machines)
 
 
@@ -343,10 +360,14 @@ def decode_bound(
     source: int = 0,
     **stored,
 ) -> Bound:
-    """The least time per generated token: weights read once for the batch, every sequence's cache read once."""
+    """The least time per generated token: weights read once for the batch, every sequence's cache read
+    once.
+    """
     operations = decode_flops(model, context, batch, source)
     stack = "decoder" if model.reads_with == "encoder" else ""
     n_bytes = read_bytes(model, batch, precision, stack=stack, **stored)
     n_bytes += kv_cache_bytes(model, context, batch, compute)
     cross = sum(a.layers * a.cached * source for a in model.attention if a.stack == "cross")
-    return _bound(roofline, operations, n_bytes + batch * cross * storage(compute).bits / 8, compute, machines)
+    return _bound(
+        roofline, operations, n_bytes + batch * cross * storage(compute).bits / 8, compute, machines
+    )

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys_lib.cost.assumptions import Assumptions
-from recsys_lib.cost.placement import deployments
+from recsys_lib.cost.deployments import deployments
 from recsys_lib.cost.services import Service
 from recsys_lib.cost.uncertainty import MethodQuality, moved, options_of
 from recsys_lib.cost.units import two_digits
 
-# Factors tried on every number, nearest first; between the last that changes nothing and the first that does, bisection.
+# Factors tried on every number, nearest first; between the last that changes nothing and the first that
+# does, bisection.
 FACTORS = (1.5, 2.0, 4.0, 10.0, 30.0, 100.0, 1000.0)
 STEPS = 6
 WORDS = {
@@ -46,13 +47,22 @@ class TurningPoint:
     def __str__(self) -> str:
         side = "above" if self.value > self.base else "below"
         words = WORDS.get(self.number, self.number)
+        if words not in WORDS.values():
+            # A quality differs in its third digit.
+            return f"{words} {side} {self.value:.4f} (now {self.base:.4f}): {self.then}"
         return f"{words} {side} {two_digits(self.value)} (now {two_digits(self.base)}): {self.then}"
 
 
 def nearest_turning_points(
-    methods: Mapping[str, MethodQuality], service: Service, a: Assumptions, usd_per_point: float, count: int = 3
+    methods: Mapping[str, MethodQuality],
+    service: Service,
+    a: Assumptions,
+    usd_per_point: float,
+    count: int = 3,
 ) -> tuple[TurningPoint, ...]:
-    """The ``count`` numbers that change the best method with the smallest change of their own, nearest first."""
+    """The ``count`` numbers that change the best method with the smallest change of their own, nearest
+    first.
+    """
     best_at = _best_at(methods, service, a, usd_per_point)
     found = []
     for number, base in _bases(service, a, usd_per_point).items():
@@ -60,7 +70,26 @@ def nearest_turning_points(
         near = [p for p in ways if p]
         if near:
             found.append(min(near, key=lambda p: p.factor))
+    found += _quality_point(methods, service, a, usd_per_point)
     return tuple(sorted(found, key=lambda p: p.factor)[:count])
+
+
+def _quality_point(
+    methods: Mapping[str, MethodQuality], service: Service, a: Assumptions, usd_per_point: float
+) -> list[TurningPoint]:
+    """The NDCG@10 over all requests at which the second best would be the best."""
+    net = net_usd_by_method(methods, service, a, usd_per_point)
+    order = sorted(net, key=lambda name: -net[name])
+    if usd_per_point == 0 or len(order) < 2 or net[order[1]] == -np.inf:
+        return []
+    second, share = methods[order[1]], service.cold_share
+    now = (1 - share) * (second.warm or 0.0) + share * (second.cold or 0.0)
+    needed = now + (net[order[0]] - net[order[1]]) / (usd_per_point * 100 * service.lists_per_month / 1e6)
+    return (
+        [TurningPoint(f"the NDCG@10 of {order[1]}", now, needed, order[0], order[1])]
+        if 0 < now < needed <= 1
+        else []
+    )
 
 
 def _bases(service: Service, a: Assumptions, usd_per_point: float) -> dict[str, float]:
@@ -78,32 +107,45 @@ def _bases(service: Service, a: Assumptions, usd_per_point: float) -> dict[str, 
     return {name: value for name, value in values.items() if value > 0}
 
 
+def net_usd_by_method(
+    methods: Mapping[str, MethodQuality], service: Service, a: Assumptions, usd_per_point: float
+) -> dict[str, float]:
+    """Dollars a month that each method's quality earns less what serving it costs; -inf where it cannot
+    serve or was not measured.
+    """
+    share, found = service.cold_share, {}
+    placed = deployments(service, a, options_of(methods))
+    for (name, quality), one in zip(methods.items(), placed, strict=True):
+        warm = 0.0 if share == 1 else quality.warm
+        cold = 0.0 if share == 0 else quality.cold
+        if one.problem or warm is None or cold is None:
+            found[name] = -np.inf
+            continue
+        mixed = (1 - share) * warm + share * cold
+        found[name] = 100 * mixed * usd_per_point * service.lists_per_month / 1e6 - one.usd_per_month
+    return found
+
+
 def _best_at(
     methods: Mapping[str, MethodQuality], service: Service, a: Assumptions, usd_per_point: float
 ) -> Callable[[str, float], str]:
     """A function that names the best method when one number is multiplied."""
-    options, qualities = options_of(methods), list(methods.values())
     # The fraction of cold requests moves on its own, not with the new items.
     fixed = service.change(cold_requests=service.cold_share)
 
     def best(number: str, factor: float) -> str:
         worth = usd_per_point * (factor if number == "usd_per_point" else 1.0)
         there, assumed = (fixed, a) if number == "usd_per_point" else moved(fixed, a, {number: factor})
-        nets = []
-        for quality, one in zip(qualities, deployments(there, assumed, options), strict=True):
-            warm = 0.0 if there.cold_share == 1 else quality.warm
-            cold = 0.0 if there.cold_share == 0 else quality.cold
-            if one.problem or warm is None or cold is None:
-                nets.append(-np.inf)
-                continue
-            mixed = (1 - there.cold_share) * warm + there.cold_share * cold
-            nets.append(100 * mixed * worth * there.lists_per_month / 1e6 - one.usd_per_month)
-        return list(methods)[int(np.argmax(nets))] if np.isfinite(nets).any() else "no option"
+        net = net_usd_by_method(methods, there, assumed, worth)
+        leader = max(net, key=lambda name: net[name])
+        return leader if net[leader] > -np.inf else "no option"
 
     return best
 
 
-def _first_change(best_at: Callable[[str, float], str], number: str, base: float, up: bool) -> TurningPoint | None:
+def _first_change(
+    best_at: Callable[[str, float], str], number: str, base: float, up: bool
+) -> TurningPoint | None:
     """Where the best method changes first as the number grows, or shrinks; None where it never does."""
     now, same = best_at(number, 1.0), 1.0
     for factor in FACTORS:

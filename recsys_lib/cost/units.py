@@ -1,7 +1,7 @@
 """Numbers that know their unit, what they were computed from, and whether they were measured.
 
-A cost off by 3,600 is a second taken for an hour. Here a unit is text such as ``USD/h`` or ``J/million``, conversion
-refuses another dimension, and a sum of dollars and joules is an error.
+A cost off by 3,600 is a second taken for an hour. Here a unit is text such as ``USD/h`` or ``J/million``,
+conversion refuses another dimension, and a sum of dollars and joules is an error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from recsys_lib.core.errors import InputError
 DAYS_PER_MONTH = 365.25 / 12
 HOURS_PER_MONTH = 24 * DAYS_PER_MONTH
 
-# Each unit by its dimension and its size in that dimension's base unit. A watt is J/s and is spelt so in a quotient.
+# Each unit by its dimension and its size in that dimension's base unit. A watt is J/s and is spelt so in a
+# quotient.
 _UNITS = {
     "s": ("time", 1.0),
     "ms": ("time", 1e-3),
@@ -97,7 +98,9 @@ class Quantity:
         return Quantity(convert(self.value, self.unit, unit), unit, self.inputs, self.basis)
 
     def __add__(self, other: Quantity) -> Quantity:
-        """Sum in this one's unit; ``inputs`` of both, those of the same name and another value numbered apart."""
+        """Sum in this one's unit; ``inputs`` of both, those of the same name and another value numbered
+        apart.
+        """
         inputs = dict(self.inputs)
         for name, value in other.inputs.items():
             same = name not in inputs or inputs[name] == value
@@ -115,7 +118,9 @@ def _short(value: object) -> str:
 
 
 def positive(name: str, value: float, zero: bool = False) -> float:
-    """``value`` as a float, if it is finite and above zero (or zero where allowed); else an InputError naming it."""
+    """``value`` as a float, if it is finite and above zero (or zero where allowed); else an InputError
+    naming it.
+    """
     try:
         number = float(value)
     except (TypeError, ValueError):

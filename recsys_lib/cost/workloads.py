@@ -1,7 +1,8 @@
 """What one request, one item or one fit asks of a machine: operations and bytes, counted from shapes alone.
 
-A workload of a batch takes its roofline bound divided by the *fraction* of that bound which such work reached where it was
-measured (``recorded_fractions``). A fraction that nobody measured is 1: the time is then a lower bound and is marked as one.
+A workload of a batch takes its roofline bound divided by the *fraction* of that bound which such work
+reached where it was measured (``recorded_fractions``). A fraction that nobody measured is 1: the time is
+then a lower bound and is marked as one.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
     from recsys_lib.cost.assumptions import Assumptions
     from recsys_lib.cost.options import DeploymentOption
 
-# Kinds of workload whose fraction of the roofline is measured apart, on every family of machines apart: "scan on c7i".
+# Kinds of workload whose fraction of the roofline is measured apart, on every family of machines apart:
+# "scan on c7i".
 ON_PROCESSORS = ("lookup", "dense rows", "scan", "fit", "encode", "prefill", "decode")
 ON_CARDS = ("encode", "prefill", "decode")
-# Encoders of item texts: the architecture in data/models.toml (none: a table of vectors or of counts) and the dimension of its
-# vectors. TF-IDF feeds a map only, so no request scans its vectors.
+# Encoders of item texts: the architecture in data/models.toml (none: a table of vectors or of counts) and
+# the dimension of its vectors. TF-IDF feeds a map only, so no request scans its vectors.
 ENCODERS = {
     "tfidf": ("", 1),
     "wordllama": ("", 256),
@@ -30,8 +32,9 @@ ENCODERS = {
     "e5": ("e5-small", 384),
     "qwen3-8b": ("qwen3-embedding-8b", 4096),
 }
-# Rerankers: the model, and how it answers. pairs: one score for each pair of user text and candidate; logits: one pass over a
-# prompt with all candidates, whose next-token logits order them; list: the order is written token by token.
+# Rerankers: the model, and how it answers. pairs: one score for each pair of user text and candidate;
+# logits: one pass over a prompt with all candidates, whose next-token logits order them; list: the order is
+# written token by token.
 RERANKERS = {
     "cross-encoder": ("ms-marco-minilm-l12", "pairs"),
     "0.5B LLM, logits": ("qwen2.5-0.5b", "logits"),
@@ -45,10 +48,12 @@ INSTRUCTION_TOKENS = 60
 
 @dataclass(frozen=True)
 class Workload:
-    """Work that repeats: per request of a batch ``operations`` and ``request_bytes``, per batch ``batch_bytes`` read once.
+    """Work that repeats: per request of a batch ``operations`` and ``request_bytes``, per batch
+    ``batch_bytes`` read once.
 
-    precision: float32, int8, or compact: 8 bits where the machine has them (integers on processors, floats on cards), else 16.
-    batch_bytes_16: ``batch_bytes`` where compact means 16 bits. repeats: times in a row that a request needs it (tokens written).
+    precision: float32, int8, or compact: 8 bits where the machine has them (integers on processors, floats
+    on cards), else 16. batch_bytes_16: ``batch_bytes`` where compact means 16 bits. repeats: times in a row
+    that a request needs it (tokens written).
     """
 
     kind: str
@@ -78,7 +83,7 @@ def has_8_bits(machine: Hardware) -> bool:
 def format_of(machine: Hardware, precision: str) -> str:
     """The number format that ``precision`` stands for on that machine.
 
-    >>> format_of(table()["l4"], "compact"), format_of(table()["a100-40"], "compact"), format_of(table()["t4"], "compact")
+    >>> tuple(format_of(table()[card], "compact") for card in ("l4", "a100-40", "t4"))
     ('float8', 'bfloat16', 'float16')
     """
     if precision != "compact":
@@ -97,8 +102,12 @@ def family(machine: Hardware) -> str:
     return machine.name.partition("-")[0] if machine.kind == "cpu" else machine.kind
 
 
-def request_workloads(option: DeploymentOption, items: float, cold_items: float, a: Assumptions) -> list[Workload]:
-    """What one request asks of the machine that serves it, over ``items`` items of which ``cold_items`` are cold."""
+def request_workloads(
+    option: DeploymentOption, items: float, cold_items: float, a: Assumptions
+) -> list[Workload]:
+    """What one request asks of the machine that serves it, over ``items`` items of which ``cold_items`` are
+    cold.
+    """
     found = []
     if "lookup" in option.serves:
         # An id and a weight of 4 bytes each for every entry kept of every item of the history.
@@ -115,7 +124,9 @@ def request_workloads(option: DeploymentOption, items: float, cold_items: float,
 
 
 def refit_workload(option: DeploymentOption, users: float, items: float, a: Assumptions) -> Workload:
-    """Counting pairs of items in histories, a Cholesky inverse (n³ operations) and the solution of a kernel map (7/3 n³)."""
+    """Counting pairs of items in histories, a Cholesky inverse (n³ operations) and the solution of a kernel
+    map (7/3 n³).
+    """
     pairs = users * a.history * a.history if option.fits else 0.0
     cubes = (1.0 if "ease" in option.fits else 0.0) + (7 / 3 if "map" in option.fits else 0.0)
     return Workload("fit", 2 * pairs + cubes * (items * items * items), 4 * pairs)
@@ -123,28 +134,36 @@ def refit_workload(option: DeploymentOption, users: float, items: float, a: Assu
 
 @lru_cache
 def encode_workload(encoder: str, tokens: int) -> Workload:
-    """Encoding texts of ``tokens``, one request a text: a transformer, or a mean of vectors out of a table."""
+    """Encoding texts of ``tokens``, one request a text: a transformer, or a mean of vectors of a table."""
     name, dimensions = ENCODERS[encoder]
     if not name:
         values = float(tokens * dimensions)
         return Workload("lookup", values, 4 * values)
     model = architecture(name)
     kind = "prefill" if model.reads_with == "decoder" else "encode"
-    return _reading(model, kind, float(sizing.encode_flops(model, tokens, skip_masked=True)), 0.0, ("output",))
+    return _reading(
+        model, kind, float(sizing.encode_flops(model, tokens, skip_masked=True)), 0.0, ("output",)
+    )
 
 
 def _reading(
     model: Architecture, kind: str, operations: float, request_bytes: float, unread: tuple[str, ...] = ()
 ) -> Workload:
-    """A pass that reads every weight once a batch, the rows of the embedding and the parts ``unread`` apart."""
+    """A pass that reads every weight once a batch, the rows of the embedding and the parts ``unread``
+    apart.
+    """
     read = [w for w in model.weights if w.part not in ("embedding", *unread)]
     values = sum(float(w.outputs * w.inputs * w.copies) for w in read)
     return Workload(kind, operations, request_bytes, values, "compact", 2 * values)
 
 
 @lru_cache
-def rerank_workloads(reranker: str, tokens: int, shown: int, candidates: int, answer: int) -> tuple[Workload, ...]:
-    """What ordering the candidates of one request takes: pairs scored, or a prompt read and, for a list, an answer written."""
+def rerank_workloads(
+    reranker: str, tokens: int, shown: int, candidates: int, answer: int
+) -> tuple[Workload, ...]:
+    """What ordering the candidates of one request takes: pairs scored, or a prompt read and, for a list, an
+    answer written.
+    """
     name, form = RERANKERS[reranker]
     model = architecture(name)
     if form == "pairs":
@@ -165,10 +184,12 @@ def rerank_workloads(reranker: str, tokens: int, shown: int, candidates: int, an
 
 @lru_cache
 def rerank_bytes(reranker: str, tokens: int, shown: int, candidates: int) -> tuple[float, float, float]:
-    """Memory that a reranker holds: its weights in 8 and in 16 bits, and what each request of a batch adds."""
+    """Memory of a reranker: its weights in 8 and in 16 bits, and what each request of a batch adds."""
     name, form = RERANKERS[reranker]
     model = architecture(name)
-    prompt = 2 * tokens * candidates if form == "pairs" else INSTRUCTION_TOKENS + (shown + candidates) * tokens
+    prompt = (
+        2 * tokens * candidates if form == "pairs" else INSTRUCTION_TOKENS + (shown + candidates) * tokens
+    )
     sequence = 2 * tokens if form == "pairs" else prompt
     each = sizing.kv_cache_bytes(model, prompt) + sizing.activation_bytes(model, sequence)
     weights = float(sizing.parameters(model))
@@ -177,7 +198,9 @@ def rerank_bytes(reranker: str, tokens: int, shown: int, candidates: int) -> tup
 
 def rentable(kinds: tuple[str, ...] = ("cpu", "gpu")) -> tuple[Hardware, ...]:
     """Machines with a price that were in stock when it was read. What has none cannot be decided for."""
-    return tuple(m for m in table().values() if m.kind in kinds and m.prices and "not in stock" not in m.price.offer)
+    return tuple(
+        m for m in table().values() if m.kind in kinds and m.prices and "not in stock" not in m.price.offer
+    )
 
 
 @lru_cache

@@ -55,7 +55,10 @@ def _films(split: str, trials: int, seeds: int) -> Sweep:
 
 # Studies that are no sweep of a notebook: a module with ``run()``, which writes
 # ``data/measurements/<name>-study.json``.
-PROGRAMS = {"rerank": "recsys_lib.experiments.reranking.study"}
+PROGRAMS = {
+    "rerank": "recsys_lib.experiments.reranking.study",
+    "deployment-quality": "recsys_lib.experiments.deployment_quality",
+}
 
 STUDIES: dict[str, tuple[Sweep, ...]] = {
     "ranking": (

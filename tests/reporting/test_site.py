@@ -1,42 +1,19 @@
-"""The static site: complete, without a network, searchable;
-and the explorer's page in a real browser, to the last digit.
-"""
+"""The static site: complete, without a network, searchable."""
 
 import json
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 
 import nbformat
 import pytest
+from browser import needs_browser, rendered
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from recsys_lib.core import paths
 from recsys_lib.core.errors import InputError
-from recsys_lib.cost import decision, deployments, roofline_fractions
 from recsys_lib.data import assets
 from recsys_lib.experiments import notebooks
-from recsys_lib.reporting import explorer, site
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_browser = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
-
-
-def rendered(address, folder, budget_ms=8000, *, width=1280, height=900):
-    """The page as a headless Chromium without a network leaves it after its scripts ran."""
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    # Nothing but files can be reached: every host name resolves to nowhere.
-    command += ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}"]
-    command += [
-        f"--virtual-time-budget={budget_ms}",
-        f"--window-size={width},{height}",
-        "--dump-dom",
-        address,
-    ]
-    page = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True).stdout
-    return re.sub(r"<script.*?</script>", "", page, flags=re.S)
+from recsys_lib.reporting import site
 
 
 class Links(HTMLParser):
@@ -209,71 +186,3 @@ def test_search_answers_offline(folder, tmp_path):
     assert results.count("<li>") >= 1 and "<mark>" in results and re.search(r'href="\d\d_\w+\.html', results)
     nothing = rendered(f"file://{folder}/figures.html?q=xylophone", tmp_path)
     assert "Nothing has all of: xylophone" in nothing
-
-
-def rows_of(page):
-    """The explorer's table as the browser holds it: way to its numbers, as written by JavaScript."""
-    found = {}
-    for attributes in re.findall(r'<details data-way="([^>]*)>', page):
-        name = attributes.partition('"')[0]
-        found[name] = dict(re.findall(r'data-([\w-]+)="([^"]*)"', attributes))
-    return found
-
-
-@needs_browser
-@pytest.mark.parametrize(
-    ("address", "name", "changes", "assumed"),
-    [
-        ("", "shop", {}, {}),
-        (
-            "#scenario=social-feed&items=40000&text_tokens=256",
-            "social-feed",
-            {"items": 40000, "text_tokens": 256},
-            {},
-        ),
-        (
-            "#scenario=streaming&latency_limit_s=0.4&requests_per_s=7&utilization=0.3&gpu_price=0.5&cpu_price=1.7",
-            "streaming",
-            {"latency_limit_s": 0.4, "requests_per_s": 7.0},
-            {"utilization": 0.3, "gpu_price": 0.5, "cpu_price": 1.7},
-        ),
-    ],
-    ids=["shop", "feed", "streaming"],
-)
-def test_the_explorer_in_a_browser_agrees_with_python_to_the_last_digit(
-    address, name, changes, assumed, tmp_path
-):
-    (tmp_path / "explorer.html").write_text(explorer.page(), encoding="utf-8")
-    page = rendered(f"file://{tmp_path}/explorer.html{address}", tmp_path)
-    case = decision.scenario(name).change(**changes)
-    choices = decision.decide(
-        case, deployments.Assumptions(**assumed, shares=roofline_fractions.recorded_shares())
-    )
-    rows = rows_of(page)
-    assert set(rows) == {c.name for c in choices}
-    for choice in choices:
-        row = rows[choice.name]
-        assert float(row["usd-per-month"]) == choice.usd_per_month.value, choice.name
-        assert float(row["usd-per-million"]) == choice.usd_per_million.value
-        assert float(row["usd-per-refresh"]) == choice.usd_per_refresh.value
-        assert float(row["joules-per-month"]) == choice.joules_per_month.value
-        assert float(row["request-s"]) == choice.request_s and row["problem"] == choice.problem
-    best = decision.cheapest_reaching(choices, case.seen, case.new)
-    assert re.search(rf'<body[^>]*data-best="{re.escape(best.name if best else "")}"', page)
-
-
-@needs_browser
-def test_the_explorer_refuses_nonsense_in_its_address(tmp_path):
-    (tmp_path / "explorer.html").write_text(explorer.page(), encoding="utf-8")
-    plain = rows_of(rendered(f"file://{tmp_path}/explorer.html", tmp_path))
-    odd = rendered(
-        f"file://{tmp_path}/explorer.html#scenario=bakery&items=-5&requests_per_s=fast&axis=x", tmp_path
-    )
-    assert rows_of(odd) == plain and "NaN" not in odd
-
-
-def test_the_explorers_controls_have_names_for_everybody():
-    page = explorer.page()
-    assert "<!--NAVIGATION-->" not in page and "/*MODEL*/" not in page and "/*TABLES*/" not in page
-    assert 'lang="en"' in page and 'aria-live="polite"' in page and "width=device-width" in page
-    assert not re.search(r"(src|href)=[\"'](https?:)?//", page), "it must need nothing else"

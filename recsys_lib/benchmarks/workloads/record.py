@@ -230,11 +230,11 @@ def rated_power(device: str) -> tuple[float, str]:
     if device == "cuda":
         import torch
 
-        name = torch.cuda.get_device_name().lower()
-        for row in cost.table().values():
-            if row.kind == "gpu" and row.power_w and row.name.split("-")[0] in name:
-                return row.power_w, f"{row.name}: {row.power_counts}"
-        raise InputError(f"GPU {name!r} is not in data/hardware.toml: add it with its power")
+        name = torch.cuda.get_device_name()
+        found = cost.card(name, torch.cuda.get_device_properties(0).total_memory)
+        if found is None or not found.power_w:
+            raise InputError(f"GPU {name!r} is not in data/hardware.toml: add it with its power")
+        return found.power_w, f"{found.name}: {found.power_counts}"
     like, cores = ("c7i-2xlarge", 4) if "amx_bf16" in machine.describe()["flags"] else ("c7a-large", 2)
     here = machine.describe()["cores_physical"] or machine.describe()["cores_logical"]
     row = cost.hardware(like)

@@ -1,6 +1,5 @@
-"""The cost model to play with, as one self-contained HTML page: the tables of ``cost.decision`` and the same model in JavaScript.
-
-A notebook has the same in widgets (``recsys_lib.explorer.widget``).
+"""The cost model to play with, as one self-contained HTML page: the tables of ``cost.explorer_tables`` and
+the model in JavaScript.
 """
 
 from __future__ import annotations
@@ -8,7 +7,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from recsys_lib.cost import decision
+from recsys_lib.cost import explorer_tables
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -16,7 +15,7 @@ FOLDER = Path(__file__).resolve().parent
 def page(navigation: str = "") -> str:
     """The page, with ``navigation`` (HTML) above its title where it is part of a site."""
     # "</" would end the script that holds the tables.
-    tables = json.dumps(decision.tables(), ensure_ascii=False, allow_nan=False).replace("</", "<\\/")
+    tables = json.dumps(explorer_tables.tables(), ensure_ascii=False, allow_nan=False).replace("</", "<\\/")
     parts = {
         "/*STYLE*/": _read("style.css"),
         "/*MODEL*/": _read("model.js"),

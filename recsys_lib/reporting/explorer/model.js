@@ -1,206 +1,260 @@
-// The cost model of recsys_lib/cost (deployments.py, prices.py, decision.py) in the same order of operations, so that every number
-// agrees with Python's to the last digit (tests/test_explorer.py). T is decision.tables().
+// The cost model of recsys_lib/cost (workloads, fleet, deployments, turning_points) in the same order of operations, so that every
+// number agrees with Python's to the last digit (tests/reporting/test_explorer.py). T is cost.explorer_tables.tables().
 "use strict";
 
 const Model = (T) => {
-  const perHour = 1 / T.units.hour_s;
-  const perMonth = 1 / (T.units.hour_s * T.units.month_h);
-  const monthSeconds = T.units.hour_s * T.units.month_h;
+  const { hour_s, month_s, month_h, month_days } = T.units;
+  const TEXT_PER_REQUEST = T.patterns[1];
 
-  // ---- works: [operations, bytes, precision]
+  // ---- workloads: [kind, operations, request bytes, batch bytes, precision, batch bytes in 16 bits, repeats]
 
-  const bound = ([operations, bytes, precision], machine) =>
-    Math.max(operations / machine.peaks[precision], bytes / machine.bandwidth);
-
-  const family = (machine) => (machine.kind === "cpu" ? machine.name.split("-")[0] : machine.kind);
-
-  const seconds = (work, kind, machine, a) => bound(work, machine) / (a.shares[`${kind} on ${family(machine)}`] ?? 1);
-
-  const knows = (kind, machine, a) => `${kind} on ${family(machine)}` in a.shares;
-
-  const price = (machine, a) => {
-    const factor = machine.kind === "cpu" ? a.cpu_price : a.gpu_price;
-    return factor === 1 ? machine.usd_per_hour : machine.usd_per_hour * factor;
-  };
-
-  function requestWorks(way, items, a) {
-    const found = {};
-    if (way.serves.includes("neighbours")) {
-      const entries = a.history * a.neighbours;
-      found["neighbours"] = [entries, 8 * entries, "float32"];
-    }
-    if (way.serves.includes("ease")) found["ease"] = [a.history * items, 4 * (a.history * items), "float32"];
-    if (way.serves.includes("scan")) found["scan"] = [2 * (items * way.dimensions), items * way.dimensions, "int8"];
-    return found;
+  function bound([, operations, requestBytes, batchBytes, precision, batchBytes16, repeats], machine, batch) {
+    const fixed = precision === "compact" && !machine.has_8_bits ? batchBytes16 : batchBytes;
+    const bytes = fixed + batch * requestBytes;
+    return repeats * Math.max((batch * operations) / machine.peaks[precision], bytes / machine.bandwidth);
   }
 
-  function refitWork(way, users, items, a) {
-    const pairs = way.serves.length && way.kind !== "text" ? users * a.history * a.history : 0;
-    const cube = way.serves.includes("ease") ? items * items * items : 0;
-    return [2 * pairs + cube, 4 * pairs, "float32"];
+  const key = (work, machine) => `${work[0]} on ${machine.family}`;
+  const knows = (work, machine, a) => key(work, machine) in a.fractions;
+  const seconds = (work, machine, batch, a) =>
+    bound(work, machine, batch) / (a.fractions[key(work, machine)] ?? a.unmeasured_fraction);
+
+  function whereKnown(machines, works, a) {
+    const found = machines.filter((m) => works.every((work) => knows(work, m, a)));
+    return found.length ? found : machines;
   }
 
-  function itemSeconds(way, machine, tokens, a) {
-    let total = 0;
-    for (const reader of way.readers)
-      total += seconds(T.encode[reader][tokens], "encode", machine, a) / a.encode_batch;
-    return total;
-  }
+  const price = (machine, a) => machine.usd_per_hour * (machine.kind === "cpu" ? a.cpu_price : a.gpu_price);
+  const coldItems = (s) => Math.min(s.items, s.new_items_per_day * s.cold_days);
+  const coldShare = (s) => s.cold_requests ?? coldItems(s) / s.items;
+  const listsPerMonth = (s) => s.requests_per_s * s.mean_to_peak * month_s;
 
-  function bytesPerItem(way, items, a) {
-    let total = way.dimensions;
-    if (way.serves.includes("neighbours")) total += 8 * a.neighbours;
-    if (way.serves.includes("ease")) total += 8 * items;
-    return total;
-  }
-
-  // ---- a way on machines
-
-  const least = (rows, key) => rows.reduce((best, row) => (key(row) < key(best) ? row : best));
-
-  const measured = (machines, kind, a) => {
-    const known = machines.filter((m) => knows(kind, m, a));
-    return known.length ? known : machines;
-  };
-
-  function options(way, tokens, a) {
-    const servers = measured(T.machines.filter((m) => m.kind === "cpu"), "scan", a);
-    let batch = null;
-    if (way.readers.length) {
-      const light = way.readers.every((r) => T.static_readers.includes(r));
-      batch = least(measured(light ? servers : T.machines, "encode", a), (m) => itemSeconds(way, m, tokens, a) * price(m, a));
-    }
-    if (!way.reranker) return servers.map((machine) => ({ way, machine, batch }));
+  function requestWorkloads(option, items, cold, a) {
     const found = [];
-    for (const machine of servers)
-      for (const card of T.machines.filter((m) => m.kind === "gpu"))
-        for (const size of T.rerank_batches) found.push({ way, machine, batch, card, size });
+    if (option.serves.includes("lookup")) {
+      const entries = a.history * a.entries_kept;
+      found.push(["lookup", 2 * entries, 8 * entries, 0, "float32", 0, 1]);
+    }
+    if (option.serves.includes("dense rows"))
+      found.push(["dense rows", a.history * items, 4 * (a.history * items), 0, "float32", 0, 1]);
+    if (option.serves.includes("scan") || option.serves.includes("scan cold items")) {
+      const values = (option.serves.includes("scan") ? items : cold) * option.dimensions;
+      found.push(["scan", 2 * values, 0, values, "int8", 0, 1]);
+    }
     return found;
   }
 
-  function stacks(option, s, a) {
-    const { way, machine, batch, card, size } = option;
-    const works = requestWorks(way, s.items, a);
+  function refitWorkload(option, users, items, a) {
+    const pairs = option.fits.length ? users * a.history * a.history : 0;
+    const cubes = (option.fits.includes("ease") ? 1 : 0) + (option.fits.includes("map") ? 7 / 3 : 0);
+    return ["fit", 2 * pairs + cubes * (items * items * items), 4 * pairs, 0, "float32", 0, 1];
+  }
+
+  function servingWorkloads(option, s, a) {
+    const works = requestWorkloads(option, s.items, coldItems(s), a);
+    if (option.pattern === TEXT_PER_REQUEST) for (const name of option.encoders) works.push(T.encode[name][s.text_tokens]);
+    return works;
+  }
+
+  function stateBytes(option, items, cold, a) {
+    let total = 0;
+    if (option.serves.includes("lookup")) total += 8 * a.entries_kept * items;
+    if (option.serves.includes("dense rows")) total += 4 * (items * items);
+    if (option.serves.includes("scan")) total += option.dimensions * items;
+    if (option.serves.includes("scan cold items")) total += option.dimensions * cold;
+    return total;
+  }
+
+  // ---- the queue and the fleet
+
+  function place(grid, value) {
+    let i = 0;
+    while (i < grid.length - 2 && value > grid[i + 1]) i += 1;
+    return [i, (value - grid[i]) / (grid[i + 1] - grid[i])];
+  }
+
+  const between = (row, [i, part]) => row[i] + (row[i + 1] - row[i]) * part;
+
+  function p99Factor(batch, fixed, load) {
+    const rows = T.queue.p99[batch], column = place(T.queue.loads, load);
+    const [i, part] = place(T.queue.fixed, Math.min(Math.max(fixed, 0), 1));
+    const upper = between(rows[i], column), lower = between(rows[i + 1], column);
+    return upper + (lower - upper) * part;
+  }
+
+  const shardsFor = (bytes, machine) => Math.max(1, Math.ceil(bytes / (machine.memory_bytes * T.usable)));
+
+  function batchSeconds(works, machine, batch, shards, handling_s, a) {
     let work_s = 0;
-    for (const kind in works) work_s += seconds(works[kind], kind, machine, a);
-    const known = Object.keys(works).map((kind) => knows(kind, machine, a)).concat(batch ? [knows("encode", batch, a)] : []);
-    const serving = {
-      name: way.name, machine, batch: batch ?? machine,
-      request_s: a.handling_s + work_s,
-      requests_per_s: 1 / (a.handling_s / machine.cores + work_s),
-      item_s: batch ? itemSeconds(way, batch, s.text_tokens, a) : 0,
-      refit_s: seconds(refitWork(way, s.users, s.items, a), "ease fit", machine, a),
-      memory_bytes: 0, bytes_per_item: bytesPerItem(way, s.items, a),
-      basis: known.length && known.every(Boolean) ? "model" : "bound",
-    };
-    if (!card) return [serving];
-    const [read, write, held] = T.rerank[s.text_tokens][size];
-    let batch_s = seconds(read, "prefill", card, a);
-    batch_s += a.answer_tokens * seconds(write, "decode", card, a);
-    const reranking = {
-      name: `${way.reranker}, ${size} at once`, machine: card, batch: card, request_s: batch_s, requests_per_s: size / batch_s,
-      item_s: 0, refit_s: 0, memory_bytes: held, bytes_per_item: 0,
-      basis: knows("prefill", card, a) && knows("decode", card, a) ? "model" : "bound",
-    };
-    return [serving, reranking];
+    for (const work of works) work_s += seconds(work, machine, batch, a);
+    return (handling_s * batch) / machine.cores + work_s / shards;
   }
 
-  // ---- money and energy
-
-  function held(stack, s, a) {
-    const replicas = Math.ceil(s.requests_per_s / (stack.requests_per_s * a.utilization));
-    const needs = stack.memory_bytes + stack.bytes_per_item * s.items;
-    return replicas * Math.max(1, Math.ceil(needs / (stack.machine.memory_bytes * T.usable)));
+  function fleet(works, machine, batch, load, rate, bytes, a, handling_s) {
+    const shards = shardsFor(bytes, machine);
+    const batch_s = batchSeconds(works, machine, batch, shards, handling_s, a);
+    const single_s = batchSeconds(works, machine, 1, shards, handling_s, a);
+    const groups = Math.ceil(rate / ((batch / batch_s / shards) * shards * load)), machines = groups * shards;
+    const reached = rate / (groups * (batch / batch_s));
+    const fixed = batch === 1 ? 0 : (single_s / batch_s - 1 / batch) / (1 - 1 / batch);
+    const p99_s = handling_s + batch_s * p99Factor(batch, fixed, reached);
+    const usd = machines * (price(machine, a) * month_h);
+    const basis = works.every((work) => knows(work, machine, a)) ? "model" : "bound";
+    return { machine, batch, shards, groups, machines, batch_s, single_s, load: reached, p99_s, usd, basis };
   }
 
-  const paid = (machine, work_s, utilization, a) => (price(machine, a) * perHour * work_s) / utilization;
-
-  function refresh(stack, s, a) {
-    const encode = paid(stack.batch, s.items * stack.item_s, 1, a);
-    return encode + paid(stack.machine, stack.refit_s, 1, a);
+  function front(fleets) {
+    const kept = [], sorted = fleets.map((f, i) => [f, i]);
+    sorted.sort(([f, i], [g, j]) => f.usd - g.usd || f.p99_s - g.p99_s || i - j);
+    for (const [f] of sorted) if (!kept.length || f.p99_s < kept.at(-1).p99_s) kept.push(f);
+    return kept;
   }
 
-  function month(stack, s, a) {
-    const machines = held(stack, s, a);
-    const serving = machines * ((price(stack.machine, a) * perHour) / perMonth);
-    const refreshes = refresh(stack, s, a) * s.refreshes_per_month;
-    const fresh = paid(stack.batch, s.new_items_per_day * T.units.month_days * stack.item_s, 1, a);
-    return { machines, serving, refreshes, fresh, usd: serving + refreshes + fresh };
+  function fleets(machines, works, rate, bytesOf, a, handling_s) {
+    const found = [];
+    for (const machine of machines)
+      for (const batch of T.queue.batches)
+        for (const load of T.loads)
+          found.push(fleet(works, machine, batch, load * a.max_load, rate, bytesOf(machine, batch), a, handling_s));
+    return front(found);
   }
 
-  const spent = (machine, work_s, utilization) =>
-    machine.watts * (T.idle_share + (1 - T.idle_share) * utilization) * (work_s / utilization);
+  // ---- an option on machines
 
-  function joules(stack, s, a) {
-    const serving_s = held(stack, s, a) * monthSeconds * a.utilization;
-    const items = s.refreshes_per_month * s.items + s.new_items_per_day * T.units.month_days;
-    const encode = spent(stack.batch, items * stack.item_s, 1);
-    const refit = spent(stack.machine, s.refreshes_per_month * stack.refit_s, 1);
-    return spent(stack.machine, serving_s, a.utilization) + (encode + refit);
+  const least = (rows, cost) => rows.reduce((best, row) => (cost(row) < cost(best) ? row : best));
+  const processors = T.machines.filter((m) => m.kind === "cpu");
+
+  function itemSeconds(option, machine, tokens, a) {
+    let total = 0;
+    for (const name of option.encoders) total += seconds(T.encode[name][tokens], machine, a.encode_batch, a) / a.encode_batch;
+    return total;
   }
 
-  // ---- the decision
-
-  const g3 = (x) => String(Number(x.toPrecision(3)));
-
-  function problem(found, s) {
-    const request_s = found.reduce((sum, k) => sum + k.request_s, 0);
-    if (request_s > s.latency_limit_s) return `answers in ${g3(request_s)} s, limit ${g3(s.latency_limit_s)} s`;
-    const between = s.refreshes_per_month ? monthSeconds / s.refreshes_per_month : Infinity;
-    if (found[0].refit_s > between)
-      return `takes ${g3(found[0].refit_s / 86400)} days to fit, refreshed every ${g3(between / 86400)}`;
-    return "";
+  function encodeMachine(option, tokens, a) {
+    if (!option.encoders.length) return null;
+    const works = option.encoders.map((name) => T.encode[name][tokens]);
+    const machines = option.encoders.some((name) => T.encoders[name]) ? T.machines : processors;
+    return least(whereKnown(machines, works, a), (m) => itemSeconds(option, m, tokens, a) * price(m, a));
   }
 
-  function house(way, s, a, protocol) {
-    const quiet = { ...s, new_items_per_day: 0, refreshes_per_month: 0 };
-    let best = null;
-    for (const option of options(way, s.text_tokens, a)) {
-      const found = stacks(option, s, a);
-      const why = problem(found, s);
-      const request_s = found.reduce((sum, k) => sum + k.request_s, 0);
-      const bills = found.map((k, i) => month(k, i ? quiet : s, a));
-      const usd = bills.reduce((sum, b) => sum + b.usd, 0);
-      const better = !best || (best.problem && !why) ||
-        (!best.problem === !why && (why ? request_s < best.request_s
-          : usd < best.usd_per_month || (usd === best.usd_per_month && request_s < best.request_s)));
-      if (better) best = { way, stacks: found, bills, usd_per_month: usd, request_s, problem: why };
-    }
-    const [seen, fresh] = T.quality[protocol][way.name];
-    const first = best.stacks[0];
-    return {
-      ...best, name: way.name, kind: way.kind, seen, new: fresh,
-      joules_per_month: best.stacks.reduce((sum, k, i) => sum + joules(k, i ? quiet : s, a), 0),
-      usd_per_million: best.stacks.reduce((sum, k) => sum + paid(k.machine, 1e6 * (1 / k.requests_per_s), a.utilization, a), 0),
-      usd_per_refresh: refresh(first, s, a),
-      usd_per_item: paid(first.batch, first.item_s, 1, a),
-    };
+  function rerankState(option, machine, batch, s) {
+    const [narrow, wide, each] = T.rerank_bytes[option.reranker][s.text_tokens];
+    return (machine.has_8_bits ? narrow : wide) + batch * each;
   }
 
-  const reaches = (quality, target) => target <= 0 || (quality !== null && quality >= target);
-
-  function cheapest(choices, seen, fresh) {
-    let best = null;
-    const good = (c) => -(c.seen || 0) - (c.new || 0);
-    for (const c of choices) {
-      if (c.problem || !reaches(c.seen, seen) || !reaches(c.new, fresh)) continue;
-      if (!best || c.usd_per_month < best.usd_per_month || (c.usd_per_month === best.usd_per_month && good(c) < good(best)))
-        best = c;
+  function nightly(option, s, a) {
+    const works = T.rerank[option.reranker][s.text_tokens], batch = T.queue.batches.at(-1);
+    let best = [Infinity, false];
+    for (const machine of whereKnown(T.machines, works, a)) {
+      const shards = shardsFor(rerankState(option, machine, batch, s), machine);
+      let each = 0;
+      for (const work of works) each += seconds(work, machine, batch, a) / batch;
+      const usd = (month_days * s.users * (each / shards) * (shards * price(machine, a))) / hour_s;
+      if (usd < best[0]) best = [usd, works.every((work) => knows(work, machine, a))];
     }
     return best;
   }
 
-  // New items a day above which a way that reads pays, against one that does not; null where a quality is unknown.
-  function breakEven(reader, base, usdPerNewItem) {
-    if (reader.new === null || base.new === null) return null;
-    const extra = reader.usd_per_month - reader.bills[0].fresh - (base.usd_per_month - base.bills[0].fresh);
-    const margin = (Math.max(0, reader.new - base.new) * usdPerNewItem - reader.usd_per_item) * T.units.month_days;
-    return margin > 0 ? Math.max(0, extra) / margin : Infinity;
+  function refit(option, s, a) {
+    const work = refitWorkload(option, s.users, s.items, a);
+    const machine = least(whereKnown(processors, [work], a), (m) => seconds(work, m, 1, a) * price(m, a));
+    const matrices = option.fits.includes("map") ? 3 : option.fits.includes("ease") ? 1 : 0;
+    return [machine, shardsFor(4 * matrices * (s.items * s.items), machine), option.fits.length ? seconds(work, machine, 1, a) : 0];
   }
 
-  const decide = (s, a, protocol) => T.ways.map((way) => house(way, s, a, protocol));
+  const g3 = (x) => String(Number(x.toPrecision(3)));
 
-  return { decide, cheapest, breakEven, monthSeconds };
+  function limits(s, p99_s, fastest_s, refit_s) {
+    if (p99_s > s.latency_limit_s)
+      return [`latency: p99 ${g3(p99_s)} s, limit ${g3(s.latency_limit_s)} s`, `a limit of ${g3(fastest_s)} s or more`];
+    const every = s.refits_per_month ? month_s / s.refits_per_month : Infinity;
+    if (refit_s > every)
+      return [`refit: takes ${g3(refit_s / 86400)} days, refitted every ${g3(every / 86400)}`, `at most ${g3(month_s / refit_s)} refits a month`];
+    return ["", ""];
+  }
+
+  function joules(s, stages) {
+    let total = 0;
+    for (const f of stages) {
+      const watts = f.machine.watts * (T.idle_share + (1 - T.idle_share) * (f.load * s.mean_to_peak));
+      total += f.machines * watts * month_s;
+    }
+    return total;
+  }
+
+  function cheapest(option, s, a) {
+    const works = servingWorkloads(option, s, a), bytes = stateBytes(option, s.items, coldItems(s), a);
+    const serving = fleets(whereKnown(processors, works, a), works, s.requests_per_s, () => bytes, a, a.handling_s);
+    let reranked = [null];
+    if (option.reranker && !option.nightly) {
+      const order = T.rerank[option.reranker][s.text_tokens];
+      reranked = fleets(whereKnown(T.machines, order, a), order, s.requests_per_s, (m, b) => rerankState(option, m, b, s), a, 0);
+    }
+    const plans = serving.flatMap((one) => reranked.map((two) => (two ? [one, two] : [one])));
+    const p99 = (plan) => plan[0].p99_s + (plan[1] ? plan[1].p99_s : 0);
+    const usd = (plan) => plan[0].usd + (plan[1] ? plan[1].usd : 0);
+    const within = plans.filter((plan) => p99(plan) <= s.latency_limit_s);
+    const stages = (within.length ? within : plans).reduce((best, plan) =>
+      usd(plan) < usd(best) || (usd(plan) === usd(best) && p99(plan) < p99(best)) ? plan : best);
+    return deployment(option, s, a, stages, p99(stages), Math.min(...plans.map(p99)));
+  }
+
+  function deployment(option, s, a, stages, p99_s, fastest_s) {
+    const encoder = encodeMachine(option, s.text_tokens, a);
+    const item_s = encoder ? itemSeconds(option, encoder, s.text_tokens, a) : 0;
+    const usd_per_item = encoder ? (item_s * price(encoder, a)) / hour_s : 0;
+    const [fitter, shared, refit_s] = refit(option, s, a);
+    const [lists, listsKnown] = option.nightly ? nightly(option, s, a) : [0, true];
+    const bill = {
+      serving: stages[0].usd,
+      reranking: stages[1] ? stages[1].usd : 0,
+      encoding: s.new_items_per_day * month_days * usd_per_item,
+      refits: (s.refits_per_month * refit_s * price(fitter, a)) / hour_s,
+      nightly: lists,
+    };
+    const total = bill.serving + bill.reranking + bill.encoding + bill.refits + bill.nightly;
+    const known = listsKnown && option.encoders.every((name) => knows(T.encode[name][s.text_tokens], encoder, a))
+      && stages.every((f) => f.basis === "model") && !(stages[1] && stages[1].shards > 1);
+    const [problem, nearest] = limits(s, p99_s, fastest_s, refit_s / shared);
+    return {
+      option, name: option.name, kind: option.kind, stages, encoder, item_s, usd_per_item, fitter, shared, refit_s, bill, p99_s,
+      usd_per_month: total, usd_per_million: total / (listsPerMonth(s) / 1e6), joules_per_month: joules(s, stages),
+      problem, nearest, basis: known ? "model" : "bound",
+    };
+  }
+
+  // ---- the decision
+
+  // Dollars a month that quality earns less the bill; null where a part was not measured or the option cannot serve.
+  function net(c, s, usdPerPoint) {
+    const share = coldShare(s), warm = share === 1 ? 0 : c.warm, cold = share === 0 ? 0 : c.cold;
+    if (warm === null || cold === null) return { quality: null, net: null };
+    const quality = (1 - share) * warm + share * cold;
+    const earned = (100 * quality * usdPerPoint * listsPerMonth(s)) / 1e6;
+    return { quality, net: c.problem ? null : earned - c.usd_per_month };
+  }
+
+  function decide(s, a, protocol, usdPerPoint) {
+    const found = T.options.map((option) => {
+      const [warm, cold] = T.quality[protocol][option.name], c = { ...cheapest(option, s, a), warm, cold };
+      return { ...c, ...net(c, s, usdPerPoint) };
+    });
+    let best = null;
+    for (const c of found) if (c.net !== null && (best === null || c.net > best.net)) best = c;
+    return { options: found, best };
+  }
+
+  // The best option by name at other values of the two axes; the bills stay as they are.
+  function bestAt(options, s, share, usdPerPoint) {
+    let best = null, top = -Infinity;
+    for (const c of options) {
+      const found = net(c, { ...s, cold_requests: share }, usdPerPoint);
+      if (found.net !== null && found.net > top) [best, top] = [c.name, found.net];
+    }
+    return best;
+  }
+
+  return { decide, bestAt, coldShare, listsPerMonth, price };
 };
 
 if (typeof module !== "undefined") module.exports = Model;

@@ -1,339 +1,321 @@
-// What the page shows and how it is moved; every number comes from model.js.
+// What the page shows and how it is changed; every number comes from model.js.
 (() => {
   "use strict";
   const T = TABLES, model = Model(T), $ = (id) => document.getElementById(id);
-  const KINDS = { counting: "counts who chose what", text: "reads item texts", both: "counts and reads", LLM: "an LLM orders every list" };
-  const COLOURS = { counting: "var(--counting)", text: "var(--text)", both: "var(--both)", LLM: "var(--llm)" };
-  const REGIMES = { seen: "items with interactions", new: "new items" };
+  const KINDS = { collaborative: "interactions only", text: "text only", both: "interactions and text", rerank: "a model reranks" };
+  const COLOURS = { collaborative: "var(--collaborative)", text: "var(--text)", both: "var(--both)", rerank: "var(--rerank)" };
+  const MAP_COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#8A8A8A"];
   const AXES = {
-    usd_per_month: ["dollars a month", usd], usd_per_million: ["dollars per million lists", usd],
-    request_s: ["latency", time], joules_per_month: ["kWh a month", (x) => count(x / 3.6e6)],
+    usd_per_month: ["dollars a month", usd], usd_per_million: ["dollars per million lists", usd], p99_s: ["99th percentile of the latency", time],
   };
-  // [name, label, lowest, highest, logarithmic, digits shown, how it is written, what it means]
+  // [name, label, lowest, highest, logarithmic, what it means]
   const TRAFFIC = [
-    ["requests_per_s", "Requests a second, at the peak", 0.1, 1e5, true, 2, count],
-    ["items", "Items in the catalogue", 1e3, 1e8, true, 2, count],
-    ["new_items_per_day", "New items a day", 1, 1e8, true, 2, count],
-    ["refreshes_per_month", "Whole catalogue made anew, times a month", 0, 60, false, 0, count],
-    ["users", "Users", 1e3, 1e9, true, 2, count],
-    ["latency_limit_s", "Latency allowed", 0.002, 10, true, 2, time],
-    ["text_tokens", "Tokens in an item's text", 0, T.text_lengths.length - 1, false, 0, count],
+    ["requests_per_s", "Lists a second, at the peak", 0.1, 1e5, true],
+    ["items", "Items in the catalogue", 100, 1e8, true],
+    ["users", "Users", 100, 1e9, true],
+    ["new_items_per_day", "New items a day", 0.1, 1e8, true],
+    ["cold_requests", "Fraction of requests for items without interactions", 0, 1, false],
+    ["latency_limit_s", "Latency limit in seconds (99th percentile)", 0.001, 100, true],
+    ["text_tokens", "Tokens in an item's text", 16, 512, true, `one of ${T.text_lengths.join(", ")}`],
+    ["refits_per_month", "Refits a month", 0, 60, false],
+    ["mean_to_peak", "Mean rate over the peak", 0.05, 1, false],
   ];
-  const TARGETS = [
-    ["seen", "On items with interactions", 0, 0.6, false, 2, ndcg], ["new", "Among items without any", 0, 0.6, false, 2, ndcg],
-  ];
+  const WORTH = [["usd_per_point", "Dollars that 0.01 NDCG@10 is worth per million lists", 0, 1e5, true]];
   const ASSUMED = [
-    ["cpu_price", "Price of processors, times the list", 0.25, 4, true, 2, times],
-    ["gpu_price", "Price of GPUs, times the list", 0.1, 4, true, 2, times],
-    ["utilization", "Share of held time that works", 0.1, 1, false, 2, percent],
-    ["share", "Share of the hardware's limit that unmeasured work reaches", 0.1, 1, false, 2, percent,
-      "100% is the bound of the data sheet: nothing is faster"],
-    ["usd_per_new_item", "What a new item earns if placed perfectly at once", 1e-4, 100, true, 2, usd],
+    ["cpu_price", "Price of processors, times the list", 0.1, 4, true],
+    ["gpu_price", "Price of GPUs, times the list", 0.1, 4, true],
+    ["max_load", "Load of a machine at the peak, at most", 0.1, 0.9, false],
+    ["unmeasured_fraction", "Fraction of the roofline that unmeasured work reaches", 0.05, 1, false, "1 is the data sheet's bound: nothing is faster"],
   ];
-  const KNOBS = [...TRAFFIC, ...TARGETS, ...ASSUMED];
-  const DEFAULTS = { cpu_price: 1, gpu_price: 1, utilization: T.assumptions.utilization, share: 1, usd_per_new_item: 0.05 };
-  let state = {}, look = { regime: "seen", axis: "usd_per_month" }, opened = new Set();
+  const KNOBS = [...TRAFFIC, ...WORTH, ...ASSUMED];
+  const WHOLE = ["items", "users"];
+  const DEFAULTS = { cpu_price: 1, gpu_price: 1, max_load: T.assumptions.max_load, unmeasured_fraction: 1, usd_per_point: 10 };
+  let state = {}, axis = "usd_per_month", opened = new Set(), rejected = [];
 
-  // ---- numbers in words
+  // ---- numbers in words: two digits for what is modelled, three for what was given
 
   function sig(x, digits) { return Number(x.toPrecision(digits)).toLocaleString("en", { maximumSignificantDigits: 15 }); }
-  function usd(x) {
-    if (!isFinite(x)) return "never";
-    if (x >= 1e6) return `$${sig(x / 1e6, 3)} million`;
-    if (x >= 100) return `$${Math.round(x).toLocaleString("en")}`;
-    return x >= 1 ? `$${x.toFixed(2)}` : x === 0 ? "$0" : `$${sig(x, 2)}`;
-  }
+  function usd(x) { return x === 0 ? "$0" : `$${sig(x, 2)}`; }
   function count(x) { return x >= 1e9 ? `${sig(x / 1e9, 3)} billion` : x >= 1e6 ? `${sig(x / 1e6, 3)} million` : sig(x, 3); }
-  function time(x) { return x < 0.9995 ? `${sig(x * 1e3, 3)} ms` : `${sig(x, 3)} s`; }
+  function time(x) { return x < 0.9995 ? `${sig(x * 1e3, 2)} ms` : `${sig(x, 2)} s`; }
   function bytes(x) { return x >= 1e12 ? `${sig(x / 1e12, 3)} TB` : x >= 1e9 ? `${sig(x / 1e9, 3)} GB` : `${sig(x / 1e6, 3)} MB`; }
-  function ndcg(x) { return x === null ? "not measured" : x.toFixed(3).replace(/^0/, ""); }
-  function times(x) { return `× ${sig(x, 2)}`; }
-  function percent(x) { return `${Math.round(x * 100)}%`; }
-  const escape = (text) => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
+  function ndcg(x) { return x === null ? "not measured" : x.toFixed(3); }
+  function percent(x) { return `${sig(x * 100, 2)}%`; }
+  const least = (c, text) => (c.basis === "bound" ? `≥ ${text}` : text);
+  const escape = (text) => String(text).replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
 
   // ---- the state, kept in the address
 
-  const scenarioState = (name) => {
-    const { about, ...fields } = T.scenarios[name];
-    return { scenario: name, protocol: T.protocol, ...DEFAULTS, ...fields };
+  const serviceState = (name) => {
+    const { about, ...fields } = T.services[name];
+    return { service: name, protocol: T.protocol, ...DEFAULTS, ...fields };
+  };
+
+  // The value if it is allowed, or null.
+  function allowed(name, text) {
+    const [, , low, high] = KNOBS.find(([knob]) => knob === name), value = Number(text);
+    if (String(text).trim() === "" || !(value >= low && value <= high)) return null;
+    if (name === "text_tokens" && !T.text_lengths.includes(value)) return null;
+    return WHOLE.includes(name) ? Math.round(value) : value;
+  }
+
+  const expected = (name) => {
+    const [, , low, high] = KNOBS.find(([knob]) => knob === name);
+    return name === "text_tokens" ? `one of ${T.text_lengths.join(", ")}` : `a number from ${low} to ${high}`;
   };
 
   function read() {
-    const given = new URLSearchParams(location.hash.slice(1));
-    const name = T.scenarios[given.get("scenario")] ? given.get("scenario") : Object.keys(T.scenarios)[0];
-    state = scenarioState(name);
+    const given = new URLSearchParams(location.hash.slice(1)), first = Object.keys(T.services)[0];
+    rejected = [];
+    const refuse = (key, value, wanted) => rejected.push(`${key}=${value} (expected ${wanted})`);
+    const name = given.get("service");
+    if (name !== null && !T.services[name]) refuse("service", name, `one of ${Object.keys(T.services).join(", ")}`);
+    state = serviceState(T.services[name] ? name : first);
     for (const [key, value] of given) {
-      if (key === "regime" && value in REGIMES) look.regime = value;
-      if (key === "axis" && value in AXES) look.axis = value;
-      if (key === "protocol" && value in T.quality) state.protocol = value;
-      const [, , low, high] = KNOBS.find(([knob]) => knob === key) ?? [];
-      const number = Number(value);
-      if (key === "text_tokens" ? T.text_lengths.includes(number) : number >= low && number <= high) state[key] = number;
+      if (key === "service") continue;
+      if (key === "axis" || key === "protocol") {
+        const known = key === "axis" ? AXES : T.quality;
+        if (!(value in known)) refuse(key, value, `one of ${Object.keys(known).join(", ")}`);
+        else if (key === "axis") axis = value;
+        else state.protocol = value;
+      } else if (KNOBS.some(([knob]) => knob === key)) {
+        const number = allowed(key, value);
+        if (number === null) refuse(key, value, expected(key));
+        else state[key] = number;
+      } else if (location.hash.includes("=")) refuse(key, value, "a known name");
     }
   }
 
   function address() {
-    const base = scenarioState(state.scenario), given = new URLSearchParams({ scenario: state.scenario });
-    for (const key in base) if (key !== "scenario" && state[key] !== base[key]) given.set(key, state[key]);
-    if (look.regime !== "seen") given.set("regime", look.regime);
-    if (look.axis !== "usd_per_month") given.set("axis", look.axis);
+    const base = serviceState(state.service), given = new URLSearchParams({ service: state.service });
+    for (const key in base) if (key !== "service" && state[key] !== base[key]) given.set(key, state[key]);
+    if (axis !== "usd_per_month") given.set("axis", axis);
     return `#${given}`;
   }
 
   function assumed() {
-    const shares = { ...T.shares };
-    // Only what nobody measured on any machine is slowed: naming a share would make its machine a candidate.
-    const known = new Set(Object.keys(T.shares).map((work) => work.split(" on ")[0]));
-    if (state.share < 1) for (const work of T.works) if (!known.has(work.split(" on ")[0])) shares[work] = state.share;
-    const { cpu_price, gpu_price, utilization } = state;
-    return { ...T.assumptions, cpu_price, gpu_price, utilization, shares };
+    const { cpu_price, gpu_price, max_load, unmeasured_fraction } = state;
+    return { ...T.assumptions, cpu_price, gpu_price, max_load, unmeasured_fraction, fractions: T.fractions };
   }
 
-  // ---- controls
+  // ---- controls: a number to type and a slider beside it
 
   function segments(box, name, choices, chosen, moved) {
+    box.setAttribute("role", "radiogroup");
     box.innerHTML = Object.entries(choices).map(([value, label]) =>
       `<label><input type="radio" name="${name}" value="${escape(value)}"${value === chosen ? " checked" : ""}><span>${escape(label)}</span></label>`).join("");
     box.onchange = (event) => moved(event.target.value);
   }
 
-  const spoken = (name, value) => (name === "text_tokens" ? T.text_lengths[value] : value);
-
-  function knob([name, label, low, high, log, digits, , means]) {
-    const place = document.createElement("div"), step = log ? 0.01 : name === "text_tokens" || !digits ? 1 : 0.01;
-    const [from, to] = log ? [Math.log10(low), Math.log10(high)] : [low, high];
+  function knob([name, label, low, high, log, means]) {
+    const place = document.createElement("div"), from = log ? Math.log10(low || high / 1e8) : low, to = log ? Math.log10(high) : high;
     place.className = "knob";
-    place.innerHTML = `<label for="${name}">${label}</label><output for="${name}"></output>
-      <input type="range" id="${name}" min="${from}" max="${to}" step="${step}">${means ? `<small>${means}</small>` : ""}`;
-    place.querySelector("input").addEventListener("input", (event) => {
-      const value = Number(event.target.value);
-      state[name] = log ? Number((10 ** value).toPrecision(digits)) : Number(spoken(name, value).toFixed(3));
+    place.innerHTML = `<label for="number-${name}">${label}</label><input type="text" inputmode="decimal" id="number-${name}">
+      <input type="range" id="slider-${name}" min="${from}" max="${to}" step="0.01" aria-label="${label}, slider">
+      <small id="note-${name}">${means ?? ""}</small>`;
+    const note = place.querySelector("small"), typed = place.querySelector("input[type=text]");
+    typed.addEventListener("change", () => {
+      const value = allowed(name, typed.value.replace(/,/g, ""));
+      typed.setAttribute("aria-invalid", value === null);
+      note.textContent = value === null ? `${typed.value}: expected ${expected(name)}` : means ?? "";
+      if (value !== null) { state[name] = value; show(); }
+    });
+    place.querySelector("input[type=range]").addEventListener("input", (event) => {
+      let value = log ? Number((10 ** event.target.value).toPrecision(2)) : Number(Number(event.target.value).toFixed(2));
+      if (name === "text_tokens") value = T.text_lengths.reduce((a, b) => (Math.abs(b - value) < Math.abs(a - value) ? b : a));
+      state[name] = Math.min(high, Math.max(low, WHOLE.includes(name) ? Math.round(value) : value));
       show();
     });
     return place;
   }
 
   function setKnobs() {
-    for (const [name, , low, high, log, , written] of KNOBS) {
-      const input = $(name), value = name === "text_tokens" ? T.text_lengths.indexOf(state[name]) : state[name];
-      const at = log ? Math.log10(Math.min(high, Math.max(low, value))) : value;
-      if (document.activeElement !== input) input.value = at;
-      const text = written(state[name]);
-      input.setAttribute("aria-valuetext", text);
-      input.parentElement.querySelector("output").textContent = text;
+    for (const [name, , low, high, log] of KNOBS) {
+      const slider = $(`slider-${name}`), number = $(`number-${name}`), value = state[name];
+      if (document.activeElement !== slider) slider.value = log ? Math.log10(Math.max(value, low || high / 1e8)) : value;
+      if (document.activeElement !== number || number.getAttribute("aria-invalid") !== "true") {
+        number.value = value.toLocaleString("en", { maximumSignificantDigits: 6 });
+        number.setAttribute("aria-invalid", false);
+        slider.setAttribute("aria-valuetext", number.value);
+      }
     }
   }
 
   // ---- the answer in words
 
-  const machines = (c) => c.stacks.map((k, i) => `${count(c.bills[i].machines)} × ${k.machine.name}`).join(" and ");
+  const machines = (c) => c.stages.map((f) => `${count(f.machines)} × ${f.machine.name}`).join(" and ");
 
-  function verdict(choices, best) {
-    const asked = [["seen", "on items with interactions"], ["new", "among new items"]]
-      .filter(([key]) => state[key] > 0).map(([key, words]) => `${ndcg(state[key])} ${words}`).join(" and ");
-    const lists = state.requests_per_s * state.utilization * model.monthSeconds;
-    const llm = choices.filter((c) => c.kind === "LLM").reduce((a, b) => (b.usd_per_month < a.usd_per_month ? b : a));
-    const parts = [];
+  function verdict(options, best) {
+    const parts = [], blocked = options.filter((c) => c.problem);
     if (best) {
-      parts.push(`<p class="big">${escape(best.name)}, at ${usd(best.usd_per_month)} a month, is the cheapest way measured
-        ${asked ? `to reach ${asked}` : "to recommend anything"}.</p>`);
-      parts.push(`<p>It runs on ${machines(best)}, answers in ${time(best.request_s)}, and a million lists cost ${usd(best.usd_per_million)} of work.</p>`);
-      const first = best.stacks[0];
-      if (best.way.readers.length) {
-        const encoded = (state.items * state.refreshes_per_month + state.new_items_per_day * T.units.month_days) * best.usd_per_item;
-        parts.push(`<p>Its language model reads each item once, on ${first.batch.name}: <b>${usd(encoded)}</b> of the bill.</p>`);
-      } else parts.push("<p>No language model is needed for that.</p>");
-      const extra = llm.usd_per_month - best.usd_per_month;
-      parts.push(`<p>An LLM that orders every list anew costs <b>${usd(llm.usd_per_month)}</b>${llm.problem ? ` and ${llm.problem.replace("answers in", "is too slow:")}` : ""}.
-        Its quality was not measured here; each thousand lists would have to earn ${usd((extra / lists) * 1e3)} more.</p>`);
+      const second = options.filter((c) => c.net !== null && c !== best).reduce((a, b) => (a === null || b.net > a.net ? b : a), null);
+      parts.push(`<p class="big">${escape(best.name)}, at ${least(best, usd(best.usd_per_month))} a month, is the best option that was measured.</p>`);
+      parts.push(`<p>It runs on ${machines(best)}, answers within ${time(best.p99_s)} (99th percentile), costs ${least(best, usd(best.usd_per_million))} per million lists,
+        and ranks at NDCG@10 ${ndcg(best.quality)} over all requests.</p>`);
+      if (second) parts.push(`<p>Second is ${escape(second.name)} at ${least(second, usd(second.usd_per_month))}: worth ${usd(Math.max(0, best.net - second.net))} a month less to you.</p>`);
+      if (best.encoder) {
+        const once = state.items * best.usd_per_item;
+        parts.push(`<p>Encoding the whole catalogue once costs ${usd(once)}, new items ${usd(best.bill.encoding)} a month.</p>`);
+      }
     } else {
-      const able = choices.filter((c) => !c.problem);
-      const top = (key) => Math.max(...able.map((c) => c[key] ?? 0));
-      parts.push(`<p class="big">No way that was measured reaches ${asked} with this traffic.</p>`);
-      parts.push(able.length ? `<p>What can be housed reaches at most ${ndcg(top("seen"))} on items with interactions and ${ndcg(top("new"))} among new ones.</p>`
-        : "<p>None answers within the latency allowed.</p>");
+      const measured = options.filter((c) => c.quality !== null), closest = measured.length ? measured.reduce((a, b) => (b.p99_s < a.p99_s ? b : a)) : null;
+      parts.push('<p class="big">No option that was measured can serve this.</p>');
+      parts.push(closest ? `<p>The closest is ${escape(closest.name)}. What stops it: ${escape(closest.problem)}. It could serve with ${escape(closest.nearest)}.</p>`
+        : "<p>No quality was measured for requests of this kind.</p>");
     }
+    if (best && blocked.length) parts.push(`<p class="soft">${blocked.length} option${blocked.length > 1 ? "s" : ""} cannot serve this; the table says what stops each and the nearest change that would mend it.</p>`);
     $("verdict").innerHTML = parts.join("");
+  }
+
+  // ---- the map: fraction of cold requests against what quality is worth
+
+  function map(options) {
+    const W = 640, H = 300, LEFT = 66, BOTTOM = 46, columns = 31, rows = 25, cells = [], seen = [];
+    const share = (i) => 10 ** (-3 + (3 * i) / (columns - 1)), worth = (j) => 10 ** (-3 + (7 * j) / (rows - 1));
+    const w = (W - LEFT - 8) / columns, h = (H - BOTTOM - 8) / rows;
+    for (let j = 0; j < rows; j++)
+      for (let i = 0; i < columns; i++) {
+        const name = model.bestAt(options, state, share(i), worth(j));
+        if (name && !seen.includes(name)) seen.push(name);
+        const fill = name ? MAP_COLOURS[seen.indexOf(name) % MAP_COLOURS.length] : "none";
+        cells.push(`<rect x="${LEFT + i * w}" y="${H - BOTTOM - (j + 1) * h}" width="${w + 0.4}" height="${h + 0.4}" fill="${fill}"><title>${escape(name ?? "none can serve")}: ${percent(share(i))} cold, ${usd(worth(j))}</title></rect>`);
+      }
+    const X = (v) => LEFT + ((Math.log10(Math.min(1, Math.max(1e-3, v))) + 3) / 3) * (W - LEFT - 8);
+    const Y = (v) => H - BOTTOM - ((Math.log10(Math.min(1e4, Math.max(1e-3, v))) + 3) / 7) * (H - BOTTOM - 8);
+    const out = [`<svg viewBox="0 0 ${W} ${H}" role="img" aria-label="The best option by the fraction of requests for cold items and by what 0.01 NDCG@10 is worth">`, ...cells];
+    for (const v of [1e-3, 1e-2, 1e-1, 1]) out.push(`<text class="tick" x="${X(v)}" y="${H - BOTTOM + 16}" text-anchor="middle">${percent(v)}</text>`);
+    for (const v of [1e-2, 1, 100, 1e4]) out.push(`<text class="tick" x="${LEFT - 6}" y="${Y(v) + 4}" text-anchor="end">${usd(v)}</text>`);
+    out.push(`<text class="tick" x="${(W + LEFT) / 2}" y="${H - 8}" text-anchor="middle">fraction of requests for cold items</text>
+      <text class="tick" transform="translate(12 ${(H - BOTTOM) / 2}) rotate(-90)" text-anchor="middle">0.01 NDCG per million lists</text>
+      <circle cx="${X(state.cold_requests)}" cy="${Y(state.usd_per_point)}" r="6" fill="none" stroke="#fff" stroke-width="5"/>
+      <circle cx="${X(state.cold_requests)}" cy="${Y(state.usd_per_point)}" r="6" fill="none" stroke="#000" stroke-width="2"/></svg>`);
+    $("map").innerHTML = out.join("");
+    $("map-legend").innerHTML = seen.map((name, i) => `<li><span class="swatch" style="background:${MAP_COLOURS[i % MAP_COLOURS.length]}"></span>${escape(name)}</li>`).join("") + "<li>ring: you are here</li>";
   }
 
   // ---- the chart
 
-  // As wide as there is room, so that letters keep their size on a phone.
-  let W = 760;
-  const H = 400, LEFT = 48, RIGHT = 16, TOP = 12, FLOOR = 330, UNKNOWN = 362;
-
   function shape(kind, x, y, r, more) {
     const dots = {
-      counting: `<circle cx="${x}" cy="${y}" r="${r}"`, text: `<rect x="${x - r}" y="${y - r}" width="${2 * r}" height="${2 * r}"`,
+      collaborative: `<circle cx="${x}" cy="${y}" r="${r}"`, text: `<rect x="${x - r}" y="${y - r}" width="${2 * r}" height="${2 * r}"`,
       both: `<path d="M${x} ${y - r * 1.3}L${x + r * 1.3} ${y}L${x} ${y + r * 1.3}L${x - r * 1.3} ${y}Z"`,
-      LLM: `<path d="M${x} ${y - r * 1.2}L${x + r * 1.2} ${y + r}L${x - r * 1.2} ${y + r}Z"`,
+      rerank: `<path d="M${x} ${y - r * 1.2}L${x + r * 1.2} ${y + r}L${x - r * 1.2} ${y + r}Z"`,
     };
-    return `${dots[kind]} ${more}/>`;
+    return `${dots[kind]} ${more}`;
   }
 
-  function chart(choices, best) {
-    const [label, written] = AXES[look.axis], quality = look.regime;
-    W = Math.max(340, Math.min(760, $("chart").clientWidth || 760));
-    const shown = choices.filter((c) => c[look.axis] > 0);
-    const low = Math.min(...shown.map((c) => c[look.axis])) / 1.4, high = Math.max(...shown.map((c) => c[look.axis])) * 1.4;
-    const tallest = Math.max(0.1, state[quality], ...shown.map((c) => c[quality] ?? 0)) * 1.12;
+  function chart(options, best) {
+    const [label, written] = AXES[axis], W = Math.max(340, Math.min(760, $("chart").clientWidth || 760));
+    const H = 400, LEFT = 56, RIGHT = 16, TOP = 20, FLOOR = 320, UNKNOWN = 350;
+    const values = options.map((c) => c[axis]), low = Math.min(...values) / 1.4, high = Math.max(...values) * 1.4;
+    const tallest = Math.max(0.1, ...options.map((c) => c.quality ?? 0)) * 1.12;
     const X = (v) => LEFT + ((Math.log(v) - Math.log(low)) / (Math.log(high) - Math.log(low))) * (W - LEFT - RIGHT);
     const Y = (v) => (v === null ? UNKNOWN : FLOOR - (v / tallest) * (FLOOR - TOP));
-    const out = [`<svg viewBox="0 0 ${W} ${H + 8}" role="img" aria-label="${escape(`NDCG@10 on ${REGIMES[quality]} against ${label}; the table below holds the numbers`)}">`];
+    const out = [`<svg viewBox="0 0 ${W} ${H}" role="img" aria-label="NDCG@10 over all requests against ${label}; the table below holds the numbers">`];
     for (let v = 0; v <= tallest; v += 0.1)
       out.push(`<line class="grid" x1="${LEFT}" x2="${W - RIGHT}" y1="${Y(v)}" y2="${Y(v)}"/><text class="tick" x="${LEFT - 8}" y="${Y(v) + 4}" text-anchor="end">${v.toFixed(1)}</text>`);
-    const decades = [], wide = Math.log10(high / low) > 1.2;
+    let last = -Infinity;
+    const wide = Math.log10(high / low) > 1.5;
     for (let e = Math.floor(Math.log10(low)); e <= Math.log10(high); e++)
-      for (const m of wide ? [1] : [1, 2, 5]) if (m * 10 ** e >= low && m * 10 ** e <= high) decades.push(m * 10 ** e);
-    const least = Math.max(1, Math.ceil((decades.length * 95) / W));
-    decades.filter((_, i) => i % least === 0).forEach((v) => out.push(`<line class="grid" x1="${X(v)}" x2="${X(v)}" y1="${TOP}" y2="${UNKNOWN + 12}"/><text class="tick" x="${X(v)}" y="${H}" text-anchor="middle">${written(v)}</text>`));
-    out.push(`<text class="tick" x="${LEFT}" y="${TOP - 2}">NDCG@10</text><text class="tick" x="${LEFT + 2}" y="${UNKNOWN - 14}">quality not measured:</text>`);
-    if (state[quality] > 0) out.push(`<line class="target" x1="${LEFT}" x2="${W - RIGHT}" y1="${Y(state[quality])}" y2="${Y(state[quality])}"/><text class="tick" x="${W - RIGHT}" y="${Y(state[quality]) - 5}" text-anchor="end">asked for</text>`);
-    const able = shown.filter((c) => !c.problem && c[quality] !== null).sort((a, b) => a[look.axis] - b[look.axis] || b[quality] - a[quality]);
-    const front = [];
-    for (const c of able) if (!front.length || c[quality] > front.at(-1)[quality]) front.push(c);
-    if (front.length) out.push(`<path class="front" d="${front.map((c, i) => (i ? `H${X(c[look.axis])}V${Y(c[quality])}` : `M${X(c[look.axis])} ${Y(c[quality])}`)).join("")}H${W - RIGHT}"/>`);
-    const rank = (c) => (c === best ? 0 : front.includes(c) ? 1 : c.problem ? 3 : 2);
-    const points = shown.map((c) => ({ c, x: X(c[look.axis]), y: Y(c[quality]), rank: rank(c) })).sort((a, b) => b.rank - a.rank);
-    for (const { c, x, y } of points)
-      out.push(shape(c.kind, x, y, c === best ? 8 : 6, `class="point${c[quality] === null ? " unknown" : ""}${c.problem ? " off" : ""}" data-way="${escape(c.name)}" style="${c[quality] === null ? `stroke:${COLOURS[c.kind]}` : `fill:${COLOURS[c.kind]}`}"`)
-        .replace(/\/>$/, `><title>${escape(`${c.name}: ${ndcg(c[quality])}, ${written(c[look.axis])}${c.problem ? ` (${c.problem})` : ""}`)}</title></${c.kind === "counting" ? "circle" : c.kind === "text" ? "rect" : "path"}>`));
-    out.push(...labels(points.reverse(), best), "</svg>");
-    $("chart").innerHTML = out.join("");
-    $("legend").innerHTML = Object.entries(KINDS).map(([kind, words]) => `<li><svg viewBox="0 0 14 14" aria-hidden="true">${shape(kind, 7, 7, 4.5, `style="fill:${COLOURS[kind]}"`)}</svg>${words}</li>`).join("")
-      + `<li>dashed: nothing is both cheaper and better</li>${choices.some((c) => c.problem) ? "<li>faint: cannot serve this traffic</li>" : ""}`;
-  }
-
-  // One name for points that lie together, in the first free place beside them.
-  function labels(points, best) {
-    const clusters = [], taken = points.map((p) => [p.x - 7, p.y - 7, p.x + 7, p.y + 7]), out = [];
-    for (const p of points) {
-      const near = clusters.find((k) => Math.hypot(k.x - p.x, k.y - p.y) < 9);
-      near ? near.names.push(p.c.name) : clusters.push({ ...p, names: [p.c.name] });
-    }
-    for (const k of clusters) {
-      k.names.sort((a, b) => a.length - b.length);
-      const text = k.names.length > 2 ? `${k.names[0]} and ${k.names.length - 1} more` : k.names.join(", ");
-      const w = text.length * 6.3 + 4;
-      const places = [[k.x + 11, k.y + 4, "start"], [k.x - 11, k.y + 4, "end"], [k.x, k.y - 12, "middle"], [k.x, k.y + 21, "middle"],
-        [k.x + 9, k.y - 10, "start"], [k.x + 9, k.y + 18, "start"], [k.x - 9, k.y - 10, "end"], [k.x - 9, k.y + 18, "end"]];
-      for (const [x, y, anchor] of places) {
-        const left = anchor === "start" ? x : anchor === "end" ? x - w : x - w / 2, box = [left, y - 11, left + w, y + 3];
-        const hit = (b) => b[0] < box[2] && b[2] > box[0] && b[1] < box[3] && b[3] > box[1];
-        if (left < LEFT || left + w > W || taken.some(hit)) continue;
-        taken.push(box);
-        out.push(`<text x="${x}" y="${y}" text-anchor="${anchor}"${k.c === best ? ' font-weight="700"' : ""}>${escape(text)}</text>`);
-        break;
+      for (const m of wide ? [1] : [1, 2, 5]) {
+        const v = m * 10 ** e;
+        if (v < low || v > high || X(v) - last < 70) continue;
+        last = X(v);
+        out.push(`<line class="grid" x1="${X(v)}" x2="${X(v)}" y1="${TOP}" y2="${UNKNOWN + 12}"/><text class="tick" x="${X(v)}" y="${UNKNOWN + 26}" text-anchor="middle">${written(v)}</text>`);
       }
-    }
-    return out;
-  }
-
-  // ---- when reading pays
-
-  function pays(choices) {
-    const by = Object.fromEntries(choices.map((c) => [c.name, c]));
-    const rows = choices.filter((c) => c.kind === "both" && !c.problem).map((c) => {
-      const base = by[c.way.serves.includes("ease") ? "EASE" : "ItemKNN"], at = model.breakEven(c, base, state.usd_per_new_item);
-      const gained = c.new === null || base.new === null ? null : c.new - base.new;
-      const extra = c.usd_per_month - c.bills[0].fresh - (base.usd_per_month - base.bills[0].fresh);
-      const needed = (Math.max(0, extra) / (state.new_items_per_day * T.units.month_days) + c.usd_per_item) / state.usd_per_new_item;
-      const says = at === null ? `unknown; at your ${count(state.new_items_per_day)} a day it pays if it gains ${needed > 1 ? "more than is possible" : `at least ${needed < 0.0005 ? "a trace" : ndcg(needed)}`}`
-        : at === Infinity ? "never at this value" : at < 1 ? "<b>pays</b> from the first new item" : at <= state.new_items_per_day ? `<b>pays</b>: above ${count(at)} new items a day` : `not yet: above ${count(at)} new items a day`;
-      return `<tr><td>${escape(c.name)} <span class="soft">over ${base.name}</span></td><td class="number">${usd(c.usd_per_item * 1e6)}</td><td class="number">${gained === null ? "?" : ndcg(gained)}</td><td>${says}</td></tr>`;
-    });
-    $("pays").innerHTML = rows.length ? `<table class="pays"><thead><tr><th>Way</th><th class="number">to encode a million items</th><th class="number">NDCG gained on new items</th>
-      <th>if a new item placed perfectly earns ${usd(state.usd_per_new_item)}</th></tr></thead><tbody>${rows.join("")}</tbody></table>`
-      : "<p>No way that counts and reads can serve this traffic.</p>";
+    out.push(`<text class="tick" x="${LEFT}" y="${TOP - 6}">NDCG@10 over all requests</text><text class="tick" x="${LEFT + 4}" y="${UNKNOWN - 12}">quality not measured:</text>
+      <text class="tick" x="${(W + LEFT) / 2}" y="${H - 4}" text-anchor="middle">${label}, logarithmic</text>`);
+    const able = options.filter((c) => !c.problem && c.quality !== null).sort((a, b) => a[axis] - b[axis] || b.quality - a.quality), front = [];
+    for (const c of able) if (!front.length || c.quality > front.at(-1).quality) front.push(c);
+    if (front.length) out.push(`<path class="front" d="${front.map((c, i) => (i ? `H${X(c[axis])}V${Y(c.quality)}` : `M${X(c[axis])} ${Y(c.quality)}`)).join("")}H${W - RIGHT}"/>`);
+    // What cannot serve is a hollow mark, so that marks that lie together never look like one that can.
+    const points = options.map((c) => ({ c, x: X(c[axis]), y: Y(c.quality), rank: c === best ? 0 : front.includes(c) ? 1 : c.problem ? 3 : 2 })).sort((a, b) => b.rank - a.rank);
+    for (const { c, x, y } of points)
+      out.push(shape(c.kind, x, y, c === best ? 8 : 6, `class="point${c.problem ? " off" : ""}" style="${c.problem ? `stroke:${COLOURS[c.kind]}` : `fill:${COLOURS[c.kind]}`}"><title>${escape(`${c.name}: ${ndcg(c.quality)}, ${least(c, written(c[axis]))}${c.problem ? ` (${c.problem})` : ""}`)}</title></${{ collaborative: "circle", text: "rect" }[c.kind] ?? "path"}>`));
+    for (const c of front) out.push(`<text x="${Math.min(X(c[axis]) + 11, W - 160)}" y="${Y(c.quality) - 9}">${escape(c.name)}</text>`);
+    $("chart").innerHTML = `${out.join("")}</svg>`;
+    $("legend").innerHTML = Object.entries(KINDS).map(([kind, words]) => `<li><svg viewBox="0 0 14 14" aria-hidden="true">${shape(kind, 7, 7, 4.5, `style="fill:${COLOURS[kind]}"/>`)}</svg>${words}</li>`).join("")
+      + "<li>hollow: cannot serve this traffic</li><li>dashed: nothing is both cheaper and better</li>";
   }
 
   // ---- the table
 
   function inputs(c) {
-    const rows = [];
-    c.stacks.forEach((k, i) => {
-      const b = c.bills[i], m = k.machine, rate = m.usd_per_hour * (m.kind === "cpu" ? state.cpu_price : state.gpu_price);
-      rows.push(["serving", `${count(b.machines)} × ${m.about} × ${usd(rate)} an hour × ${T.units.month_h} hours = ${usd(b.serving)}`]);
+    const rows = [], prices = assumed();
+    c.stages.forEach((f, i) => {
+      const m = f.machine;
+      rows.push([i ? "reranking" : "serving", `${count(f.machines)} × ${m.about} × ${usd(model.price(m, prices))} an hour × ${T.units.month_h} hours = ${usd(f.usd)}`]);
       rows.push(["price", `${m.offer}, read ${m.date}`]);
-      rows.push(["why so many", `${count(k.requests_per_s)} requests a second each at most, held at ${percent(state.utilization)}; ${bytes(k.memory_bytes + k.bytes_per_item * state.items)} in ${bytes(m.memory_bytes * T.usable)} usable`]);
-      if (k.item_s) {
-        const again = state.items * k.item_s, rent = k.batch.usd_per_hour * (k.batch.kind === "cpu" ? state.cpu_price : state.gpu_price);
-        rows.push(["encoding", `${sig(k.item_s * 1e6, 3)} µs an item on ${k.batch.name} at ${usd(rent)} an hour (${k.batch.offer}, read ${k.batch.date}); the catalogue in ${time(again)}`]);
-        rows.push(["new items", usd(b.fresh)]);
-      }
-      if (i === 0) rows.push(["refreshes", `${usd(c.usd_per_refresh)} × ${count(state.refreshes_per_month)} = ${usd(b.refreshes)}; fitting takes ${time(k.refit_s)}`]);
-      rows.push(["times are", k.basis === "bound" ? "bounds: the least that the data sheet allows" : "modelled: the bound over the share that such work reached where it was measured"]);
+      rows.push(["why so many", `${f.groups} group${f.groups > 1 ? "s" : ""} for the rate (load ${percent(f.load)} at the peak, batches of up to ${f.batch}) × ${f.shards} for the memory`]);
     });
-    rows.push(["energy", `${count(c.joules_per_month / 3.6e6)} kWh a month, a model: rated power × (${T.idle_share} + ${sig(1 - T.idle_share, 2)} × utilization)`]);
+    if (c.encoder) rows.push(["encoding", `${sig(c.item_s * 1e3, 2)} ms an item on ${c.encoder.name}; new items ${usd(c.bill.encoding)} a month`]);
+    if (c.option.fits.length) rows.push(["refits", `${sig(c.refit_s / 3600, 2)} machine-hours on ${c.shared} × ${c.fitter.name}, ${usd(c.bill.refits)} a month`]);
+    if (c.option.nightly) rows.push(["lists made nightly", `${usd(c.bill.nightly)} a month for ${count(state.users)} users`]);
+    rows.push(["times are", c.basis === "bound" ? "at least in part lower bounds: so is the price" : "modelled: the roofline over the fraction of it that was measured"]);
+    rows.push(["energy", `${sig(c.joules_per_month / 3.6e6, 2)} kWh a month of the machines held, by the power model`]);
     return `<dl>${rows.map(([k, v]) => `<dt>${k}</dt><dd>${escape(v)}</dd>`).join("")}</dl>`;
   }
 
-  function table(choices, best) {
-    const head = ["way", "seen", "new", "a month", "per million", "per refresh", "latency"];
-    const sorted = [...choices].sort((a, b) => !!a.problem - !!b.problem || a.usd_per_month - b.usd_per_month);
+  function table(options, best) {
+    const head = ["option", "warm", "cold", "a month", "per million", "p99"];
+    const order = (c) => (c.net !== null ? -c.net : Infinity);
+    const sorted = [...options].sort((a, b) => (order(a) === order(b) ? a.usd_per_month - b.usd_per_month : order(a) - order(b)));
     const cell = (label, text) => `<span data-label="${label}">${text}</span>`;
-    const rows = sorted.map((c) => `<details data-way="${escape(c.name)}" data-usd-per-month="${c.usd_per_month}" data-usd-per-million="${c.usd_per_million}"
-        data-usd-per-refresh="${c.usd_per_refresh}" data-request-s="${c.request_s}" data-joules-per-month="${c.joules_per_month}" data-problem="${escape(c.problem)}"
+    const rows = sorted.map((c) => `<details data-option="${escape(c.name)}" data-usd-per-month="${c.usd_per_month}" data-usd-per-million="${c.usd_per_million}"
+        data-p99-s="${c.p99_s}" data-joules-per-month="${c.joules_per_month}" data-net="${c.net ?? ""}" data-problem="${escape(c.problem)}"
         class="${c === best ? "best" : ""}"${opened.has(c.name) ? " open" : ""}><summary>
       <span data-name><span class="swatch" style="background:${COLOURS[c.kind]}"></span>${c === best ? `<b>${escape(c.name)}</b>` : escape(c.name)}</span>
-      ${cell("seen", c.seen === null ? "?" : ndcg(c.seen))}${cell("new", c.new === null ? "?" : ndcg(c.new))}${cell("a month", `<b>${usd(c.usd_per_month)}</b>`)}
-      ${cell("per million", usd(c.usd_per_million))}${cell("per refresh", usd(c.usd_per_refresh))}${cell("latency", time(c.request_s))}
-      ${c.problem ? `<span class="why">${c.problem}</span>` : ""}</summary>${inputs(c)}</details>`);
-    $("table").innerHTML = `<div class="ways"><div class="head" aria-hidden="true">${head.map((h) => `<span>${h}</span>`).join("")}</div>${rows.join("")}</div>`;
-  }
-
-  function light(event) {
-    const way = event.target.closest?.("[data-way]")?.dataset.way;
-    document.querySelectorAll("svg .point").forEach((p) => p.classList.toggle("lit", p.dataset.way === way && event.type !== "mouseleave"));
+      ${cell("warm", ndcg(c.warm))}${cell("cold", ndcg(c.cold))}${cell("a month", `<b>${least(c, usd(c.usd_per_month))}</b>`)}
+      ${cell("per million", least(c, usd(c.usd_per_million)))}${cell("p99", time(c.p99_s))}
+      ${c.problem ? `<span class="why">${escape(c.problem)}; it needs ${escape(c.nearest)}</span>` : ""}</summary>${inputs(c)}</details>`);
+    $("table").innerHTML = `<div class="options"><div class="head" aria-hidden="true">${head.map((h) => `<span>${h}</span>`).join("")}</div>${rows.join("")}</div>`;
   }
 
   // ---- all of it
 
   function show() {
-    const choices = model.decide(state, assumed(), state.protocol);
-    const best = model.cheapest(choices, state.seen, state.new);
+    const { options, best } = model.decide(state, assumed(), state.protocol, state.usd_per_point);
     document.body.dataset.best = best?.name ?? "";
     setKnobs();
     if ($("protocol")) $("protocol").value = state.protocol;
-    $("about").textContent = T.scenarios[state.scenario].about;
-    verdict(choices, best);
-    chart(choices, best);
-    pays(choices);
-    table(choices, best);
+    $("about").textContent = T.services[state.service].about;
+    $("rejected").hidden = !rejected.length;
+    $("rejected").textContent = rejected.length ? `Left out of the link: ${rejected.join("; ")}. The example's values stand instead.` : "";
+    verdict(options, best);
+    map(options);
+    chart(options, best);
+    table(options, best);
     history.replaceState(null, "", address());
   }
 
   function begin() {
     read();
-    const names = Object.fromEntries(Object.keys(T.scenarios).map((n) => [n, n.replace("-", " ").replace(/^./, (c) => c.toUpperCase())]));
-    const start = (name) => { state = { ...scenarioState(name), protocol: state.protocol }; show(); };
-    segments($("scenarios"), "scenario", names, state.scenario, start);
-    segments($("regime"), "regime", { seen: "Items with interactions", new: "New items" }, look.regime, (v) => { look.regime = v; show(); });
-    segments($("axis"), "axis", { usd_per_month: "a month", usd_per_million: "per million", request_s: "latency", joules_per_month: "energy" }, look.axis, (v) => { look.axis = v; show(); });
+    const names = Object.fromEntries(Object.keys(T.services).map((n) => [n, n.replace("-", " ").replace(/^./, (c) => c.toUpperCase())]));
+    segments($("services"), "service", names, state.service, (name) => { rejected = []; state = { ...serviceState(name), protocol: state.protocol }; show(); });
+    segments($("axis"), "axis", { usd_per_month: "a month", usd_per_million: "per million lists", p99_s: "latency" }, axis, (v) => { axis = v; show(); });
     show();
   }
 
-  for (const [box, knobs] of [["traffic", TRAFFIC], ["targets", TARGETS], ["assumptions", ASSUMED]]) knobs.forEach((k) => $(box).append(knob(k)));
+  for (const [box, knobs] of [["traffic", TRAFFIC], ["worth", WORTH], ["assumptions", ASSUMED]]) knobs.forEach((k) => $(box).append(knob(k)));
   if (Object.keys(T.quality).length > 1) {
     const label = document.createElement("label"), choose = document.createElement("select");
     choose.innerHTML = Object.keys(T.quality).map((p) => `<option>${escape(p)}</option>`).join("");
     choose.id = "protocol";
     choose.onchange = () => { state.protocol = choose.value; show(); };
     label.append("Quality measured on ", choose);
-    $("targets").append(label);
+    $("worth").append(label);
   }
-  $("reset").onclick = () => { state = { ...scenarioState(state.scenario), protocol: state.protocol }; show(); };
-  $("share").onclick = async () => {
-    try { await navigator.clipboard.writeText(location.href); $("share").textContent = "Copied"; }
-    catch { $("share").textContent = "Copy it from the address bar"; }
-    setTimeout(() => { $("share").textContent = "Copy a link to this"; }, 2500);
+  $("reset").onclick = () => { rejected = []; state = { ...serviceState(state.service), protocol: state.protocol }; show(); };
+  $("copy-link").onclick = async () => {
+    try { await navigator.clipboard.writeText(location.href); $("copy-link").textContent = "Copied"; }
+    catch { $("copy-link").textContent = "Copy it from the address bar"; }
+    setTimeout(() => { $("copy-link").textContent = "Copy a link to this"; }, 2500);
   };
-  $("table").addEventListener("toggle", (e) => { e.target.open ? opened.add(e.target.dataset.way) : opened.delete(e.target.dataset.way); }, true);
-  for (const type of ["mouseover", "focusin", "mouseleave"]) $("table").addEventListener(type, light);
+  $("table").addEventListener("toggle", (e) => { e.target.open ? opened.add(e.target.dataset.option) : opened.delete(e.target.dataset.option); }, true);
   $("controls").onsubmit = (e) => e.preventDefault();
-  $("notes").innerHTML = `<p>Quality is NDCG@10 as the studies of notebooks 04 and 05 recorded it (${Object.keys(T.quality).map(escape).join(", ")}): on items with interactions, the whole catalogue ranked; among items without any, those ranked among themselves. The two are never added up. What was not measured is shown as not measured.</p>
-    <p>Times are roofline bounds of the data sheets, divided by the share of the bound that such work was measured to reach: ${Object.entries(T.shares).map(([k, v]) => `${k} ${percent(v)}`).join(", ")}. Work without a measured share is a bound: real machines are slower, and the slider “share of the hardware's limit” says by how much.</p>
-    <p>A request brings a history of ${T.assumptions.history} items and takes one core ${time(T.assumptions.handling_s)} whatever recommends. The reranker is shown ${T.assumptions.shown} items of the history and ${T.assumptions.candidates} candidates and writes ${T.assumptions.answer_tokens} tokens. Vectors take one byte a value. Disks, traffic on the network and people are not in any price.</p>`;
+  $("notes").innerHTML = `<p>Quality is NDCG@10 as recorded on ${Object.keys(T.quality).map(escape).join(" and ")}: on held-out interactions with warm items, and on items without any interaction. What was not measured is said so and is never the best. Over all requests the two are weighed by the fraction of requests for cold items.</p>
+    <p>Times are the roofline bounds of the data sheets over the fraction of the bound that such work was measured to reach: ${Object.entries(T.fractions).map(([k, v]) => `${k} ${percent(v)}`).join(", ")}. The latency is the 99th percentile with waiting, by a simulated queue.</p>
+    <p>A request brings a history of ${T.assumptions.history} items and takes one core ${time(T.assumptions.handling_s)} whatever recommends. A reranker is shown ${T.assumptions.shown} items of the history and ${T.assumptions.candidates} candidates. Disks, network traffic, spare machines and people are in no price.</p>`;
   addEventListener("hashchange", begin);
   let width = innerWidth;
   addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; show(); } });

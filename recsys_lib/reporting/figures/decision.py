@@ -1,143 +1,284 @@
-"""Figures and tables of a decision: quality against cost, bills side by side, and what moves the verdict."""
+"""Figures and tables of a decision: the map, quality against dollars, what moves the choice, and forecasts
+against measurements.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from recsys_lib.cost.decision import Choice, Scenario
-from recsys_lib.cost.prices import TornadoRow
+import numpy as np
+
+from recsys_lib.cost.choose import RankedOption
+from recsys_lib.cost.decision_map import DecisionMap, TornadoRow, pareto
+from recsys_lib.cost.deployments import Deployment
+from recsys_lib.cost.units import two_digits
+from recsys_lib.cost.validation import Check
 from recsys_lib.reporting import plots
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-COLOURS = dict(
-    zip(("counting", "text", "both", "LLM"), (plots.PALETTE[i] for i in (0, 1, 2, 3)), strict=True)
-)
-MARKERS = {"counting": "o", "text": "s", "both": "D", "LLM": "^"}
+KINDS = ("collaborative", "text", "both", "rerank")
+COLOURS = dict(zip(KINDS, plots.PALETTE[:4], strict=True))
+MARKERS = dict(zip(KINDS, plots.MARKERS[:4], strict=True))
 WORDS = {
-    "counting": "counts",
-    "text": "reads texts",
-    "both": "counts and reads",
-    "LLM": "an LLM orders every list",
+    "collaborative": "interactions only",
+    "text": "text only",
+    "both": "interactions and text",
+    "rerank": "a model reranks",
 }
 
 
-def quality_against(
-    ax: Axes, choices: Sequence[Choice], cost_of: Callable[[Choice], float], target: str, front: Sequence[str]
-) -> None:
-    """Points of known quality with their Pareto front, logarithmic in cost; unknown ones hollow below zero,
-    misfits faint.
+def map_of(ax: Axes, found: DecisionMap) -> None:
+    """The decision map: colour the best option, the fuller the surer."""
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
 
-    target: "seen" or "new", whose NDCG@10 is drawn. front: the names to join and to write out.
+    x, y, names = np.log10(found.cold_shares), np.log10(found.usd_per_point), found.winners
+    place = np.full(found.best.shape, np.nan)
+    for i, name in enumerate(names):
+        place[found.best == found.names.index(name)] = i
+    colours = [plots.PALETTE[i % len(plots.PALETTE)] for i in range(len(names))]
+    # Pale where it is the best with a probability under a half, full from 0.9 on.
+    strength = np.select([found.probability < 0.5, found.probability < 0.9], [0.35, 0.65], 1.0)
+    options: dict[str, Any] = {
+        "alpha": strength,
+        "shading": "nearest",
+        "vmin": -0.5,
+        "vmax": len(names) - 0.5,
+    }
+    ax.pcolormesh(x, y, place, cmap=ListedColormap(colours), **options)
+    handles = [Patch(color=colour, label=name) for colour, name in zip(colours, names, strict=True)]
+    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(-0.12, -0.18), ncols=2)
+    _map_axes(ax, x, y)
+
+
+def regret_of(ax: Axes, found: DecisionMap) -> None:
+    """Dollars per million lists that the second best loses, logarithmic."""
+    x, y = np.log10(found.cold_shares), np.log10(found.usd_per_point)
+    lost = np.log10(np.maximum(found.regret, 1e-3))
+    image = ax.pcolormesh(x, y, lost, cmap="cividis", shading="nearest")
+    bar = ax.figure.colorbar(image, ax=ax, shrink=0.9)
+    ticks = list(range(-3, int(np.ceil(lost.max())) + 1))
+    bar.set_ticks(ticks, labels=[_dollars(10.0**t) for t in ticks])
+    _map_axes(ax, x, y)
+
+
+def _map_axes(ax: Axes, x: np.ndarray, y: np.ndarray) -> None:
+    exponents = range(int(np.ceil(y[0])), int(np.floor(y[-1])) + 1)
+    ax.set_yticks(list(exponents), [_dollars(10.0**e) for e in exponents])
+    ax.set_xticks([-3, -2, -1, 0], ["0.1%", "1%", "10%", "100%"])
+    ax.set_xlim(x[0], x[-1])
+    ax.grid(visible=False)
+
+
+def _dollars(value: float) -> str:
+    """A power of ten as a tick.
+
+    >>> _dollars(0.01), _dollars(1000.0)
+    ('$0.01', '$1,000')
     """
-    below = -0.045
-    for choice in choices:
-        value = getattr(choice, target).value
+    return f"${value:,.10g}"
+
+
+def quality_against_dollars(ax: Axes, ranked: Sequence[RankedOption], shown: Sequence[str]) -> None:
+    """A dot for every option that can serve and was measured, dollars logarithmic; the Pareto front joined;
+    names of ``shown``.
+    """
+    able = [o for o in ranked if o.quality is not None and not o.problem]
+    for option in able:
+        kind = option.deployment.kind
         ax.scatter(
-            cost_of(choice), below if value is None else value, s=52, marker=MARKERS[choice.kind], zorder=3,
-            facecolor="none" if value is None else COLOURS[choice.kind], edgecolor=COLOURS[choice.kind],
-            alpha=0.3 if choice.problem else 1.0,
-        )  # fmt: skip
-    by = {c.name: c for c in choices}
-    corners = [(cost_of(by[name]), getattr(by[name], target).value) for name in front]
+            option.usd_per_month,
+            option.quality or 0.0,
+            s=60,
+            marker=MARKERS[kind],
+            color=COLOURS[kind],
+            zorder=3,
+        )
+    front = pareto({o.name: (o.usd_per_month, o.quality or 0.0) for o in able})
+    corners = [(o.usd_per_month, o.quality) for name in front for o in able if o.name == name]
+    ax.step(
+        *zip(*corners, strict=True), where="post", color=plots.GREY, linestyle="--", linewidth=1.2, zorder=2
+    )
     ax.set_xscale("log")
-    ax.axhline(0, color=plots.GREY, linewidth=0.8)
-    ax.set_ylim(-0.09, 0.52)
     low, high = ax.get_xlim()
-    ax.set_xlim(low / 8, high * 1.3)  # room for names at the left
-    ax.step([x for x, _ in corners] + [ax.get_xlim()[1]], [y for _, y in corners] + [corners[-1][1]],
-        where="post",
-            color=plots.GREY, linestyle="--", linewidth=1.2, zorder=2)  # fmt: skip
-    for name, (x, y) in zip(front, corners, strict=True):
-        # What is cheaper and better than a point of the front does not exist: up and left of it is room.
-        ax.annotate(name, (x, y), (-7, 4), textcoords="offset points", fontsize=8, ha="right")
-    ax.text(0.01, 0.02, "hollow: quality unknown", transform=ax.transAxes, fontsize=8, color="#555555")
+    ax.set_xlim(low / 1.2, high * 3)
+    last: dict[int, float] = {}
+    for option in sorted((o for o in able if o.name in shown), key=lambda o: -(o.quality or 0.0)):
+        # Names of points that lie together are written under each other.
+        quality = option.quality or 0.0
+        near = round(float(np.log10(option.usd_per_month)) * 2)
+        last[near] = min(quality, last.get(near, 1.0) - 0.022)
+        place: dict[str, Any] = {"xytext": (10, -3), "textcoords": "offset points", "fontsize": 8.5}
+        ax.annotate(option.name, (option.usd_per_month, last[near]), **place)
+    ax.set_ylim(bottom=0)
+    dollars_axis(ax)
+    ax.legend(handles=legend({o.deployment.kind for o in able}), loc="lower right")
 
 
-def legend(kinds: Sequence[str] = tuple(COLOURS)) -> list:
-    """Handles for a legend of the kinds of ways."""
+def dollars_axis(ax: Axes) -> None:
+    """Dollars as ticks of a logarithmic x axis, without exponents."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"${value:,.10g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def legend(kinds: Sequence[str] | set[str] = KINDS) -> list:
+    """Handles for a legend of the kinds of options that are drawn."""
     from matplotlib.lines import Line2D
 
     return [
         Line2D(
             [], [], linestyle="", marker=MARKERS[kind], color=COLOURS[kind], label=WORDS[kind], markersize=7
         )
-        for kind in kinds
+        for kind in KINDS
+        if kind in kinds
     ]
 
 
-def bills(
-    ax: Axes, choices: Sequence[Choice], case: Scenario, best: Choice | None, names: bool = True
-) -> None:
-    """Monthly bills as logarithmic bars in the order given, with both qualities beside each;
-    what cannot serve is hatched.
+def dots_of_services(ax: Axes, placed: Mapping[str, Sequence[Deployment]], shown: Sequence[str]) -> None:
+    """Dollars per million lists, a row of dots for each option and a colour for each service.
+
+    Hollow: no plan keeps the service's limits. An arrow to the right: the price is the least it could be.
     """
-    place = range(len(choices))[::-1]
-    values = [c.usd_per_month.value for c in choices]
-    for y, choice, value in zip(place, choices, values, strict=True):
-        able = choice.reaches(case.seen, case.new)
-        ax.barh(
-            y, value, height=0.7, color=COLOURS[choice.kind], alpha=1.0 if able else 0.35,
-            hatch="////" if choice.problem else None, edgecolor="white", linewidth=0,
-        )  # fmt: skip
-        bold = "bold" if choice is best else "normal"
-        ax.text(value * 1.15, y, f"${value:,.0f}", va="center", fontsize=8.5, fontweight=bold)
-    ax.set_yticks(list(place), [_with_quality(c) for c in choices] if names else ["" for _ in choices])
+    rows = {name: y for y, name in enumerate(shown)}
+    for i, (service, deployments) in enumerate(placed.items()):
+        for one in deployments:
+            if one.name not in rows:
+                continue
+            y, colour = rows[one.name] + 0.18 * (i - 1), plots.PALETTE[i]
+            ax.scatter(
+                one.usd_per_million,
+                y,
+                s=48,
+                marker=plots.MARKERS[i],
+                edgecolor=colour,
+                zorder=3,
+                facecolor="white" if one.problem else colour,
+            )
+            if one.basis == "bound":
+                ax.annotate(
+                    "",
+                    (one.usd_per_million * 1.8, y),
+                    (one.usd_per_million, y),
+                    arrowprops={"arrowstyle": "->", "color": colour},
+                )
+        ax.scatter([], [], marker=plots.MARKERS[i], color=plots.PALETTE[i], label=service)
+    ax.scatter([], [], marker="o", facecolor="white", edgecolor="#555555", label="breaks the latency limit")
+    ax.set_yticks(list(rows.values()), list(rows))
+    ax.invert_yaxis()
     ax.set_xscale("log")
-    ax.set_xlim(min(values) / 3, max(values) * 30)
-    ax.grid(axis="y", visible=False)
+    dollars_axis(ax)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, -0.32), ncols=4)
 
 
-def _with_quality(choice: Choice) -> str:
-    known, new = ("?" if q.value is None else f"{q.value:.2f}".lstrip("0") for q in (choice.seen, choice.new))
-    return f"{choice.name}   {known} / {new}"
-
-
-def tornado(ax: Axes, rows: Sequence[TornadoRow], verdicts: Mapping[str, tuple[str, str]], base: str) -> None:
-    """Bars from the base to the result at each end of every input, logarithmic; an end where the verdict
-    changes is named.
-
-    verdicts: the verdict's name at both ends of each input.
+def tornado(ax: Axes, rows: Sequence[TornadoRow], count: int = 10) -> None:
+    """The lead of the best option at both ends of every input (circle: low, square: high); left of zero
+    another leads and is named at the right.
     """
-    place = range(len(rows))[::-1]
-    low, high = (
-        f(min(r.at_low, r.at_high) if f is min else max(r.at_low, r.at_high) for r in rows)
-        for f in (min, max)
-    )
-    for y, row in zip(place, rows, strict=True):
-        ends = (row.at_low, row.low, plots.PALETTE[5]), (row.at_high, row.high, plots.PALETTE[3])
-        for (value, end, colour), verdict in zip(ends, verdicts[row.name], strict=True):
-            ax.barh(y, value - row.at_base, left=row.at_base, height=0.5, color=colour)
-            side = 1 if value > row.at_base or (value == row.at_base and end == row.high) else -1
-            text = f"{end:,.3g}" if end < 1000 else f"{end:,.0f}"
-            text = text if verdict == base else f"{text}: {verdict}"
-            ax.annotate(
-                text, (value, y), (4 * side, 0), textcoords="offset points", va="center",
-                ha="left" if side > 0 else "right", fontsize=7.5,
-                fontweight="normal" if verdict == base else "bold",
-            )  # fmt: skip
+    from matplotlib.ticker import FuncFormatter
+
+    rows = list(rows)[:count]
+    for y, row in enumerate(rows):
+        ax.plot([row.at_low, row.at_high], [y, y], color=plots.GREY, linewidth=1.5, zorder=2)
+        ax.scatter(row.at_low, y, s=45, color=plots.PALETTE[5], marker="o", zorder=3)
+        ax.scatter(row.at_high, y, s=45, color=plots.PALETTE[3], marker="s", zorder=3)
+        then = row.then_low if row.at_low < row.at_high else row.then_high
+        if row.flips:
+            place: dict[str, Any] = {
+                "xytext": (8, -3),
+                "textcoords": ("offset points", "offset points"),
+                "fontsize": 8.5,
+            }
+            ax.annotate(then, (1.0, y), xycoords=("axes fraction", "data"), **place)
     ax.axvline(rows[0].at_base, color="#333333", linewidth=1)
-    ax.set_xscale("log")
-    # Room for what is written at the ends.
-    room = max(2.0, (high / low) ** 0.45)
-    ax.set_xlim(low / room, high * room)
-    ax.set_yticks(list(place), [row.name.replace("_", " ") for row in rows])
+    ax.axvline(0, color=plots.PALETTE[3], linewidth=1, linestyle="--")
+    ax.set_xscale("symlog", linthresh=max(0.1, abs(rows[0].at_base)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{'-' if v < 0 else ''}${abs(v):,.10g}"))
+    ax.set_yticks(range(len(rows)), [_input(row) for row in rows])
+    ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
 
 
-def formatted(table: pd.DataFrame, formats: Mapping[str, str], missing: str = "unknown") -> pd.DataFrame:
-    """The table with the numbers of the named columns written out (``{:,.2f}``), for display; nothing there
-    reads ``missing``.
+def _input(row: TornadoRow) -> str:
+    """An input with the factors at its ends."""
+    if row.name == "quality":
+        return "quality, 95% of samples"
+    return f"{row.name.replace('_', ' ')} ×{row.low:.2g} to ×{row.high:.2g}"
 
-    pandas' own Styler draws a random id for every table, which no two runs share.
+
+def forecasts(ax: Axes, groups: Mapping[str, Sequence[Check]]) -> None:
+    """Ratio of forecast to measurement, a row of dots for each group; the band holds what is off by no more
+    than a factor of two.
+    """
+    ax.axvspan(0.5, 2.0, color="#EDEDED", zorder=0)
+    ax.axvline(1.0, color="#333333", linewidth=1)
+    rng = np.random.default_rng(0)
+    for y, checks in enumerate(groups.values()):
+        spread = rng.uniform(-0.22, 0.22, len(checks))
+        ax.scatter(
+            [c.ratio for c in checks],
+            y + spread,
+            s=36,
+            color=plots.PALETTE[y],
+            marker=plots.MARKERS[y],
+            zorder=3,
+        )
+    ax.set_yticks(range(len(groups)), list(groups))
+    ax.set_ylim(len(groups) - 0.5, -0.5)
+    ax.set_xscale("log")
+    ticks = [0.25, 0.5, 1, 2, 4]
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    ax.minorticks_off()
+    ax.grid(axis="y", visible=False)
+
+
+# ---------------------------------------------------------------- tables
+
+
+def options_table(ranked: Sequence[RankedOption]) -> pd.DataFrame:
+    """Every option from best to worst: qualities, dollars with two digits, latency, machines, and what
+    stops it.
     """
     import pandas as pd
 
-    written = {
-        column: [missing if pd.isna(value) else form.format(value) for value in table[column]]
-        for column, form in formats.items()
-    }
-    return table.assign(**written).fillna(missing)
+    return pd.DataFrame(
+        {
+            o.name: {
+                "warm": _quality(o.warm),
+                "cold": _quality(o.cold),
+                "USD/month": o.usd_text.replace("$", ""),
+                "USD/million lists": ("≥ " if o.is_bound else "") + two_digits(o.usd_per_million),
+                "p99, s": float(f"{o.p99_s:.2g}"),
+                "best with": f"{o.probability:.0%}",
+                "machines": " + ".join(f"{f.machines} {f.machine.name}" for f in o.deployment.fleets),
+                "stopped by": f"{o.problem}; needs {o.nearest}" if o.problem else "",
+            }
+            for o in ranked
+        }
+    ).T
+
+
+def _quality(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.3f}"
+
+
+def checks_table(checks: Sequence[Check]) -> pd.DataFrame:
+    """Forecast and measurement of every check with their ratio."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            c.name: {
+                "forecast": two_digits(c.forecast),
+                "measured": two_digits(c.measured),
+                "unit": c.unit,
+                "ratio": f"{c.ratio:.2f}",
+            }
+            for c in checks
+        }
+    ).T

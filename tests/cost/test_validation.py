@@ -1,0 +1,61 @@
+"""Forecasts against measurements, and the fractions they come from."""
+
+import json
+
+import pytest
+
+from recsys_lib.core.errors import InputError
+from recsys_lib.cost import measured_quality, recorded_fractions, validation
+from recsys_lib.cost.options import option
+from recsys_lib.cost.validation import Check
+from recsys_lib.cost.workloads import known_kinds
+
+
+def test_fractions_are_fractions_of_known_work():
+    found = recorded_fractions.recorded_fractions()
+    assert found and set(found) <= set(known_kinds()) and all(0 < value <= 1 for value in found.values())
+
+
+def test_forecasts_miss_by_less_than_a_factor_of_four():
+    groups = validation.published_checks(), validation.recorded_checks(), validation.fresh_checks()
+    assert len(groups[0]) >= 3 and all(c.source.startswith("http") for c in groups[0])
+    assert len(groups[1]) + len(groups[2]) >= 8
+    for checks in groups:
+        middle, worst = validation.summary(checks)
+        assert 1 <= middle < 1.5 and worst < 4
+
+
+def test_a_factor_counts_both_directions():
+    checks = [Check("a", 2.0, 1.0, "s", ""), Check("b", 1.0, 4.0, "s", ""), Check("c", 1.0, 1.0, "s", "")]
+    assert validation.summary(checks) == (2.0, 4.0)
+    with pytest.raises(InputError, match="at least one"):
+        validation.summary([])
+
+
+def test_fractions_are_read_from_the_records_of_machines(tmp_path):
+    environment = {"flags": ["avx512_bf16"], "cores_physical": 4, "cores_logical": 8, "gpus": []}
+    # Four cores of Zen 4 have 128 GB/s by the data sheet of c7a-large, which has two.
+    scan = {"work": "scan", "precision": "int8", "compute": "int8", "device": "cpu", "shape": {"batch": 1}}
+    scan |= {"operations": 1.0, "bytes": 128e9, "measurement": {"samples": [1.0, 4.0, 9.0]}}
+    reads = [{"name": f"streaming read {n}", "work": n, "samples": [n / 32e9]} for n in (1e6, 1e9)]
+    part = {"environment": environment, "device": "cpu"}
+    parts = {"points": {**part, "rows": [scan]}, "ceilings": {**part, "rows": reads}}
+    (tmp_path / "a.json").write_text(json.dumps({"machine": "a", "parts": parts}))
+    found = recorded_fractions.recorded_fractions(tmp_path)
+    assert found["scan on c7a"] == pytest.approx(0.25) and found["dense rows on c7a"] == pytest.approx(0.25)
+    assert 0 < found["lookup on c7a"] < found["dense rows on c7a"]
+    environment["flags"] = ["neon"]
+    (tmp_path / "a.json").write_text(json.dumps({"machine": "a", "parts": parts}))
+    assert set(recorded_fractions.recorded_fractions(tmp_path)) == {"prefill on gpu", "decode on gpu"}
+
+
+def test_quality_is_what_the_study_recorded_and_nothing_else():
+    metrics = measured_quality.study()[measured_quality.PROTOCOL]
+    found = measured_quality.recorded(option("EASE + MiniLM map"))
+    assert found.warm == metrics["warm"]["EASE top 200"]["ndcg"]
+    assert found.cold == metrics["cold"]["MiniLM map"]["ndcg"]
+    assert len(found.warm_samples) == len(found.cold_samples) >= 100
+    unknown = measured_quality.recorded(option("8B encoder"))
+    assert unknown.warm is None and unknown.cold is None
+    with pytest.raises(InputError, match="expected one of ml-100k random"):
+        measured_quality.recorded(option("EASE"), "hearsay")

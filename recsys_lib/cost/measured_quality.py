@@ -13,6 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from recsys_lib.core.errors import InputError
 from recsys_lib.core.paths import MEASUREMENTS
 from recsys_lib.cost.options import OPTIONS, DeploymentOption
@@ -21,6 +23,9 @@ from recsys_lib.cost.uncertainty import MethodQuality
 STUDY = "deployment-quality-study"
 PROTOCOL = "ml-100k random"
 NOT_MEASURED: dict[str, Any] = {}
+RERANK_STUDY = "rerank-study"
+# Which case of the reranking study stands for an option.
+RERANKED = {"cross-encoder reranks": {"model": "ms-marco", "method": "cross-encoder"}}
 
 
 @lru_cache
@@ -44,10 +49,44 @@ def recorded(option: DeploymentOption, protocol: str = PROTOCOL) -> MethodQualit
     if protocol not in study():
         raise InputError(f"protocol={protocol!r}: expected one of {', '.join(study())}")
     metrics = study()[protocol]
+    if option.name in RERANKED and protocol == PROTOCOL:
+        return _reranked(option, metrics)
     warm, cold = (metrics[part].get(getattr(option, part), NOT_MEASURED) for part in ("warm", "cold"))
     return MethodQuality(
         option.name, warm.get("ndcg"), cold.get("ndcg"), warm.get("samples", ()), cold.get("samples", ())
     )
+
+
+def _reranked(option: DeploymentOption, metrics: dict[str, Any]) -> MethodQuality:
+    """The first stage's warm quality times what the final list of the reranker is of it; lists of cold items
+    are left as the map makes them.
+
+    The final list is that of the weight between reranker and first stage that the validation users chose, so
+    that a reranker may be declined. Samples: the study's, times the ratio over resampled users.
+    """
+    first, cold = metrics["warm"]["EASE top 200"], metrics["cold"]["MiniLM map"]
+    found = _rerank_case(option.name)
+    if found is None:
+        return MethodQuality(option.name)
+    final, stage = (np.asarray(found["per_user"][name]) for name in ("fused", "first_stage"))
+    rng, samples = np.random.default_rng(0), np.asarray(first["samples"])
+    for i in range(len(samples)):
+        drawn = rng.integers(len(final), size=len(final))
+        samples[i] *= final[drawn].mean() / max(stage[drawn].mean(), 1e-9)
+    warm = first["ndcg"] * final.mean() / stage.mean()
+    return MethodQuality(option.name, float(warm), cold["ndcg"], samples, cold["samples"])
+
+
+def _rerank_case(name: str, folder: Path = MEASUREMENTS) -> dict[str, Any] | None:
+    """Metrics of the recorded case that stands for the option; None where it was not recorded."""
+    path = folder / f"{RERANK_STUDY}.json"
+    if not path.exists():
+        return None
+    for row in json.loads(path.read_text(encoding="utf-8")):
+        wanted = {"catalogue": "ml-100k", "stage": "EASE", "control": "none", "seed": 0} | RERANKED[name]
+        if all(row["parameters"].get(key) == value for key, value in wanted.items()):
+            return row["metrics"]
+    return None
 
 
 def recorded_methods(protocol: str = PROTOCOL) -> dict[str, MethodQuality]:

@@ -59,3 +59,13 @@ def test_quality_is_what_the_study_recorded_and_nothing_else():
     assert unknown.warm is None and unknown.cold is None
     with pytest.raises(InputError, match="expected one of ml-100k random"):
         measured_quality.recorded(option("EASE"), "hearsay")
+
+
+def test_a_declined_reranker_has_the_first_stages_quality():
+    found = measured_quality.recorded(option("cross-encoder reranks"))
+    first = measured_quality.recorded(option("EASE + MiniLM map"))
+    case = measured_quality._rerank_case("cross-encoder reranks")
+    assert case["weight"] == 0.0 and found.warm == pytest.approx(first.warm) and found.cold == first.cold
+    assert found.warm_samples == pytest.approx(first.warm_samples)
+    # What was recorded on films says nothing on other catalogues, and other rerankers were not recorded.
+    assert measured_quality.recorded(option("8B LLM reranks, logits")).warm is None

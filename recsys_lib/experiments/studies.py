@@ -80,6 +80,7 @@ STUDIES: dict[str, tuple[Sweep, ...]] = {
             "05", ("protocol=book-crossing random",), trials=3, seeds=5, kept=[0, 1, 2, 4, 8, 16], at_least=26
         ),
     ),
+    "explanations": (_sweep("12", ("protocol=ml-100k random",), n_rationales=6),),
     "search": (_sweep("08", ("sizes=[1682,36055,269862],[1000000]",), largest_graph=1_000_000),),
     "model-quantization": (
         _sweep(

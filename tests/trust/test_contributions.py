@@ -1,4 +1,6 @@
-"""Exact reasons: summands add up to the score, counterfactuals are the smallest, both against an independent oracle."""
+"""Exact reasons: summands add up to the score, counterfactuals are the smallest, both against an
+independent oracle.
+"""
 
 import itertools
 
@@ -51,7 +53,8 @@ def test_weights_of_interactions_count():
     found = explanations.contributions(model, history, [1, 2])
     assert np.allclose(found.scores, model.score(history)[0, [1, 2]], atol=1e-5)
     assert list(found.order(1)) == [
-        int(i) for _, i in sorted(zip(-found.of(1), found.items, strict=True), key=lambda pair: (pair[0], pair[1]))
+        int(i)
+        for _, i in sorted(zip(-found.of(1), found.items, strict=True), key=lambda pair: (pair[0], pair[1]))
     ]
 
 

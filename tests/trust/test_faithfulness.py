@@ -8,7 +8,7 @@ from recsys_lib import evaluation
 from recsys_lib.core.errors import InputError
 from recsys_lib.recommenders import EASE, IALS, ItemKNN, MaxSimilarity
 from recsys_lib.trust import explanations
-from recsys_lib.trust.explanations import faithfulness, sentences, support
+from recsys_lib.trust.explanations import faithfulness, rationale, sentences, support
 
 RNG = np.random.default_rng(5)
 
@@ -117,7 +117,7 @@ def test_a_user_without_history_gets_a_sentence_too():
 def test_a_reason_with_one_supporter_reveals_that_person():
     # Users 0 and 1 alone have item 0; user 1 also has item 1, which nobody else has with it.
     train = sp.csr_matrix(np.array([[1, 0, 0, 1], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]], np.float32))
-    found = support.revealed(train, np.array([0]), np.array([0]), np.array([1]))
+    found = support.revealed(train, np.array([0]), np.array([1]))
     assert (found.few, found.precision, found.baseline) == (1, 1.0, 0.5)
 
 
@@ -132,3 +132,20 @@ def test_minimum_support_leaves_no_reason_with_fewer(model):
     assert kept.shape == (3, 40) and np.isfinite(kept).all()
     with pytest.raises(InputError, match="at least 1"):
         support.with_minimum_support(model, TRAIN, 0)
+
+
+def test_shown_reasons_are_the_largest_contributions():
+    user, items, targets = support.shown_reasons(MODEL, TRAIN, USERS, TARGETS)
+    assert len(user) == TARGETS.size
+    for u, item, target in zip(user[:10], items[:10], targets[:10], strict=True):
+        assert explanations.contributions(MODEL, TRAIN[u], [target]).order(target)[0] == item
+    assert support.revealed(TRAIN, items, targets).reasons == TARGETS.size
+    assert support.shown_reasons(MODEL, TRAIN, USERS[:0], TARGETS[:0])[0].shape == (0,)
+
+
+def test_what_a_rationale_names_is_removed_and_compared():
+    history, target = TRAIN[0], int(TARGETS[0, 0])
+    least = explanations.counterfactual(MODEL, history, target, 2)
+    found = rationale.leaves(MODEL, history, target, least.items, 2)
+    assert found["named"] == 1.0 and 0 <= found["random"] <= 1
+    assert rationale.leaves(MODEL, history, target, [], 2) == {"named": 0.0, "random": 0.0, "exact": 0.0}

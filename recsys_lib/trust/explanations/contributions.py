@@ -74,7 +74,11 @@ def weights_between(model: BaseRecommender, items: np.ndarray, targets: np.ndarr
         raise InputError(f"{type(model).__name__} is not fitted: call fit(train) first")
     if isinstance(model, WITH_WEIGHTS):
         weights: Any = model.weights
-        found = weights[items][:, targets] if sp.issparse(weights) else np.asarray(weights)[np.ix_(items, targets)]
+        found = (
+            weights[items][:, targets]
+            if sp.issparse(weights)
+            else np.asarray(weights)[np.ix_(items, targets)]
+        )
         return np.asarray(found.toarray() if sp.issparse(found) else found, dtype=np.float64)
     if isinstance(model, RidgeMap):
         return model.projection[items].astype(np.float64) @ model.item_factors[targets].T.astype(np.float64)
@@ -82,12 +86,15 @@ def weights_between(model: BaseRecommender, items: np.ndarray, targets: np.ndarr
         return model.item_vectors[items].astype(np.float64) @ model.item_vectors[targets].T.astype(np.float64)
     known = ", ".join(kind.__name__ for kind in (*WITH_WEIGHTS, RidgeMap, TextProfile))
     raise InputError(
-        f"{type(model).__name__}: its score is no sum over the history, expected {known} (without half_life); "
+        f"{type(model).__name__}: its score is no sum over the history, "
+        f"expected {known} (without half_life); "
         "use faithfulness.leave_one_out"
     )
 
 
-def contributions(model: BaseRecommender, history: sp.csr_matrix, targets: Sequence[int] | np.ndarray) -> Contributions:
+def contributions(
+    model: BaseRecommender, history: sp.csr_matrix, targets: Sequence[int] | np.ndarray
+) -> Contributions:
     """What each item of ``history [1, n_items]`` adds to the score of each of ``targets [m]``.
 
     ``score(i) = base(i) + Σ_j h_j w_ji``: EASE, SLIM, ItemKNN and the maps by their weights, a text profile

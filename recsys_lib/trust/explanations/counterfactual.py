@@ -52,7 +52,9 @@ def counterfactual(
     if k < 1:
         raise InputError(f"k={k!r}: expected at least 1")
     if isinstance(model, TextProfile) and model.popularity:
-        raise InputError(f"TextProfile(popularity={model.popularity!r}): expected 0, a prior is no part of the history")
+        raise InputError(
+            f"TextProfile(popularity={model.popularity!r}): expected 0, a prior is no part of the history"
+        )
     rank = int(rank_of(model, row, target, seen)[0])
     if rank > k:
         raise InputError(f"target={target!r} has rank {rank}: expected an item of the top {k}")
@@ -74,8 +76,8 @@ def counterfactual(
 
 
 def _gaps(model: BaseRecommender, row: sp.csr_matrix, target: int) -> tuple[np.ndarray, np.ndarray]:
-    """How much further the target is above every competitor because of each item, ``[h, n_competitors]``, and in all,
-    ``[n_competitors]``.
+    """How much further the target is above every competitor because of each item, ``[h, n_competitors]``, and
+    in all, ``[n_competitors]``.
 
     A competitor stands above the target once its gap is below 0.
     """
@@ -89,14 +91,18 @@ def _gaps(model: BaseRecommender, row: sp.csr_matrix, target: int) -> tuple[np.n
 
 
 def _kth(gaps: np.ndarray, k: int) -> np.ndarray:
-    """The ``k``-th smallest gap along the last axis: below 0 when ``k`` competitors stand above the target."""
+    """The ``k``-th smallest gap along the last axis: below 0 when ``k`` competitors stand above the
+    target.
+    """
     if gaps.shape[-1] < k:
         return np.full(gaps.shape[:-1], np.inf)
     return np.partition(gaps, k - 1, axis=-1)[..., k - 1]
 
 
 def _greedy(gains: np.ndarray, gaps: np.ndarray, k: int) -> np.ndarray | None:
-    """Places in the history, taken so that the ``k``-th competitor comes nearest; those not needed are put back."""
+    """Places in the history, taken so that the ``k``-th competitor comes nearest; those not needed are put
+    back.
+    """
     left, taken, now = list(range(len(gains))), [], gaps.copy()
     while _kth(now, k) >= 0:
         if not left:
@@ -113,17 +119,21 @@ def _greedy(gains: np.ndarray, gaps: np.ndarray, k: int) -> np.ndarray | None:
 
 
 def _lower_bound(gains: np.ndarray, gaps: np.ndarray, k: int) -> int:
-    """The least size at which ``k`` competitors could pass the target, each by the removals that are best for it."""
+    """The least size at which ``k`` competitors could pass the target, each by the removals that are best
+    for it.
+    """
     best = np.cumsum(-np.sort(-gains, axis=0), axis=0)
     possible = _kth(gaps - best, k) < 0
     return int(np.argmax(possible)) + 1 if possible.any() else len(gains) + 1
 
 
-def _integer_program(gains: np.ndarray, gaps: np.ndarray, k: int, size: int) -> tuple[np.ndarray | None, bool]:
+def _integer_program(
+    gains: np.ndarray, gaps: np.ndarray, k: int, size: int
+) -> tuple[np.ndarray | None, bool]:
     """A part of at most ``size`` items that does it, or None; and whether None is proven.
 
-    Binary ``x_j``: item j is taken out; ``y_c``: competitor c passes, which asks for ``Σ_j gain_jc x_j > gap_c``;
-    ``Σ y = k``.
+    Binary ``x_j``: item j is taken out; ``y_c``: competitor c passes, which asks for ``Σ_j gain_jc x_j >
+    gap_c``; ``Σ y = k``.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
 

@@ -8,7 +8,7 @@ Das and Saenko, "RISE", BMVC 2018; comprehensiveness and sufficiency after DeYou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,7 +43,9 @@ def leave_one_out(model: BaseRecommender, history: sp.csr_matrix, target: int) -
 def _checked_order(row: sp.csr_matrix, order: np.ndarray) -> np.ndarray:
     order = np.asarray(order, dtype=np.int64)
     if not np.array_equal(np.sort(order), row.indices):
-        raise InputError(f"order of {len(order)} items: expected every item of the history of {row.nnz}, each once")
+        raise InputError(
+            f"order of {len(order)} items: expected every item of the history of {row.nnz}, each once"
+        )
     return order
 
 
@@ -84,7 +86,9 @@ def evidence(
     """
     row = one_history(history)
     order = _checked_order(row, order)
-    full, rest, only = model.score(parts_of(row, [order, order[top:], order[:top]]))[:, target].astype(np.float64)
+    full, rest, only = model.score(parts_of(row, [order, order[top:], order[:top]]))[:, target].astype(
+        np.float64
+    )
     return (0.0, 0.0) if full == 0 else ((full - rest) / abs(full), (full - only) / abs(full))
 
 
@@ -110,7 +114,9 @@ def measure(
         history = one_history(histories[user])
         for name, importance in methods.items():
             rows = [_measures(model, history, int(target), importance, k, top) for target in chosen]
-            found.append({"user": int(user), "method": name, **dict(zip(MEASURES, np.mean(rows, axis=0), strict=True))})
+            found.append(
+                {"user": int(user), "method": name, **dict(zip(MEASURES, np.mean(rows, axis=0), strict=True))}
+            )
     return pd.DataFrame(found)
 
 
@@ -143,7 +149,9 @@ def curve(
     importance: Importance,
     k: int = 10,
 ) -> dict[str, np.ndarray]:
-    """Mean curves over users on one grid: fraction of the history changed, deletion and insertion, ``[11]`` each."""
+    """Mean curves over users on one grid: fraction of the history changed, deletion and insertion,
+    ``[11]`` each.
+    """
     grid = np.linspace(0, 1, 11)
     sums: dict[str, list[np.ndarray]] = {"deletion": [], "insertion": []}
     for user, chosen in zip(users, targets, strict=True):
@@ -151,7 +159,9 @@ def curve(
         for target in chosen:
             order = order_of(history, importance(history, int(target)))
             sizes, *both = in_list(model, history, int(target), order, k)
-            place = np.minimum(np.searchsorted(sizes, grid * max(history.nnz - 1, 0), side="right") - 1, len(sizes) - 1)
+            place = np.minimum(
+                np.searchsorted(sizes, grid * max(history.nnz - 1, 0), side="right") - 1, len(sizes) - 1
+            )
             for name, values in zip(sums, both, strict=True):
                 sums[name].append(values[place].astype(float))
     return {"fraction": grid} | {name: np.mean(values, axis=0) for name, values in sums.items()}
@@ -180,8 +190,16 @@ def agreement(a: np.ndarray, b: np.ndarray, top: int = 3) -> tuple[float, float]
 
     a, b = np.asarray(a, float), np.asarray(b, float)
     if a.shape != b.shape or not len(a):
-        raise InputError(f"importances of shapes {a.shape} and {b.shape}: expected two of one history, not empty")
+        raise InputError(
+            f"importances of shapes {a.shape} and {b.shape}: expected two of one history, not empty"
+        )
     first = [set(np.argsort(-values, kind="stable")[:top].tolist()) for values in (a, b)]
     shared = len(first[0] & first[1]) / min(top, len(a))
     rho = 0.0 if np.ptp(a) == 0 or np.ptp(b) == 0 else float(stats.spearmanr(a, b).statistic)
     return rho, shared
+
+
+def mean_agreement(pairs: Iterable[tuple[np.ndarray, np.ndarray]], top: int = 3) -> dict[str, float]:
+    """The mean of ``agreement`` over pairs of importances, one pair a history."""
+    found = np.array([agreement(a, b, top) for a, b in pairs])
+    return {"rank correlation": float(found[:, 0].mean()), f"top {top} shared": float(found[:, 1].mean())}

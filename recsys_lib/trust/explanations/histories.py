@@ -18,12 +18,16 @@ def one_history(history: sp.csr_matrix) -> sp.csr_matrix:
         InputError: no sparse matrix of one row, or weights that are negative, infinite or NaN.
     """
     if not sp.issparse(history) or history.ndim != 2 or history.shape[0] != 1:
-        raise InputError(f"history of shape {getattr(history, 'shape', None)}: expected one sparse row [1, n_items]")
+        raise InputError(
+            f"history of shape {getattr(history, 'shape', None)}: expected one sparse row [1, n_items]"
+        )
     row = sp.csr_matrix(history, dtype=np.float32, copy=True)
     row.sum_duplicates()
     row.eliminate_zeros()
     if not np.isfinite(row.data).all() or (row.data < 0).any():
-        raise InputError("history holds negative, infinite or NaN weights: expected non-negative, finite ones")
+        raise InputError(
+            "history holds negative, infinite or NaN weights: expected non-negative, finite ones"
+        )
     return row
 
 
@@ -54,7 +58,9 @@ def rank_of(model: BaseRecommender, histories: sp.csr_matrix, target: int, seen:
     """
     n_items = histories.shape[1]
     if not 0 <= target < n_items or target in seen:
-        raise InputError(f"target={target!r}: expected an item from 0 to {n_items - 1} that is not in the history")
+        raise InputError(
+            f"target={target!r}: expected an item from 0 to {n_items - 1} that is not in the history"
+        )
     scores = np.array(model.score(histories), dtype=np.float32)
     own = scores[:, [target]]
     scores[:, seen] = -np.inf

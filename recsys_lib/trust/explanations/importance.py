@@ -1,4 +1,6 @@
-"""Methods that say how important each item of a history is for a recommended one, as ``faithfulness`` tests them."""
+"""Methods that say how important each item of a history is for a recommended one, as ``faithfulness``
+tests them.
+"""
 
 from __future__ import annotations
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
 
 from recsys_lib.core.errors import InputError
+from recsys_lib.recommenders import BaseRecommender
+from recsys_lib.trust.explanations.contributions import contributions
+from recsys_lib.trust.explanations.histories import one_history, parts_of, rank_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Shorter titles ("M", "Go", "Big") are words of ordinary sentences.
 SHORTEST_TITLE = 4
@@ -71,6 +80,65 @@ def named(text: str, titles: Sequence[str], history: Sequence[int], target: int)
         tuple(sorted(i for i in meant if i not in known and i != target)),
         target in meant,
     )
+
+
+def leaves(
+    model: BaseRecommender,
+    history: sp.csr_matrix,
+    target: int,
+    removed: Sequence[int],
+    k: int,
+    draws: int = 50,
+) -> dict[str, float]:
+    """Whether ``target`` leaves the top ``k`` without what a rationale names, and without as many other
+    items.
+
+    "named": without ``removed`` (1 or 0); "random": the fraction of ``draws`` random parts of the same size;
+    "exact": without the largest contributions of a linear ``model``. All 0 where nothing was removed: such a
+    reason decides nothing.
+    """
+    row = one_history(history)
+    size = len(set(removed) & set(row.indices.tolist()))
+    if not size:
+        return {"named": 0.0, "random": 0.0, "exact": 0.0}
+    rng = np.random.default_rng([target, row.nnz, size])
+    parts = [rng.choice(row.indices, size, replace=False) for _ in range(draws)]
+    first = contributions(model, row, [target]).order(target)[:size]
+    taken = [np.asarray(part, dtype=np.int64) for part in (removed, first, *parts)]
+    kept = [np.setdiff1d(row.indices, part) for part in taken]
+    out = rank_of(model, parts_of(row, kept), target, row.indices) > k
+    return {"named": float(out[0]), "random": float(out[2:].mean()), "exact": float(out[1])}
+
+
+def table(
+    model: BaseRecommender,
+    train: sp.csr_matrix,
+    titles: Sequence[str],
+    written: Sequence[Mapping[str, Any]],
+    k: int,
+) -> pd.DataFrame:
+    """One row for each rationale of ``written`` (``user``, ``target``, ``text``): what it names, and the
+    removal test.
+    """
+    import pandas as pd
+
+    rows = []
+    for one in written:
+        history, target = train[one["user"]], int(one["target"])
+        names = named(one["text"], titles, history.indices.tolist(), target)
+        out = leaves(model, history, target, names.history, k)
+        rows.append(
+            {
+                "names an item of the history": bool(names.history),
+                "items of the history named": len(names.history),
+                "names an item that is not in it": bool(names.others),
+                "names the target": names.target,
+                "leaves without those named": out["named"],
+                "leaves without as many at random": out["random"],
+                "leaves without the largest contributions": out["exact"],
+            }
+        )
+    return pd.DataFrame(rows).astype(float)
 
 
 def _plain(text: str) -> str:

@@ -11,7 +11,8 @@ import scipy.sparse as sp
 from recsys_lib.core.errors import InputError
 from recsys_lib.recommenders import BaseRecommender
 from recsys_lib.trust.explanations.contributions import contributions
-from recsys_lib.trust.explanations.histories import one_history, rank_of, without
+from recsys_lib.trust.explanations.counterfactual import counterfactual
+from recsys_lib.trust.explanations.histories import one_history
 
 VERBS = {
     "en": {"film": "watched", "book": "read", "item": "chose"},
@@ -48,22 +49,23 @@ def reasons(
 def faithful_reasons(
     model: BaseRecommender, history: sp.csr_matrix, targets: Sequence[int] | np.ndarray, k: int, most: int = 3
 ) -> list[Reason]:
-    """As ``reasons``, but the shortest prefix of the contributions without which the item leaves the top
-    ``k``, if any.
+    """As ``reasons``, but at most ``most`` items without which the item leaves the top ``k``, where there are
+    such.
 
-    Such a reason is decisive: a removal has shown it. Where even ``most`` items do not change the list, they
-    are given as supporting ones.
+    Such a reason is decisive: ranking without them has shown it. Where no so small part decides, the largest
+    contributions are given as supporting ones. Items of a reason are in order of their contributions.
+
+    Raises:
+        InputError: as ``counterfactual``; the targets are items of the list.
     """
     row, found = one_history(history), []
     for reason in reasons(model, row, targets, most):
-        sizes = range(1, len(reason.items) + 1)
-        decisive = None
-        if reason.items:
-            shortened = sp.vstack([without(row, reason.items[:size]) for size in sizes], format="csr")
-            ranks = rank_of(model, shortened, reason.target, row.indices)
-            decisive = next((size for size, rank in zip(sizes, ranks, strict=True) if rank > k), None)
-        items = reason.items if decisive is None else reason.items[:decisive]
-        found.append(Reason(reason.target, items, decisive is not None))
+        least = counterfactual(model, row, reason.target, k, prove=False) if row.nnz else None
+        if least is None or len(least.items) > most:
+            found.append(reason)
+            continue
+        order = contributions(model, row, [reason.target]).order(reason.target)
+        found.append(Reason(reason.target, tuple(order[np.isin(order, least.items)].tolist()), True))
     return found
 
 
@@ -90,5 +92,7 @@ def sentence(reason: Reason, titles: Sequence[str], language: str = "en", kind: 
     if not names:
         return "Nothing in your history speaks for it."
     listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-    tail = f"; without {'it' if len(names) == 1 else 'them'} it would not be listed" if reason.decisive else ""
+    tail = (
+        f"; without {'it' if len(names) == 1 else 'them'} it would not be listed" if reason.decisive else ""
+    )
     return f"Because you {verb} {listed}{tail}."

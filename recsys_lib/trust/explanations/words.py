@@ -25,7 +25,9 @@ def text_score(encode: Callable[[Sequence[str]], np.ndarray], user: np.ndarray) 
     from recsys_lib.vectors import similarity
 
     def score(texts: Sequence[str]) -> np.ndarray:
-        return similarity.cosine(np.asarray(encode(list(texts)), np.float32), user[None])[:, 0].astype(np.float64)
+        return similarity.cosine(np.asarray(encode(list(texts)), np.float32), user[None])[:, 0].astype(
+            np.float64
+        )
 
     return score
 
@@ -44,7 +46,9 @@ def occlusion(score: TextScore, text: str) -> tuple[list[str], np.ndarray]:
     return words, scores[0] - scores[1:]
 
 
-def shapley(score: TextScore, fields: Mapping[str, str], join: Callable[[Mapping[str, str]], str]) -> dict[str, float]:
+def shapley(
+    score: TextScore, fields: Mapping[str, str], join: Callable[[Mapping[str, str]], str]
+) -> dict[str, float]:
     """Each field's Shapley value of the score: its mean effect over all orders in which fields can be added.
 
     ``join`` makes a text of some of the ``fields`` (the others are left out). All ``2^n`` texts are scored,
@@ -58,7 +62,9 @@ def shapley(score: TextScore, fields: Mapping[str, str], join: Callable[[Mapping
     if not 1 <= len(names) <= 8:
         raise InputError(f"{len(names)} fields: expected 1 to 8, all of whose subsets are scored")
     subsets = [subset for size in range(len(names) + 1) for subset in itertools.combinations(names, size)]
-    scores = dict(zip(subsets, score([join({n: fields[n] for n in subset}) for subset in subsets]), strict=True))
+    scores = dict(
+        zip(subsets, score([join({n: fields[n] for n in subset}) for subset in subsets]), strict=True)
+    )
     values = {}
     for name in names:
         total, n = 0.0, len(names)
@@ -161,3 +167,22 @@ def word_values(attribution: Attribution) -> tuple[list[str], np.ndarray]:
             words.append(token)
             values.append(float(value))
     return words, np.array(values)
+
+
+def paraphrases(title: str, rest: Sequence[str], kind: str = "film") -> dict[str, str]:
+    """The same facts of an item in other words: ``title``, and its other fields as texts.
+
+    >>> paraphrases("The Piano", ["1993", "Drama"])["article moved"]
+    'Piano, The (1993). Drama'
+    """
+    kept = [text for text in rest if text]
+    first, _, tail = title.partition(" ")
+    moved = f"{tail}, {first}" if first in ("The", "A", "An") and tail else title
+    year, others = (kept[0], kept[1:]) if kept and kept[0].isdigit() else ("", kept)
+    head = f"{moved} ({year})" if year else moved
+    return {
+        "lower case": ". ".join([f"{title} ({year})" if year else title, *others]).lower(),
+        "article moved": ". ".join([head, *others]),
+        "fields reversed": ". ".join([*reversed(kept), title]),
+        "in a sentence": f"{title} is a {kind}" + (f" of {', '.join(kept)}" if kept else ""),
+    }

@@ -1,0 +1,7 @@
+"""What do vectors, lists and fitted models give away, and which defence helps at what price.
+
+Attacks, each with a stated adversary and a baseline that sees nothing: ``reconstruction`` of a history from a
+user's vector, ``membership`` of a user in the training data, ``attributes`` of a person, ``inversion`` of a
+text's vector. Defences: ``releases`` of a user's vector, ``private_ease``, ``deletion`` of a user;
+``accountant`` says what noise guarantees.
+"""

@@ -17,7 +17,6 @@ LONG_LINES = {
     "01_cosine_similarity": 6,
     "02_llm_embeddings": 13,
     "03_ranking": 9,
-    "04_beyond_cosine": 49,
     "05_cold_start": 25,
     "08_vector_quantization": 44,
     "09_model_quantization": 40,

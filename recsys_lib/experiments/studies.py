@@ -60,24 +60,33 @@ PROGRAMS = {
     "deployment-quality": "recsys_lib.experiments.deployment_quality",
 }
 
+# Sections 2 and 3 of notebook 05: a study of each number of interactions tunes every method anew.
+FEW: dict[str, Any] = {"few_trials": 4, "few_seeds": 1, "kept": [0, 2, 8, 32]}
+
 STUDIES: dict[str, tuple[Sweep, ...]] = {
+    # The most decisive first; the sizes fit a night on two cores.
+    "cold": (
+        _sweep("05", ("protocol=ml-100k random",), models=MODELS, **FEW, trials=6, seeds=3, moments=3),
+        _sweep(
+            "05",
+            ("protocol=book-crossing random",),
+            **FEW | {"kept": [0, 2, 8, 16]},
+            trials=6,
+            seeds=3,
+            at_least=26,
+        ),
+    ),
     "ranking": (
         _films("random", trials=12, seeds=5),
-        _films("temporal", trials=6, seeds=5),
-        _films("leave-one-out", trials=6, seeds=1),
+        _films("temporal", trials=8, seeds=5),
+        _films("leave-one-out", trials=8, seeds=1),
         _sweep(
             "04",
             ("protocol=book-crossing random",),
-            trials=5,
-            seeds=5,
+            trials=8,
+            seeds=3,
             compared=BOOK_ENCODERS,
-            left_out=["SLIM"],
-        ),
-    ),
-    "cold": (
-        _sweep("05", ("protocol=ml-100k random",), trials=6, seeds=5, models=MODELS),
-        _sweep(
-            "05", ("protocol=book-crossing random",), trials=3, seeds=5, kept=[0, 1, 2, 4, 8, 16], at_least=26
+            left_out=["SLIM", "text MLP"],
         ),
     ),
     "explanations": (_sweep("12", ("protocol=ml-100k random",), n_rationales=6),),

@@ -20,6 +20,7 @@ from recsys_lib.evaluation.tuning import (
     tune_and_evaluate_cold,
     warm_task,
 )
+from recsys_lib.experiments.study import takeaways
 from recsys_lib.experiments.study.cold_start import (
     TEXT_MAP,
     TRUE_POPULARITY,
@@ -55,6 +56,8 @@ from recsys_lib.experiments.study.tables import (
     curve_table,
     curves_record,
     edges_chosen,
+    recorded_controls,
+    recorded_gain,
     renewed,
     validation_curves,
 )
@@ -128,6 +131,8 @@ __all__ = [
     "methods_of",
     "other_protocols",
     "points",
+    "recorded_controls",
+    "recorded_gain",
     "reference_of",
     "renewed",
     "side_by_side",
@@ -135,6 +140,7 @@ __all__ = [
     "stored_bytes",
     "strictly_cold",
     "summary",
+    "takeaways",
     "text_controls",
     "text_prior",
     "timed_methods",

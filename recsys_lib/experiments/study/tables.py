@@ -170,3 +170,20 @@ def renewed(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
     records say so.
     """
     return [protocol for protocol, metrics in records.items() if "edges" in metrics]
+
+
+def recorded_gain(metrics: Mapping[str, Any]) -> pd.DataFrame:
+    """What text added to its base in a recorded run, absolute and relative to the base."""
+    table = pd.DataFrame(metrics["gain"])
+    base = ["ItemKNN" if name.startswith("ItemKNN") else "EASE" for name in table.index]
+    table["relative"] = table["NDCG gained"] / [metrics["ndcg"][name] for name in base]
+    return table
+
+
+def recorded_controls(metrics: Mapping[str, Any]) -> pd.DataFrame:
+    """The controls of a recorded run, a row for each text."""
+    table = pd.DataFrame(metrics["controls"])
+    table = table if "text alone" in table.columns else table.T
+    if "relative" not in table:
+        table["relative"] = table["added to EASE"] / metrics["ndcg"]["EASE"]
+    return table

@@ -75,7 +75,8 @@ def reserved(tables: Mapping[str, pd.DataFrame], k: int) -> Figure:
             text = label.removeprefix("warm and cold, ")
             ax.annotate(text, (a, b), textcoords="offset points", xytext=(6, 5), fontsize=8)
         ax.axhline(0, color=plots.GREY, linestyle="--", linewidth=1)
-        ax.margins(x=0.28, y=0.12)
+        ax.margins(y=0.12)
+        ax.set_xlim(-0.05 * x.max(), 1.35 * x.max())
         last = table.iloc[-1]
         title = f"{name}: 3 of {k} places change NDCG by {100 * last['change']:+.1f}%"
         plots.finish(

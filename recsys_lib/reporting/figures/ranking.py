@@ -27,6 +27,7 @@ def encoders(table: pd.DataFrame, cheap: Sequence[str], k: int) -> Figure:
     ax.scatter(
         [chosen[n] for n in order], place, s=150, facecolors="none", edgecolors="black", label="chosen"
     )
+    ax.set_ylim(len(order) - 0.5, -0.5)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     base = [name for name in order if name in cheap]
     title = f"{order[0]} ranks best"
@@ -60,9 +61,13 @@ def gain(tables: Mapping[str, pd.DataFrame], margin: float, k: int, name: str = 
     The band is the margin within which two methods count as equal.
     """
     rows = list(dict.fromkeys(row for table in tables.values() for row in table.index))[::-1]
-    width = 3.6 + 3.0 * len(tables)
-    fig, axes = plots.figure(len(tables), width=width, height=1.6 + 0.36 * len(rows), sharey=True)
-    for ax, (protocol, table) in zip(axes, tables.items(), strict=True):
+    columns = min(2, len(tables))
+    lines = -(-len(tables) // columns)
+    height = (1.6 + 0.36 * len(rows)) * lines
+    fig, axes = plots.figure(columns, lines, width=3.6 + 3.4 * columns, height=height, sharey=True)
+    for ax in axes[len(tables) :]:
+        ax.set_visible(False)
+    for ax, (protocol, table) in zip(axes, tables.items(), strict=False):
         _gain(ax, table, rows, margin)
         best = (table["relative"] if len(table) else None) if "relative" in table else None
         title = protocol if best is None else f"{protocol}: {best.idxmax()} {100 * best.max():+.1f}%"
@@ -119,10 +124,17 @@ def protocols(
         share = (table / table.loc[reference]).dropna(axis=1, how="all")
         share = share.loc[share.max(axis=1).sort_values(ascending=False).index]
         plots.dots(ax, share)
+        ax.set_ylim(len(share) - 0.5, -0.5)
         ax.axvline(1, color=plots.GREY, linestyle="--", linewidth=1)
-        winners = "; ".join(f"{protocol}: {column.idxmax()}" for protocol, column in share.items())
-        plots.finish(ax, f"{data}, best by {winners}", f"NDCG@{k} relative to {reference}")
-    axes[0].legend(loc="upper left")
+        best = {protocol: str(column.idxmax()) for protocol, column in share.items()}
+        same = len(set(best.values())) == 1
+        winners = "; ".join(f"{winner} ({protocol})" for protocol, winner in best.items())
+        plots.finish(
+            ax,
+            f"{data}, best: {next(iter(best.values())) + ' by all' if same else winners}",
+            f"NDCG@{k} relative to {reference}",
+        )
+    axes[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     plots.save(fig, name)
     return fig
 

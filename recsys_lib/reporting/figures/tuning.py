@@ -22,6 +22,7 @@ def trials(curves: pd.DataFrame, name: str) -> Figure:
             curves.columns, curves.loc[method], marker=plots.MARKERS[i], color=plots.PALETTE[i], label=method
         )
     ax.legend(loc="lower right", title="the five that gain most from trials")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     half = curves.iloc[:, max(0, (curves.shape[1] + 1) // 2 - 1)]
     title = f"After half of the trials the median method has {half.median():.1%} of its final validation NDCG"
     plots.finish(ax, title, "trials", "best validation NDCG, relative to the last")

@@ -17,7 +17,6 @@ LONG_LINES = {
     "01_cosine_similarity": 6,
     "02_llm_embeddings": 13,
     "03_ranking": 9,
-    "05_cold_start": 25,
     "08_vector_quantization": 44,
     "09_model_quantization": 40,
     "15_hardware_timing": 20,

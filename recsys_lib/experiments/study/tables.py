@@ -51,16 +51,19 @@ def answers(
         },
         index=list(questions),
     )
-    table["answer"] = [_answer(t.difference, v, w, margin) for t, v, w in zip(tests, p, p_same, strict=True)]
+    table["answer"] = [_answer(t, v, w, margin) for t, v, w in zip(tests, p, p_same, strict=True)]
     return table
 
 
-def _answer(difference: float, p: float, p_same: float, margin: float) -> str:
-    """Equivalence first: a difference can be real and still smaller than the margin."""
+def _answer(test: evaluation.Comparison, p: float, p_same: float, margin: float) -> str:
+    """Equality first: a difference can be real and still smaller than the margin.
+
+    The signed ranks and the interval of the mean ask different things; a difference needs both.
+    """
     if p_same < 0.05:
         return f"equal within {margin:.0%}"
-    if p < 0.05:
-        return "better" if difference > 0 else "worse"
+    if p < 0.05 and test.low * test.high > 0:
+        return "better" if test.difference > 0 else "worse"
     return "not decided"
 
 

@@ -64,7 +64,7 @@ def gain(tables: Mapping[str, pd.DataFrame], margin: float, k: int, name: str = 
     columns = min(2, len(tables))
     lines = -(-len(tables) // columns)
     height = (1.6 + 0.36 * len(rows)) * lines
-    fig, axes = plots.figure(columns, lines, width=3.6 + 3.4 * columns, height=height, sharey=True)
+    fig, axes = plots.figure(columns, lines, width=2.8 + 3.8 * columns, height=height, sharey=True)
     for ax in axes[len(tables) :]:
         ax.set_visible(False)
     for ax, (protocol, table) in zip(axes, tables.items(), strict=False):

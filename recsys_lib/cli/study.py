@@ -16,8 +16,8 @@ def study(
         list[str] | None,
         typer.Argument(
             metavar="NAME",
-            help="ranking, cold, explanations, search, model-quantization, rerank, deployment-quality (default: "
-            "all).",
+            help="ranking, cold, explanations, search, model-quantization, rerank, deployment-quality "
+            "(default: all).",
         ),
     ] = None,
 ) -> int:

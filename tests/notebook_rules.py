@@ -20,7 +20,6 @@ LONG_LINES = {
     "08_vector_quantization": 44,
     "09_model_quantization": 40,
     "15_hardware_timing": 20,
-    "90_your_own_data": 13,
 }
 # A name, attribute or column that holds a time or a speed: what a busy machine changes.
 TIMING = re.compile(

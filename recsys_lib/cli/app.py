@@ -18,6 +18,7 @@ from recsys_lib.cli.lab import lab
 from recsys_lib.cli.measure import measure
 from recsys_lib.cli.options import PairsCommand
 from recsys_lib.cli.probe import probe
+from recsys_lib.cli.recommend import recommend
 from recsys_lib.cli.report import report
 from recsys_lib.cli.run import run
 from recsys_lib.cli.study import study
@@ -29,6 +30,7 @@ ABOUT = "Recommenders built on language models, and the hardware they cost."
 COMMANDS: dict[str, Callable[..., int]] = {
     "fetch": fetch,
     "run": run,
+    "recommend": recommend,
     "sweep": sweep,
     "study": study,
     "probe": probe,

@@ -78,7 +78,9 @@ class Service:
             raise InputError(
                 f"service {self.name}: no field {', '.join(unknown)}; expected one of {', '.join(known)}"
             )
-        return replace(self, **{k: round(v) if k in WHOLE_NUMBERS else v for k, v in moved.items()})
+        # A small count divided by a large factor stays a count: 300 items over 1,000 are 1.
+        counts = {k: max(1, round(v)) if v > 0 else v for k, v in moved.items() if k in WHOLE_NUMBERS}
+        return replace(self, **moved | counts)
 
 
 def services() -> dict[str, Service]:

@@ -249,6 +249,25 @@ def known_users(held: sp.csr_matrix, train: sp.csr_matrix) -> sp.csr_matrix:
     return kept
 
 
+def sampled_users(held: sp.csr_matrix, max_users: int | None, seed: int = 0) -> sp.csr_matrix:
+    """The held-out interactions of ``max_users`` random users among those who have any; of all of them if
+    there are no more.
+
+    Raises:
+        InputError: ``max_users`` below 1.
+    """
+    if max_users is not None and max_users < 1:
+        raise InputError(f"max_users={max_users!r}: expected at least 1, or None for all")
+    users = np.flatnonzero(np.diff(held.indptr))
+    if max_users is None or len(users) <= max_users:
+        return held
+    chosen = np.zeros(held.shape[0], dtype=np.float32)
+    chosen[np.random.default_rng(seed).permutation(users)[:max_users]] = 1
+    kept = sp.csr_matrix(sp.diags(chosen) @ held)
+    kept.eliminate_zeros()
+    return kept
+
+
 def stored_bytes(model: Any) -> int:
     """Bytes of all arrays a fitted recommender holds but the histories: weights, factors, vectors, network.
 

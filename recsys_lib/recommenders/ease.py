@@ -60,6 +60,8 @@ def ease_weights(
     """
     import torch
 
+    if prior is None and not gram.diagonal().all():
+        return _embedded(gram, regularization, device)
     p = torch.from_numpy(np.ascontiguousarray(gram, dtype=np.float32)).to(device, copy=True)
     p.diagonal().add_(regularization)
     try:
@@ -80,6 +82,15 @@ def ease_weights(
         p = regularization * pulled - p * (regularization * pulled.diagonal() / diagonal + 1 / diagonal)
     p.fill_diagonal_(0)
     return p.cpu().numpy()
+
+
+def _embedded(gram: np.ndarray, regularization: float, device: str) -> np.ndarray:
+    """``ease_weights`` where some items have no interaction: their rows and columns are 0, at no cost."""
+    warm = np.flatnonzero(gram.diagonal())
+    weights = np.zeros(gram.shape, dtype=np.float32)
+    if len(warm):
+        weights[np.ix_(warm, warm)] = ease_weights(gram[np.ix_(warm, warm)], regularization, device=device)
+    return weights
 
 
 def largest_per_column(weights: np.ndarray, top: int) -> sp.csr_matrix:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -10,6 +12,9 @@ from recsys_lib.recommenders import checks
 from recsys_lib.recommenders.base import BaseRecommender
 from recsys_lib.recommenders.ease import ADVICE, EASE
 from recsys_lib.vectors import similarity
+
+# EASE's weights for a matrix of interactions and a λ.
+Columns = Callable[[sp.csr_matrix, float], np.ndarray]
 
 
 class RidgeMap(BaseRecommender):
@@ -81,13 +86,13 @@ class EASEMap(BaseRecommender):
     that have interactions: one model for warm and cold. Maps from attributes to factors (Gantner et al., ICDM
     2010), with EASE's columns as the factors. ``device``: where EASE and the regression are solved, "cpu",
     "cuda" or "auto". ``columns``: EASE's weights ``[n_items, n_items]`` fitted before on the same
-    interactions with ``ease_regularization``; maps of many vectors then share them. A user without history
-    scores 0.
+    interactions with ``ease_regularization``, or a function of both that gives them; maps of many vectors
+    then share them. A user without history scores 0.
     """
 
     settings = ("regularization", "ease_regularization", "width", "keep_warm")
     arrays = ("item_vectors", "weights")
-    _columns: np.ndarray | None = None
+    _columns: np.ndarray | Columns | None = None
 
     def __init__(
         self,
@@ -97,7 +102,7 @@ class EASEMap(BaseRecommender):
         width: float | None = None,
         keep_warm: bool = False,
         device: str = "cpu",
-        columns: np.ndarray | None = None,
+        columns: np.ndarray | Columns | None = None,
     ):
         numbers = [regularization, ease_regularization, *([] if width is None else [width])]
         if not all(0 < x < np.inf for x in numbers):
@@ -119,6 +124,8 @@ class EASEMap(BaseRecommender):
         warm = np.flatnonzero(np.asarray(train.sum(axis=0)).ravel())
         checks.square_memory(train.shape[1], 10 if self.width else 6, "EASEMap", ADVICE)
         columns = self._columns
+        if callable(columns):
+            columns = columns(train, self.ease_regularization)
         if columns is None:
             columns = np.asarray(EASE(self.ease_regularization, device=self.device).fit(train).weights)
         elif columns.shape != (train.shape[1], train.shape[1]):
@@ -126,19 +133,27 @@ class EASEMap(BaseRecommender):
             raise InputError(f"columns of shape {columns.shape}: expected {expected}, a pair of items")
         self.weights = np.zeros_like(columns)
         if len(warm):
-            targets = torch.from_numpy(columns[:, warm].T).to(self.device)
+            # Cold items have no weight in any column: only the rows of warm ones are predicted.
+            targets = torch.from_numpy(np.ascontiguousarray(columns[np.ix_(warm, warm)].T)).to(self.device)
             mean = targets.mean(dim=0)
             with checks.solvable(f"regularization={self.regularization!r}"):
                 predicted = (self._kernel if self.width else self._linear)(warm, targets - mean)
-            self.weights = (predicted + mean).T.contiguous().cpu().numpy()
+            self.weights[warm] = (predicted + mean).T.contiguous().cpu().numpy()
         if self.keep_warm:
             self.weights[:, warm] = columns[:, warm]
 
     def _linear(self, warm: np.ndarray, targets):
-        """Predicted ``[n_items, n_items]`` from a system of the size of the vectors."""
+        """Predicted ``[n_items, n_warm]`` from a system of the size of the vectors, or of the warm items
+        where these are fewer: both give the same.
+        """
         import torch
 
         x = torch.from_numpy(self.item_vectors).to(self.device)
+        if x.shape[1] > len(warm):
+            products = x @ x[warm].T
+            dual = products[warm].double()
+            dual.diagonal().add_(self.regularization)
+            return products @ torch.linalg.solve(dual, targets.double()).float()
         taught = x[warm].double()
         gram = taught.T @ taught
         gram.diagonal().add_(self.regularization)
@@ -146,7 +161,7 @@ class EASEMap(BaseRecommender):
         return x @ torch.linalg.solve(gram, (x[warm].T @ targets).double()).float()
 
     def _kernel(self, warm: np.ndarray, targets):
-        """Predicted ``[n_items, n_items]`` from a system of the size of the warm items:
+        """Predicted ``[n_items, n_warm]`` from a system of the size of the warm items:
         a kernel has no smaller one.
         """
         import torch

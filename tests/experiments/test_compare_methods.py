@@ -1,17 +1,26 @@
-"""Sources, contenders and splits for catalogues of any shape, the sample shop, and the looks at one's data."""
+"""Sources, methods and splits for catalogues of any shape, the sample shop, and the checks of the data."""
 
 import dataclasses
 
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.sparse as sp
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.data import datasets
 from recsys_lib.data.datasets import Dataset
+from recsys_lib.evaluation import tuning as study_tuning
 from recsys_lib.experiments import study
-from recsys_lib.experiments.own_catalogue import compare_methods, conclusion, data_check
+from recsys_lib.experiments.own_catalogue import (
+    answer,
+    compare_methods,
+    conclusion,
+    data_check,
+    methods,
+    reading,
+    sources,
+)
+from recsys_lib.vectors import similarity
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +32,8 @@ def shop(tmp_path_factory):
 def tiny(user, item, timestamp=None, n_items=None, **columns):
     """A data set of these pairs; titles are ``item 0``, ``item 1`` ... unless columns say otherwise."""
     n_items = max(item) + 1 if n_items is None else n_items
-    table = pd.DataFrame({"id": [f"i{i}" for i in range(n_items)], "title": [f"item {i}" for i in range(n_items)], **columns})  # fmt: skip
+    ids, titles = ([f"{kind}{i}" for i in range(n_items)] for kind in ("i", "item "))
+    table = pd.DataFrame({"id": ids, "title": titles, **columns})
     return Dataset(
         "tiny",
         np.array(user, dtype=np.int32),
@@ -36,23 +46,10 @@ def tiny(user, item, timestamp=None, n_items=None, **columns):
 
 
 def compare(data, by_time=True, seeds=1, encoder="wordllama", labels="", trials=1):
-    """What the notebook does, in one call."""
-    sources = compare_methods.encode_sources(data, data_check.text_columns(data), labels, encoder)
-    outcomes, field = {}, {}
-    for seed, part in enumerate(compare_methods.warm_splits(data, by_time, seeds)):
-        field = compare_methods.counting_field(part.train, timed=by_time and data.timestamp is not None)
-        last = {name: study.tune_and_evaluate(entry.contender, part, trials, seed) for name, entry in field.items()}
-        text = compare_methods.text_field(sources, encoder, part.train, last)
-        last |= {name: study.tune_and_evaluate(entry.contender, part, trials, seed) for name, entry in text.items()}
-        field |= text
-        for name, outcome in last.items():
-            outcomes.setdefault(name, []).append(outcome)
-    warm, cold_outcomes, cold = compare_methods.gather(field, outcomes), {}, {}
-    for seed, part in compare_methods.cold_splits(data, seeds):
-        cold = compare_methods.cold_field(sources, encoder, part.train)
-        for name, entry in cold.items():
-            cold_outcomes.setdefault(name, []).append(study.tune_and_evaluate_cold(entry.contender, part, trials, seed))
-    return warm, compare_methods.gather(cold, cold_outcomes)
+    """Warm and cold results, as the notebook gets them."""
+    found = sources.encode_sources(data, data_check.text_columns(data), labels, encoder)
+    compared = compare_methods.compare_methods(data, found, by_time=by_time, seeds=seeds, trials=trials)
+    return compared.warm, compared.cold
 
 
 # ---------------------------------------------------------------- the sample
@@ -101,84 +98,146 @@ def test_a_sample_too_small_is_refused(tmp_path, arguments):
 
 
 def test_labels_are_parted_counted_and_shared():
-    vectors = compare_methods.label_vectors(["A, B", "B|C", "c > A;B", "", "lonely"])
-    assert vectors.tolist() == [[1, 1], [0, 1], [1, 1], [0, 0], [0, 0]]  # A and B; C, c and lonely stand alone
-    assert compare_methods.label_vectors(["x", "y"]).tolist() == [[0], [0]]
-    many = compare_methods.label_vectors([f"{i // 2}" for i in range(5000)])
-    assert many.shape == (5000, compare_methods.MOST_LABELS)
+    vectors = sources.label_vectors(["A, B", "B|C", "c > A;B", "", "lonely"])
+    assert vectors.tolist() == [
+        [1, 1],
+        [0, 1],
+        [1, 1],
+        [0, 0],
+        [0, 0],
+    ]  # A and B; C, c and lonely stand alone
+    assert sources.label_vectors(["x", "y"]).tolist() == [[0], [0]]
+    many = sources.label_vectors([f"{i // 2}" for i in range(5000)])
+    assert many.shape == (5000, sources.MAX_LABELS)
+
+
+def test_labels_separated_by_blanks():
+    assert sources.label_vectors(["python sql", "sql", "python"]).tolist() == [[1, 1], [0, 1], [1, 0]]
+    assert sources.label_vectors(["Old Mill", "Old Mill"]).tolist() == [[1], [1]]  # a name, not two labels
 
 
 def test_sources_are_what_the_data_offers():
     data = tiny([0, 0], [0, 1], n_items=4, category=["a", "a", "b", "b"])
-    sources = compare_methods.encode_sources(data, ("title", "category"), "category", "wordllama")
-    assert list(sources) == ["labels", "tf-idf", "wordllama"] and {len(v) for v in sources.values()} == {4}
-    assert list(compare_methods.encode_sources(data, ("title",), "", "wordllama")) == ["tf-idf", "wordllama"]
+    found = sources.encode_sources(data, ("title", "category"), "category", "wordllama")
+    assert list(found) == ["labels", "TF-IDF", "labels and TF-IDF", "wordllama"]
+    assert {len(source.vectors) for source in found.values()} == {4}
+    assert list(sources.encode_sources(data, ("title",), "", "wordllama")) == ["TF-IDF", "wordllama"]
+    assert list(sources.encode_sources(data, ("title",))) == ["TF-IDF"]
     bare = tiny([0, 0], [0, 1], n_items=2, title=["", "…"], category=["a", "a"])
-    assert list(compare_methods.encode_sources(bare, ("title",), "category", "wordllama")) == ["labels"]
-    assert compare_methods.encode_sources(bare, ("title",), "", "wordllama") == {}
+    assert list(sources.encode_sources(bare, ("title",), "category", "wordllama")) == ["labels"]
+    assert sources.encode_sources(bare, ("title",), "", "wordllama") == {}
+    own = np.eye(4, dtype=np.float32)
+    with_own = sources.encode_sources(data, ("title",), "", "", {"mine": own})
+    assert list(with_own) == ["TF-IDF", "mine"] and with_own["mine"].kind == sources.LANGUAGE
     with pytest.raises(InputError, match="encoder='tfidf': expected a language model"):
-        compare_methods.encode_sources(data, ("title",), "", "tfidf")
+        sources.encode_sources(data, ("title",), "", "tfidf")
 
 
-@pytest.mark.parametrize("source", ["labels", "tf-idf", "wordllama"])
+def test_cheap_text_is_joined_as_notebook_05_joins_it(shop):
+    found = sources.encode_sources(shop, ("title", "category"), "category")
+    both = found["labels and TF-IDF"].vectors
+    parts = [similarity.normalize(found[name].vectors) for name in ("TF-IDF", "labels")]
+    cosines = sum(part @ part.T for part in parts) / 2
+    assert both @ both.T == pytest.approx(cosines, abs=1e-5)
+    joined = sources.joined_with_cheap({**found, "m": found["TF-IDF"]}, "m", shop.matrix())
+    assert joined.shape == (shop.n_items, found["TF-IDF"].vectors.shape[1] + both.shape[1])
+
+
+@pytest.mark.parametrize("source", ["labels", "TF-IDF", "wordllama"])
 def test_encoding_takes_time_whatever_is_cached(source):
-    assert compare_methods.seconds_per_1000(source, ["a b", "b c", "", "c, d", "c, d"] * 10) > 0
+    assert sources.seconds_per_1000(source, ["a b", "b c", "", "c, d", "c, d"] * 10) > 0
 
 
-# ---------------------------------------------------------------- contenders
+# ---------------------------------------------------------------- methods
 
 
-def test_penalties_follow_the_interactions_per_item():
-    train = sp.csr_matrix(np.ones((40, 5)))
-    space = compare_methods.counting_field(train)["EASE"].contender.space["regularization"]
-    assert space == [40.0, 100.0, 240.0, 600.0, 1600.0]
-    one = compare_methods.counting_field(sp.csr_matrix(np.eye(3)))["EASE"].contender.space["regularization"]
-    assert min(one) == 1.0
+def test_spaces_are_those_of_the_study(shop):
+    entries = methods.interaction_methods(shop.n_items, timed=True)
+    assert entries["EASE"].method.space is study.EASE_SPACE
+    assert entries["EASE"].method.make(regularization=3.0).top == methods.SERVED_TOP
+    assert {entry.kind for entry in entries.values()} == {sources.COLLABORATIVE}
+    assert min(methods.WEIGHTS) == 0.0  # text can be declined
 
 
 def test_a_catalogue_too_large_for_ease_goes_without(shop, monkeypatch):
-    warm, cold = compare(shop)
-    assert {"EASE", "EASE + wordllama", "best counting + wordllama"} <= set(warm)
-    assert {"wordllama, mapped", "chance"} <= set(cold)
-    monkeypatch.setattr(compare_methods, "MOST_ITEMS_OF_TEXT_EASE", shop.n_items - 1)
+    warm, cold = compare(shop, labels="category")
+    assert {"EASE", "EASE with wordllama inside", "collaborative filtering + wordllama"} <= set(warm)
+    assert {"wordllama, mapped", "wordllama and cheap text, kernel map", "chance"} <= set(cold)
+    assert "labels and TF-IDF, kernel map" in cold
+    monkeypatch.setattr(methods, "MAX_ITEMS_OF_TEXT_EASE", shop.n_items - 1)
     warm, cold = compare(shop)
     assert [name for name in warm if "EASE" in name] == ["EASE"]
-    monkeypatch.setattr(compare_methods, "MOST_ITEMS_OF_EASE", shop.n_items - 1)
+    assert not [name for name in cold if "kernel" in name]
+    assert (
+        cold["wordllama, mapped"].parameters["ease_regularization"]
+        == warm["EASE"].parameters["regularization"]
+    )
+    monkeypatch.setattr(methods, "MAX_ITEMS_OF_EASE", shop.n_items - 1)
     warm, cold = compare(shop)
     assert not [name for name in warm if "EASE" in name]
-    assert {"best counting + wordllama", "iALS"} <= set(warm)
-    assert type(cold["wordllama, mapped"].last.model).__name__ == "RidgeMap"
+    assert {"collaborative filtering + wordllama", "iALS"} <= set(warm)
+    assert "factors" in cold["wordllama, mapped"].parameters
+
+
+def test_strongest_directions_keep_the_cosines():
+    vectors = np.random.default_rng(0).standard_normal((30, 8)).astype(np.float32)
+    flat = np.hstack([vectors, vectors @ np.ones((8, 4), dtype=np.float32)])  # rank 8
+    unit = similarity.normalize(flat)
+    kept = methods.strongest_directions(flat, 8)
+    assert kept.shape == (30, 8) and kept @ kept.T == pytest.approx(unit @ unit.T, abs=1e-5)
+    assert methods.strongest_directions(flat, 12) is flat
+    assert methods.strongest_directions(flat, 2).shape == (30, 2)
 
 
 def test_a_blend_with_weight_0_is_its_base(shop):
     part = compare_methods.warm_splits(shop, True, 1)[0]
-    last = {
-        name: study.tune_and_evaluate(e.contender, part, 2)
-        for name, e in compare_methods.counting_field(part.train, True).items()
-    }
-    assert "recent popularity" in last
-    base = max(last, key=lambda name: last[name].validation)
-    sources = compare_methods.encode_sources(shop, ("title", "category"), "category", "wordllama")
-    blend = compare_methods.text_field(sources, "wordllama", part.train, last)["best counting + tf-idf"].contender
+    base = methods.FittedOnce(methods.recommenders.ItemKNN(20))
+    found = sources.encode_sources(shop, ("title", "category"), "category", "wordllama")
+    blend = methods.text_methods(found, part.train, base)["collaborative filtering + TF-IDF"].method
     only = study.tune_and_evaluate(dataclasses.replace(blend, space={"weight": [0.0]}), part, 1)
-    assert only.validation == pytest.approx(last[base].validation)
-    assert only.test.ids.tolist() == last[base].test.ids.tolist()
-    assert only.fit_s > 0
+    alone = study.tune_and_evaluate(study.Method(lambda: methods.recommenders.ItemKNN(20)), part, 1)
+    assert only.validation == pytest.approx(alone.validation)
+    assert only.test.per_user["ndcg"] == pytest.approx(alone.test.per_user["ndcg"])
 
 
 def test_a_shared_base_is_fitted_once_for_each_matrix(shop):
     fits = []
 
-    class Spy(compare_methods.recommenders.Popularity):
+    class Spy(methods.recommenders.Popularity):
         def fit(self, train):
-            fits.append(train)
+            fits.append(train.nnz)
             return super().fit(train)
 
-    base, a, b = compare_methods._FittedOnce(Spy()), shop.matrix(), shop.matrix()
-    for train in (a, a, b, b, a):
+    base, a = methods.FittedOnce(Spy()), shop.matrix()
+    b = shop.matrix(np.arange(shop.n_interactions - 1))
+    for train in (a, a.copy(), b, b, a):  # equal content is the same matrix
         base.fit(train)
-    assert [train is a for train in fits] == [True, False, True]
-    assert (base.scores(np.array([0])) == Spy().fit(a).scores(np.array([0]))).all()
+    assert fits == [a.nnz, b.nnz, a.nnz]
+    expected = Spy().fit(a).scores(np.array([0]))
+    assert (base.scores(np.array([0])) == expected).all() and (base.score(a[:1]) == expected).all()
+
+
+def test_shared_ease_is_that_of_a_fit_of_its_own(shop):
+    shared, train = methods.SharedEASE(), shop.matrix()
+    own = methods.recommenders.EASE(50.0).fit(train).weights
+    assert shared(train, 50.0) == pytest.approx(own)
+    assert shared(train.copy(), 50.0) is shared(train, 50.0)
+    vectors = np.random.default_rng(0).standard_normal((shop.n_items, 8)).astype(np.float32)
+    maps = [
+        methods.recommenders.EASEMap(vectors, 2.0, 50.0, columns=columns).fit(train)
+        for columns in (None, shared)
+    ]
+    assert maps[0].weights == pytest.approx(maps[1].weights)
+
+
+def test_points_are_chosen_on_a_sample_of_the_validation_users(shop):
+    held = shop.matrix()
+    few = study_tuning.sampled_users(held, 10, seed=1)
+    users = np.flatnonzero(np.diff(few.indptr))
+    assert len(users) == 10 and (few[users] != held[users]).nnz == 0
+    assert study_tuning.sampled_users(held, 1000) is held and study_tuning.sampled_users(held, None) is held
+    with pytest.raises(InputError, match="max_users=0"):
+        study_tuning.sampled_users(held, 0)
 
 
 # ---------------------------------------------------------------- splits
@@ -195,13 +254,12 @@ def test_splits_by_time_where_there_are_times(shop):
 
 
 def test_what_cannot_be_tested_is_refused_in_one_line():
-    with pytest.raises(InputError, match=r"tiny: 3 users, 3 interactions; nobody has one to learn from") as caught:
+    with pytest.raises(
+        InputError, match=r"tiny: 3 users, 3 interactions; expected users with an interaction to learn from"
+    ) as caught:
         compare_methods.warm_splits(tiny([0, 1, 2], [0, 1, 0]), True, 1)
     assert "\n" not in str(caught.value)
-    user = [*range(40), 0, 1, 2]  # the last three come twice, but for nobody is there anything to tune on
-    with pytest.raises(InputError, match="set by_time to False"):
-        compare_methods.warm_splits(tiny(user, [u % 5 for u in user], timestamp=range(43)), True, 1)
-    with pytest.raises(InputError, match="bring more data"):
+    with pytest.raises(InputError, match="expected users with an interaction"):
         compare_methods.warm_splits(tiny(range(50), [u % 5 for u in range(50)], timestamp=range(50)), True, 1)
 
 
@@ -218,7 +276,7 @@ def test_cold_items_where_they_can_be_tested(shop):
 def test_the_sample_shop_gets_a_verdict(shop):
     warm, cold = compare(shop, labels="category", trials=2)
     found = conclusion.conclude(warm, cold, "wordllama")
-    assert len(found.answers) == 4 and found.new_items in ("cheap", "model", "either", "unclear")
+    assert len(found.answers) == 4 and found.cold in ("cheap", "model", "either", "unclear")
     assert cold["labels"].test.mean()["ndcg"] > cold["chance"].test.mean()["ndcg"]
 
 
@@ -231,15 +289,15 @@ def test_one_user():
     data = tiny([0] * 20, range(20))
     warm, cold = compare(data)
     found = conclusion.conclude(warm, cold, "wordllama")
-    assert found.overall == "unclear" and {a.decision for a in found.answers} == {"too few"}
+    assert found.warm == "unclear" and {a.decision for a in found.answers} == {"too few"}
 
 
 def test_no_text_at_all(shop):
     blank = dataclasses.replace(shop, items=shop.items.assign(title="", category="", brand=""))
     warm, cold = compare(blank)
     found = conclusion.conclude(warm, cold, "wordllama")
-    assert cold == {} and (found.overall, found.new_items) == ("untested", "untested")
-    assert "nothing to read" in found.headline
+    assert cold == {} and (found.warm, found.cold) == ("untested", "untested")
+    assert "nothing to encode" in found.headline
 
 
 def test_everything_is_the_same():
@@ -247,7 +305,7 @@ def test_everything_is_the_same():
     data = tiny(np.repeat(np.arange(40), 10), np.tile(np.arange(10), 40), title=["same"] * 10)
     warm, cold = compare(data)
     found = conclusion.conclude(warm, cold, "wordllama")
-    assert found.overall in ("none", "unclear")
+    assert found.warm in ("none", "unclear")
     assert data_check.check_data(data, compare_methods.warm_splits(data, True, 1)[0], ("title",))
 
 
@@ -257,13 +315,13 @@ def test_all_items_of_the_test_are_new():
     data = tiny(np.tile(np.arange(40), 15), np.concatenate([early, late]), timestamp=range(600), n_items=20)
     part = compare_methods.warm_splits(data, True, 1)[0]
     checks = {c.what: c for c in data_check.check_data(data, part, ("title",))}
-    assert checks["new items in the test"].found.startswith("100.0%")
+    assert checks["cold items in the test"].found.startswith("100.0%")
     warm, cold = compare(data)
     assert conclusion.conclude(warm, cold, "wordllama").answers
     assert warm["ItemKNN"].test.mean()["ndcg"] < warm["wordllama, raw"].test.mean()["ndcg"]
 
 
-# ---------------------------------------------------------------- looks at the data
+# ---------------------------------------------------------------- checks of the data
 
 
 def test_columns_are_found_by_the_end_of_their_names(shop):
@@ -283,32 +341,45 @@ def test_columns_are_found_by_the_end_of_their_names(shop):
 
 def test_looks_by_hand():
     data = dataclasses.replace(
-        tiny([0] * 6 + [1] * 5, [*range(6), *range(5)], title=["same thing", "same thing", "", "d", "e", "f g h i j"]),
+        tiny(
+            [0] * 6 + [1] * 5,
+            [*range(6), *range(5)],
+            title=["same thing", "same thing", "", "d", "e", "f g h i j"],
+        ),
         n_dropped=2,
         n_merged=1,
     )
-    looks = {c.what: c for c in data_check.check_data(data, compare_methods.warm_splits(data, True, 1)[0], ("title",))}
+    looks = {
+        c.what: c
+        for c in data_check.check_data(data, compare_methods.warm_splits(data, True, 1)[0], ("title",))
+    }
     assert looks["size"].found == "2 users, 6 items, 11 interactions"
-    assert looks["size"].so == "91.67% of all pairs are known"
-    assert looks["left out when read"].found == "2 with an item that the table lacks, 1 repeats of a pair"
-    assert "check the ids" in looks["left out when read"].so
+    assert looks["size"].meaning == "91.67% of all pairs are known"
+    assert looks["left out"].found == "2 with an item not in the items file, 1 duplicates of a pair"
+    assert "check the ids" in looks["left out"].meaning
     assert looks["rare items"].found == "100% of the items with interactions have fewer than 5; 0 have none"
     assert looks["texts"].found == "title: 2 words in the median, 16.7% of the items have none"
-    assert looks["texts that occur twice"].found == "33.3% of the items, most often 'same thing', 2 times"
+    assert looks["duplicate texts"].found == "33.3% of the items, most often 'same thing', 2 times"
     assert looks["times"].found == "none"
-    assert looks["test (random 80%/20%, seed 0)"].so == "too few: expected at least 30"
+    assert looks["test (random 80%/20%, seed 0)"].meaning == "too few: expected at least 30"
 
 
 def test_looks_at_times_and_strangers(shop):
     looks = {
         c.what: c
-        for c in data_check.check_data(shop, compare_methods.warm_splits(shop, True, 1)[0], ("title", "category"))
+        for c in data_check.check_data(
+            shop, compare_methods.warm_splits(shop, True, 1)[0], ("title", "category")
+        )
     }
-    assert looks["times"].found.startswith("2024-0") and looks["times"].so == "the latest fifth can be the test"
+    assert (
+        looks["times"].found.startswith("2024-0")
+        and looks["times"].meaning == "the latest fifth can be the test"
+    )
     assert "of the users in it have no history" in looks["test (temporal, last 20%)"].found
     day = dataclasses.replace(shop, timestamp=np.zeros(shop.n_interactions, dtype=np.int64))
     assert (
-        "all on one day" in data_check.check_data(day, compare_methods.warm_splits(shop, True, 1)[0], ("title",))[6].so
+        "all on one day"
+        in data_check.check_data(day, compare_methods.warm_splits(shop, True, 1)[0], ("title",))[6].meaning
     )
 
 
@@ -321,10 +392,12 @@ def test_a_split_that_leaves_too_few_users_is_replaced():
     part = compare_methods.warm_splits(data, True, 1)[0]
     assert part.name == "last 20% of each user" and compare_methods.count_test_users(part) == 30
     for user in range(30):
-        train, test = (data.timestamp[rows[data.user[rows] == user]] for rows in (part.train_rows, part.test_rows))
+        train, test = (
+            data.timestamp[rows[data.user[rows] == user]] for rows in (part.train_rows, part.test_rows)
+        )
         assert len(test) == 4 and train.max() < test.min()
-    (line,) = compare_methods.reservations(data, part, ("title",))
-    assert "would leave 0 users to test" in line and "which leaves 30" in line
+    (line,) = answer.replaced(data, part, ("title",))
+    assert "would leave 0" in line and "which leaves 30 users" in line
 
 
 def test_items_without_text_get_no_text_score(shop):
@@ -332,31 +405,39 @@ def test_items_without_text_get_no_text_score(shop):
     items = shop.items.assign(**{c: shop.items[c].where(~blank, "") for c in ("title", "category", "brand")})
     data = dataclasses.replace(shop, items=items)
     columns = ("title", "category", "brand")
-    sources = compare_methods.encode_sources(data, columns, "category", "wordllama")
+    found = sources.encode_sources(data, columns, "category", "wordllama")
     part = compare_methods.warm_splits(data, True, 1)[0]
-    for source, raw in sources.items():
-        assert not raw[blank].any(), source
-    vectors = compare_methods.whitened(sources["wordllama"], part.train)
+    for name, source in found.items():
+        assert not source.vectors[blank].any(), name
+        assert not source.centred(part.train)[blank].any(), name
+    vectors = found["wordllama"].whitened(part.train)
     assert not vectors[blank].any() and vectors[~blank].any(axis=1).all()
     known = ~blank & (np.asarray(part.train.sum(axis=0)).ravel() > 0)
     assert np.abs(vectors[known].mean(axis=0)).max() < 1e-3  # centred on written texts alone
-    lines = compare_methods.reservations(data, part, columns)
+    lines = answer.replaced(data, part, columns)
     assert lines[-1].startswith("12 of 60 items (20%) have no text")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"k": 0}, "k=0"), ({"trials": 0}, "trials=0"), ({"seeds": True}, "seeds=True"), ({"matters": float("nan")}, "matters=nan"),
-     ({"matters": 1.0}, "matters=1.0"), ({"min_rating": float("nan")}, "min_rating=nan"), ({"min_interactions": 0}, "min_inter")],
-)  # fmt: skip
+    [
+        ({"k": 0}, "k=0"),
+        ({"trials": 0}, "trials=0"),
+        ({"seeds": True}, "seeds=True"),
+        ({"matters": float("nan")}, "matters=nan"),
+        ({"matters": 1.0}, "matters=1.0"),
+        ({"min_rating": float("nan")}, "min_rating=nan"),
+        ({"min_interactions": 0}, "min_inter"),
+    ],
+)
 def test_parameters_are_refused_before_any_work(change, message):
     good = {"k": 10, "trials": 6, "seeds": 2, "matters": 0.05, "min_rating": 0.0, "min_interactions": 1}
-    compare_methods.check_parameters(**good)
+    reading.check_parameters(**good)
     with pytest.raises(InputError, match=message):
-        compare_methods.check_parameters(**good | change)
+        reading.check_parameters(**good | change)
 
 
 def test_lists_longer_than_the_catalogue_are_refused(shop):
-    compare_methods.check_list_length(60, shop)
+    reading.check_list_length(60, shop)
     with pytest.raises(InputError, match="k=100000: expected at most 60 of the catalogue's 60 items"):
-        compare_methods.check_list_length(100_000, shop)
+        reading.check_list_length(100_000, shop)

@@ -7,6 +7,7 @@ from toys import small
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.experiments.own_catalogue import compare_methods, data_check
+from recsys_lib.experiments.own_catalogue import reading as own_reading
 
 
 @pytest.fixture
@@ -22,25 +23,27 @@ def files(tmp_path):
 
 def test_ids_match_as_the_note_says(files, tmp_path):
     paths = files("user,item\na,007\nb,8\n", "id,title\n7,x\n8,y\n")
-    data = compare_methods.read(*paths, tmp_path)
+    data = own_reading.read(*paths, tmp_path).data
     assert data.n_interactions == 1
     assert any("pass reading={'match_ids': 'zeros'}" in note for note in data.notes)
-    assert compare_methods.read(*paths, tmp_path, reading={"match_ids": "zeros"}).n_interactions == 2
+    assert own_reading.read(*paths, tmp_path, reading={"match_ids": "zeros"}).data.n_interactions == 2
 
 
 def test_quotes_are_read_as_the_message_says(files, tmp_path):
     paths = files("user,item\na,1\nb,4\n", 'id,title\n1,"Broken\n2,x\n3,y\n4,"z\n5,w\n')
-    with pytest.raises(InputError, match=r"reading=\{'quotes': 'off'\}.* or reading=\{'quotes': 'trust'\}") as caught:
-        compare_methods.read(*paths, tmp_path)
+    with pytest.raises(
+        InputError, match=r"reading=\{'quotes': 'off'\}.* or reading=\{'quotes': 'trust'\}"
+    ) as caught:
+        own_reading.read(*paths, tmp_path)
     assert "\n" not in str(caught.value)
-    assert compare_methods.read(*paths, tmp_path, reading={"quotes": "off"}).n_items == 5
+    assert own_reading.read(*paths, tmp_path, reading={"quotes": "off"}).data.n_items == 5
 
 
 def test_an_encoding_is_taken(files, tmp_path):
     paths = files("user,item\na,1\nb,2\n", "id,title\n1,Käse\n2,Öl\n".encode("latin-1"))
     with pytest.raises(InputError, match=r"pass reading=\{'encoding': "):
-        compare_methods.read(*paths, tmp_path)
-    data = compare_methods.read(*paths, tmp_path, reading={"encoding": "latin-1"})
+        own_reading.read(*paths, tmp_path)
+    data = own_reading.read(*paths, tmp_path, reading={"encoding": "latin-1"}).data
     assert data.items["title"].tolist() == ["Käse", "Öl"]
 
 
@@ -56,7 +59,7 @@ def test_an_encoding_is_taken(files, tmp_path):
 def test_a_wrong_option_is_refused(files, tmp_path, reading, message):
     paths = files("user,item\na,1\n", "id,title\n1,x\n")
     with pytest.raises(InputError, match=message):
-        compare_methods.read(*paths, tmp_path, reading=reading)
+        own_reading.read(*paths, tmp_path, reading=reading)
 
 
 def test_texts_that_are_cut_are_counted():
@@ -64,7 +67,7 @@ def test_texts_that_are_cut_are_counted():
     data = dataclasses.replace(data, items=data.items.assign(title=["short", "word " * 600]))
     split = compare_methods.warm_splits(small([0] * 20, range(20)), False, 1)[0]
     checks = {c.what: c for c in data_check.check_data(data, split, ("title",), "minilm")}
-    assert checks["texts cut"].found == "50.0% of the texts are longer than the 256 tokens that minilm reads"
-    assert "not read" in checks["texts cut"].so
+    assert checks["texts cut"].found == "50.0% of the texts exceed the 256 tokens that minilm encodes"
+    assert "not encoded" in checks["texts cut"].meaning
     plain = data_check.check_data(data, split, ("title",), "wordllama")
     assert not any(c.what == "texts cut" for c in plain)

@@ -1,4 +1,4 @@
-"""What a reader should know of their data before any number on it: size, texts, times, and what can be tested."""
+"""What to know of a user's data before any number on it: size, texts, times, and what can be tested."""
 
 from __future__ import annotations
 
@@ -16,22 +16,37 @@ from recsys_lib.data.datasets import Dataset
 from recsys_lib.evaluation.splits import Split
 
 # Columns that say what an item is, by the end of their name: Book-Author is an author.
-TEXT_COLUMNS = ("author", "artist", "brand", "genre", "genres", "category", "categories", "tags", "year", "description")
-LABEL_COLUMNS = ("genre", "genres", "category", "categories", "tags", "department", "author", "artist", "brand")
-# Fewer users than this in a test and no difference means anything; fewer interactions than FEW and an item is rare.
-LEAST_USERS, FEW = 30, 5
+TEXT_COLUMNS = (
+    "author", "artist", "brand", "genre", "genres", "category", "categories", "tags", "year",
+    "description", "abstract", "summary", "body",
+)  # fmt: skip
+LABEL_COLUMNS = (
+    "genre",
+    "genres",
+    "category",
+    "categories",
+    "tags",
+    "department",
+    "author",
+    "artist",
+    "brand",
+)
+# Fewer users than this in a test and no difference means anything; fewer interactions than FEW and an item
+# is rare.
+MIN_USERS, FEW = 30, 5
 
 
 class Check(NamedTuple):
-    """One look at the data: what was looked at, what is there, and what follows from it."""
+    """One check of the data: what was checked, what was found, and what it means."""
 
     what: str
     found: str
-    so: str
+    meaning: str
 
 
 def text_columns(data: Dataset, chosen: str = "") -> tuple[str, ...]:
-    """Columns of the items that a text is made of: those in ``chosen`` (comma-separated), else the title and the usual ones.
+    """Columns of the items that a text is made of: those in ``chosen`` (comma-separated), else the title
+    and the usual ones.
 
     Raises:
         InputError: a chosen column is not there.
@@ -67,17 +82,20 @@ def _column(data: Dataset, name: str, argument: str) -> str:
 
 
 def check_data(data: Dataset, split: Split, columns: Sequence[str], encoder: str = "") -> list[Check]:
-    """Everything worth a look before a comparison, in words.
+    """What to know before a comparison, in words.
 
-    ``columns``: those that make the texts; ``split``: how methods are evaluated; ``encoder``: whose limit on the length of a
-    text is looked at, where it has one.
+    ``columns``: those that make the texts; ``split``: how methods are evaluated; ``encoder``: whose limit
+    on the length of a text is checked, where it has one.
     """
-    texts = [*_texts(data, columns), *(_truncated(data.item_texts(tuple(columns)), encoder) if encoder else [])]
+    texts = [
+        *_texts(data, columns),
+        *(_truncated(data.item_texts(tuple(columns)), encoder) if encoder else []),
+    ]
     return [*_interactions(data), *texts, _times(data), *_test(split)]
 
 
 def _truncated(texts: Sequence[str], name: str) -> list[Check]:
-    """The share of written texts that a transformer cuts; nothing for other encoders."""
+    """The fraction of written texts that a transformer cuts; nothing for other encoders."""
     from recsys_lib.encoders.transformer import Transformer
 
     model, _, pooling = name.partition(" ")
@@ -85,13 +103,13 @@ def _truncated(texts: Sequence[str], name: str) -> list[Check]:
     written = [text for text in texts if text]
     if not isinstance(encoder, Transformer) or not written:
         return []
-    share = encoder.truncated(written)
+    cut = encoder.truncated(written)
     return [
         Check(
             "texts cut",
-            f"{share:.1%} of the texts are longer than the {encoder.max_tokens_read:,} tokens that {name} reads",
-            "their ends are not read: put what matters first" if share > 0.05
-            else "few" if share else "every text is read to its end",
+            f"{cut:.1%} of the texts exceed the {encoder.max_tokens_read:,} tokens that {name} encodes",
+            "their ends are not encoded: put what matters first" if cut > 0.05
+            else "few" if cut else "every text is encoded to its end",
         )
     ]  # fmt: skip
 
@@ -112,21 +130,21 @@ def _interactions(data: Dataset) -> list[Check]:
             f"{density:.2%} of all pairs are known",
         ),
         Check(
-            "left out when read",
-            f"{data.n_dropped:,} with an item that the table lacks, {data.n_merged:,} repeats of a pair",
+            "left out",
+            f"{data.n_dropped:,} with an item not in the items file, {data.n_merged:,} duplicates of a pair",
             "more than a tenth lacks its item: check the ids" if dropped > 0.1
-            else "mostly repeats: ask whether a repeat means more" if merged > 0.5 else "little",
+            else "mostly duplicates: ask whether a repeated choice means more" if merged > 0.5 else "little",
         ),
         Check(
             "histories",
             f"in the median {least:.0f} interactions per user, {np.median(sold):.0f} per item that has any",
-            "short: no recommender has much to go on" if least < FEW else "long enough to learn a taste from",
+            "short: little to learn from" if least < FEW else "long enough to learn from",
         ),
         Check(
             "rare items",
             f"{rare:.0%} of the items with interactions have fewer than {FEW}; {never:,} have none",
-            "many: here text has its best chance" if rare > 0.5 or never > 0.2 * data.n_items
-            else "few: counting has what it needs" if rare < 0.2 else "some",
+            "many: text can help most here" if rare > 0.5 or never > 0.2 * data.n_items
+            else "few: collaborative filtering has enough interactions" if rare < 0.2 else "some",
         ),
     ]  # fmt: skip
 
@@ -143,12 +161,12 @@ def _texts(data: Dataset, columns: Sequence[str]) -> list[Check]:
         Check(
             "texts",
             f"{', '.join(columns)}: {words:.0f} words in the median, {empty:.1%} of the items have none",
-            "no text: nothing for a language model to read" if not written
-            else "many are missing: text cannot place those items" if empty > 0.2
-            else "short: little that counting words would miss" if words <= 4 else "enough to read",
+            "no text: nothing for a language model to encode" if not written
+            else "many are missing: text cannot rank those items" if empty > 0.2
+            else "short: little that TF-IDF would miss" if words <= 4 else "long enough to encode",
         ),
         Check(
-            "texts that occur twice",
+            "duplicate texts",
             f"{shared:.1%} of the items" + (f", most often {shown!r}, {times} times" if times > 1 else ""),
             "no encoder can tell these apart" if shared > 0.05 else "few",
         ),
@@ -157,9 +175,12 @@ def _texts(data: Dataset, columns: Sequence[str]) -> list[Check]:
 
 def _times(data: Dataset) -> Check:
     if data.timestamp is None:
-        return Check("times", "none", "only a random test is possible, which is kinder than the future")
+        return Check(
+            "times", "none", "only a random split is possible, which is easier than predicting the future"
+        )
     first, last = (
-        datetime.datetime.fromtimestamp(int(t), datetime.UTC) for t in (data.timestamp.min(), data.timestamp.max())
+        datetime.datetime.fromtimestamp(int(t), datetime.UTC)
+        for t in (data.timestamp.min(), data.timestamp.max())
     )
     days = (last - first).days
     so = (
@@ -175,19 +196,19 @@ def _test(split: Split) -> list[Check]:
     asked = np.diff(test.indptr) > 0
     known = asked & (np.diff(train.indptr) > 0)
     new = np.asarray(train.sum(axis=0)).ravel() == 0
-    share = test[:, np.flatnonzero(new)].nnz / max(1, test.nnz)
-    strangers = 1 - known.sum() / max(1, asked.sum())
+    cold = test[:, np.flatnonzero(new)].nnz / max(1, test.nnz)
+    unknown = 1 - known.sum() / max(1, asked.sum())
     return [
         Check(
             f"test ({split.name})",
-            f"{known.sum():,} users to judge; {strangers:.1%} of the users in it have no history and are left out",
-            f"too few: expected at least {LEAST_USERS}" if known.sum() < LEAST_USERS
-            else "most people here are new: no list of theirs can be personal" if strangers > 0.5 else "enough to begin with",
+            f"{known.sum():,} test users; {unknown:.1%} of the users in it have no history and are left out",
+            f"too few: expected at least {MIN_USERS}" if known.sum() < MIN_USERS
+            else "most users are new, without own lists" if unknown > 0.5 else "enough to compare methods",
         ),
         Check(
-            "new items in the test",
-            f"{share:.1%} of its interactions are with items that nobody had before",
-            "rare: new items hardly decide anything here" if share < 0.02
-            else "many: how new items are placed matters" if share > 0.1 else "some",
+            "cold items in the test",
+            f"{cold:.1%} of its interactions are with items without training interactions",
+            "rare: cold items hardly decide anything here" if cold < 0.02
+            else "many: how cold items are ranked matters" if cold > 0.1 else "some",
         ),
     ]  # fmt: skip

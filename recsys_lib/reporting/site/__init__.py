@@ -150,7 +150,7 @@ ATTRIBUTES = {
 }
 
 
-def _exporter() -> type[HTMLExporter]:
+def exporter_class() -> type[HTMLExporter]:
     """nbconvert's exporter, whose Markdown keeps only harmless tags."""
     import bleach
     from bleach.css_sanitizer import CSSSanitizer
@@ -176,7 +176,7 @@ def notebook_page(notebook, name: str) -> str:
     """A notebook as an HTML page beside ``mathjax.js`` and ``mermaid.js``;
     links to notebooks lead to their pages.
     """
-    exporter = _exporter()(
+    exporter = exporter_class()(
         mathjax_url="mathjax.js", mermaid_js_url="mermaid.js", mermaid_layout_elk_js_url=""
     )
     page, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": name}})

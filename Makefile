@@ -35,7 +35,7 @@ lab: assets            ## JupyterLab in notebooks/
 sweep: assets          ## one notebook over a grid: make sweep NOTEBOOK=03 GRID="-g encoder=minilm,e5"
 	$(PY) -m recsys_lib sweep $(NOTEBOOK) $(GRID)
 
-study: assets          ## rerun the full studies of notebooks 04, 05, 08 and 09 and refresh data/measurements/: about five hours
+study: assets          ## rerun the full studies of notebooks 04 to 09 and refresh data/measurements/: about seven hours
 	$(PY) -m recsys_lib study
 
 bench: $(READY) assets ## against peers, in one run

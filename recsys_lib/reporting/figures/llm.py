@@ -22,6 +22,11 @@ MODELS = {
 # What a case has unless a table is about it.
 USUAL = {"control": "none", "language": "en", "history": 10, "permutations": 2, "seed": 0}
 LISTS = 1e6
+QUALITY = (
+    "users", "floor", "reranked", "first stage", "ceiling", "difference", "low", "high",
+    "less floor", "floor low", "floor high",
+)  # fmt: skip
+FUSION = ("users", "weight", "first stage", "fused", "difference", "low", "high", "p")
 
 
 def select(records: Sequence[dict[str, Any]], **chosen: Any) -> list[dict[str, Any]]:
@@ -58,7 +63,7 @@ def quality(records: Sequence[dict[str, Any]], names: Sequence[str] | None = Non
             "less floor": floor["difference"], "floor low": floor["low"], "floor high": floor["high"],
         })  # fmt: skip
     index = list(names) if names is not None else [label(r["parameters"]) for r in records]
-    return pd.DataFrame(rows, index=index)
+    return pd.DataFrame(rows, index=index, columns=list(QUALITY))
 
 
 def fusion(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
@@ -74,7 +79,7 @@ def fusion(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
                 "first stage": m["first_stage"], "fused": m["fused"],
                 "difference": d["difference"], "low": d["low"], "high": d["high"], "p": d["p"],
             }  # fmt: skip
-    return pd.DataFrame(rows).T
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(FUSION))
 
 
 def costs(records: Sequence[dict[str, Any]], usd_per_core_hour: float) -> pd.DataFrame:

@@ -1,0 +1,66 @@
+"""Tables and sentences about the reranking study follow its records, also where few are there."""
+
+import matplotlib.pyplot as plt
+import pytest
+
+from recsys_lib.reporting import plots
+from recsys_lib.reporting.figures import llm as figures
+
+
+def record(ndcg=0.3, difference=-0.1, method="yes/no", **parameters):
+    usual = {"catalogue": "ml-100k", "stage": "EASE", "model": "smollm2", "method": method}
+    paired = {"difference": difference, "low": difference - 0.02, "high": difference + 0.02, "p": 0.01}
+    metrics = {
+        "ndcg": ndcg, "first_stage": 0.4, "ceiling": 0.7, "floor": 0.3, "minus_first_stage": paired,
+        "minus_floor": paired | {"low": ndcg - 0.32, "high": ndcg - 0.28, "difference": ndcg - 0.3},
+        "fused": 0.41, "weight": 0.1, "fused_minus_first_stage": paired, "users": [1, 2, 3],
+        "read_tokens": 500.0, "prompt_tokens": 4000.0, "cpu_seconds_per_list": 3.6,
+    }  # fmt: skip
+    return {"parameters": {**figures.USUAL, **usual, **parameters}, "metrics": metrics}
+
+
+RECORDS = [
+    record(), record(0.45, 0.05, model="qwen-coder-0.5b"), record(0.2, control="no history"),
+    record(0.31, control="another user's history"), record(language="zh"), record(stage="cold map"),
+]  # fmt: skip
+
+
+def test_records_are_chosen_by_what_is_unusual_about_them():
+    assert len(figures.select(RECORDS)) == 3
+    assert len(figures.select(RECORDS, stage="EASE")) == 2
+    assert len(figures.select(RECORDS, control=["none", "no history"], stage="EASE")) == 3
+
+
+def test_costs_are_those_of_core_seconds():
+    bill = figures.costs(RECORDS[:1], usd_per_core_hour=0.1)
+    assert bill.loc["SmolLM2, 135M, yes/no", "USD per million lists"] == pytest.approx(100)
+
+
+def test_takeaways_count_what_the_records_say():
+    text = figures.takeaways(RECORDS, figures.costs(RECORDS, 0.1))
+    assert "Order improved: 1 of 3" in text and "2 are worse beyond chance" in text
+    assert "Better than a random order: 1 of 3**: ml-100k, EASE: Qwen2.5-Coder, 0.5B, yes/no" in text
+    assert "100 to 100 USD per million lists" in text
+
+
+def test_findings_and_labels():
+    table = figures.quality(figures.select(RECORDS))
+    assert figures.finding(table).startswith("1 of 3 rerankers improve")
+    controls = [r for r in RECORDS if r["parameters"]["control"] != "no history"][:4]
+    named = figures.quality(controls, [r["parameters"]["control"] for r in controls])
+    assert figures.control_finding(named.iloc[:1]) == "The controls are not recorded yet"
+    assert figures.form_label(RECORDS[4]["parameters"]) == "SmolLM2, 135M, yes/no, language zh"
+
+
+def test_no_record_is_an_empty_table():
+    assert figures.quality([]).shape == (0, len(figures.QUALITY))
+    assert figures.fusion([]).shape == (0, len(figures.FUSION))
+
+
+def test_figures_have_a_row_for_every_record():
+    table = figures.quality(figures.select(RECORDS))
+    fig, axes = plots.figure(columns=2)
+    figures.between(axes[0], table)
+    figures.differences(axes[1], table)
+    assert [len(ax.get_yticks()) for ax in axes] == [3, 3]
+    plt.close(fig)

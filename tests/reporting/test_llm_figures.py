@@ -48,7 +48,7 @@ def test_findings_and_labels():
     assert figures.finding(table).startswith("1 of 3 rerankers improve")
     controls = [r for r in RECORDS if r["parameters"]["control"] != "no history"][:4]
     named = figures.quality(controls, [r["parameters"]["control"] for r in controls])
-    assert figures.control_finding(named.iloc[:1]) == "The controls are not recorded yet"
+    assert figures.control_finding(named.iloc[:1]) == "Beside a random order; no control is recorded yet"
     assert figures.form_label(RECORDS[4]["parameters"]) == "SmolLM2, 135M, yes/no, language zh"
 
 

@@ -18,14 +18,25 @@ from recsys_lib.evaluation import splits
 from recsys_lib.evaluation.protocols import VALIDATION, dataset_of, split_of
 from recsys_lib.evaluation.splits import Split
 from recsys_lib.evaluation.tuning import Method, cold_validation, known_users, tune
-from recsys_lib.experiments.study.methods import EASE_MAP_SPACE, EASE_SPACE, ITEM_KNN_SPACE
+from recsys_lib.experiments.study.methods import Space
 from recsys_lib.llm.prompts import rated
 from recsys_lib.llm.rerank import Lists
 from recsys_lib.vectors import geometry, similarity
 
 STAGES = ("EASE", "ItemKNN", "cold map")
 CATALOGUES = ("ml-100k", "book-crossing", "citeulike")
+# Spaces of the first stages, apart from those of other studies: recorded cases must keep their candidates.
 TRIALS = 6
+EASE_SPACE: Space = {"regularization": [100.0, 200.0, 300.0, 400.0, 600.0, 800.0]}
+ITEM_KNN_SPACE: Space = {
+    "neighbours": [20, 50, 100, 200, 400],
+    "shrinkage": [0.0, 10.0, 30.0],
+    "unit_users": [False, True],
+}
+EASE_MAP_SPACE: Space = {
+    "regularization": [0.5, 1.0, 2.0, 4.0, 8.0, 16.0],
+    "ease_regularization": [50.0, 100.0, 200.0, 400.0],
+}
 
 
 @dataclass(frozen=True, eq=False)

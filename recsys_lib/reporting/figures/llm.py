@@ -114,7 +114,7 @@ def between(ax: Axes, table: pd.DataFrame) -> None:
     ax.set_yticks(place, [f"{name} ({users:.0f} users)" for name, users in named])
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
-    ax.legend(loc="lower right", fontsize=8)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
 
 
 def finding(table: pd.DataFrame) -> str:
@@ -162,7 +162,7 @@ def form_label(parameters: dict[str, Any]) -> str:
 def control_finding(table: pd.DataFrame) -> str:
     """What the controls show, as a title; ``table``: ``quality`` with the controls' names."""
     if "another user's history" not in table.index or "none" not in table.index:
-        return "The controls are not recorded yet"
+        return "Beside a random order; no control is recorded yet"
     lost = table["reranked"]["none"] - table["reranked"]["another user's history"]
     changes = "less" if lost > 0 else "more"
     return f"With another user's history the reranked lists have {abs(lost):.3f} {changes}"

@@ -17,7 +17,7 @@ LONG_LINES = {
     "01_cosine_similarity": 6,
     "02_llm_embeddings": 13,
     "03_ranking": 9,
-    "08_vector_quantization": 44,
+    "08_vector_quantization": 1,
     "09_model_quantization": 40,
     "15_hardware_timing": 20,
 }

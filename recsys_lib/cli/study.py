@@ -21,8 +21,8 @@ def study(
         list[str] | None,
         typer.Argument(
             metavar="NAME",
-            help="ranking, cold, explanations, search, model-quantization, rerank, deployment-quality "
-            "(default: all), or own.",
+            help="ranking, cold, explanations, search, quantization, cold-bits, model-quantization, rerank, "
+            "deployment-quality (default: all), or own.",
         ),
     ] = None,
     catalogues: Annotated[

@@ -91,6 +91,13 @@ STUDIES: dict[str, tuple[Sweep, ...]] = {
     ),
     "explanations": (_sweep("12", ("protocol=ml-100k random",), n_rationales=6),),
     "search": (_sweep("08", ("sizes=[1682,36055,269862],[1000000]",), largest_graph=1_000_000),),
+    "quantization": (
+        _sweep("08", ("dataset=ml-100k,book-crossing", "encoder=minilm,e5,wordllama"), sizes=[]),
+    ),
+    "cold-bits": (
+        _sweep("08", ("dataset=ml-100k",), cold_draws=5, sizes=[]),
+        _sweep("08", ("dataset=book-crossing",), cold_draws=3, cold_map="linear", sizes=[]),
+    ),
     "model-quantization": (
         _sweep(
             "09",
@@ -99,9 +106,8 @@ STUDIES: dict[str, tuple[Sweep, ...]] = {
             decoder_bits=[8, 6, 5, 4, 3, 2],
             decoder_methods=["nearest", "GPTQ"],
             ladders=["minilm", "smollm2"],
-            dimensions=[],
         ),
-        _sweep("09", ("encoder=e5", "paths=[]"), **ROUNDED, decoder_bits=[], ladders=["e5"], dimensions=[]),
+        _sweep("09", ("encoder=e5", "paths=[]"), **ROUNDED, decoder_bits=[], ladders=["e5"]),
         _sweep(
             "09",
             ("encoder=minilm", f"paths={json.dumps(PATHS)}"),

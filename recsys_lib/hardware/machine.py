@@ -308,11 +308,18 @@ def ceilings(device: str = "cpu", n: int = 2048, seconds: float = 0.5) -> Ceilin
     return Ceilings.of([*products, *steps, *whole])
 
 
-def emulates(precision: str) -> bool:
-    """Whether this processor has no instruction that multiplies ``precision``, so that each product is
-    emulated.
+def load() -> float | None:
+    """Processes that wanted a core over the last five minutes, on average; None where unknown.
 
-    bfloat16 needs AVX512-BF16, AMX or ARM's bf16; float16 is emulated on every CPU here; float32 and int8
+    Beyond the number of cores the machine was shared, and times are longer than they would be alone.
+    """
+    return round(os.getloadavg()[1], 1) if hasattr(os, "getloadavg") else None
+
+
+def emulates(precision: str) -> bool:
+    """Whether this processor multiplies ``precision`` only by converting it to float32.
+
+    bfloat16 needs AVX512-BF16, AMX or ARM's bf16; float16 is converted on every CPU here; float32 and int8
     never are.
     """
     if precision == "bfloat16":

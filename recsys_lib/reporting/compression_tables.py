@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -74,6 +74,13 @@ def recorded_encode_ms(path: str = "torch float32") -> float:
             if (row["path"], row["length"], row["batch"]) == (path, 8, 1):
                 return 1e3 * row["s"]
     return float("nan")
+
+
+def recorded_models(name: str = "model-quantization-study") -> tuple[dict[str, Any], dict[str, Any]]:
+    """Metrics of the recorded runs of notebook 09: of quality by encoder, and of speed and memory."""
+    runs = records.measurements(name)
+    quality = {r["parameters"]["encoder"]: r["metrics"] for r in runs if not r["parameters"]["paths"]}
+    return quality, next(r["metrics"] for r in runs if r["parameters"]["paths"])
 
 
 def depth_for(found: pd.DataFrame, enough: float) -> str:
@@ -190,7 +197,8 @@ def recorded_bench(name: str) -> tuple[pd.DataFrame, str]:
     record = records.read(paths.MEASUREMENTS / f"{name}.json")
     table = pd.DataFrame(record["rows"]).rename(columns={"peer": "baseline", "share_of_limit": "fraction"})
     where = record["environment"]
-    shared = " · shared machine" if record.get("shared") else ""
+    load = record.get("load") or 0
+    shared = f" · shared machine, load {load:.0f}" if load > where["cores_logical"] + 1 else ""
     head = f"{record['date']} · {where['processor']} · {where['cores_logical']} cores{shared}"
     return table[["work", "size", "baseline", "ratio", "fraction", "quality"]], head
 

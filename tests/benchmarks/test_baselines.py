@@ -1,4 +1,4 @@
-"""The table of ``bench search`` on a small catalogue: every peer is there, and what ours claims holds."""
+"""The table of ``bench search`` on a small catalogue: every baseline is there, and what ours claims holds."""
 
 import json
 import sys
@@ -34,12 +34,15 @@ def small(monkeypatch):
     })  # fmt: skip
 
 
-def test_every_kind_meets_its_peer_and_exact_search_is_exact(small):
+def test_every_kind_meets_its_baseline_and_exact_search_is_exact(small):
     rows = [row for _, part in bench_search.search_rows() for row in part]
-    assert {"exact int8", "int8 rescored", *bench_search.KINDS} == {r.work for r in rows}
+    assert {"exact int8", "int8 rescored", "one bit", *bench_search.KINDS} == {r.work for r in rows}
     peers = {
         "faiss Flat",
         "NumPy",
+        "torch",
+        "faiss SQ8, refined",
+        "faiss RaBitQfs, refined",
         "faiss SQ8",
         "faiss SQ4",
         "faiss binary Flat",
@@ -79,3 +82,18 @@ def test_without_usearch_its_rows_are_left_out_in_one_line(small, monkeypatch, c
     assert capsys.readouterr().err.splitlines() == [
         "usearch is not installed, its rows are left out: pip install -r requirements-bench.txt"
     ]
+
+
+def test_the_best_baseline_of_a_work_is_marked_and_a_time_below_its_bound_is_explained():
+    from recsys_lib.benchmarks.baselines import rows as bench_rows
+
+    def timed(seconds):
+        return measure.Measurement("x", (seconds,), seconds, "s", 1.0, "calls")
+
+    times = {"ours": timed(1.0), "slow": timed(4.0), "fast": timed(2.0)}
+    made = [bench_rows.row("scan", "1 x 2", name, times, 0.5, "same") for name in ("slow", "fast")]
+    made.append(bench_rows.row("scan", "9 x 9", "slow", times, 3.0, "same"))
+    assert [r.best for r in bench_rows.with_best(made)] == [False, True, True]
+    assert [bench_rows.ABOVE in r.quality for r in made] == [False, False, True]
+    lines = bench.table(made)
+    assert "slow  " in lines[1] and "fast *" in lines[2] and "baseline" in lines[0]

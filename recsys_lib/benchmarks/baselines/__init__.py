@@ -1,5 +1,5 @@
-"""Against peers: the same work, the same threads, in turns, in one run;
-every row says what the machine could do at best.
+"""Against baselines: the same work, the same threads, interleaved, in one run; every row says what the
+machine could do at best.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from recsys_lib.benchmarks.baselines.encode import encode_rows
 from recsys_lib.benchmarks.baselines.recommend import recommend_rows
 from recsys_lib.benchmarks.baselines.rerank import rerank_rows
-from recsys_lib.benchmarks.baselines.rows import Row
+from recsys_lib.benchmarks.baselines.rows import Row, with_best
 from recsys_lib.benchmarks.baselines.search import search_rows
 from recsys_lib.benchmarks.baselines.similarity import similarity_rows
 from recsys_lib.core import records
@@ -33,7 +33,7 @@ def run(name: str, json_file: Path | None = None, parts: Sequence[str] = ()) -> 
     each ran.
 
     Raises:
-        InputError: an unknown name, parts of a bench that has none, or a peer that is not installed.
+        InputError: an unknown name, parts of a bench that has none, or a baseline that is not installed.
     """
     if name not in BENCHES:
         raise InputError(f"bench {name!r} is unknown: choose from {', '.join(BENCHES)}")
@@ -45,23 +45,30 @@ def run(name: str, json_file: Path | None = None, parts: Sequence[str] = ()) -> 
         )
     except ModuleNotFoundError as error:
         raise InputError(
-            f"peer {error.name!r} is not installed: run pip install -r requirements.txt"
+            f"baseline {error.name!r} is not installed: run pip install -r requirements.txt"
         ) from error
+    return "\n".join([machine.summary(), *table(rows)])
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """The rows as lines of text under a head; the best baseline of each work and size carries a star."""
     head = (
-        f"{'work':13} {'size':40} {'ours ms':>9} {'peer':22} {'peer ms':>9} {'ratio':>6} {'of limit':>8}  "
-        f"quality"
+        f"{'work':13} {'size':40} {'ours ms':>9} {'baseline (* best)':24} {'its ms':>9} {'ratio':>6} "
+        f"{'of limit':>8}  quality"
     )
-    lines = [
-        f"{r.work:13} {r.size:40} {r.ours_s * 1e3:9.2f} {r.peer:22} {r.peer_s * 1e3:9.2f} {r.ratio:6.2f} "
-        f"{r.share_of_limit:8.0%}  {r.quality}"
-        for r in rows
-    ]
-    return "\n".join([machine.summary(), head, *lines])
+    lines = []
+    for r in with_best(rows):
+        name = f"{r.peer}{' *' if r.best else ''}"
+        lines.append(
+            f"{r.work:13} {r.size:40} {r.ours_s * 1e3:9.2f} {name:24} {r.peer_s * 1e3:9.2f} {r.ratio:6.2f} "
+            f"{r.share_of_limit:8.0%}  {r.quality}"
+        )
+    return [head, *lines]
 
 
 def _record(name: str, json_file: Path | None, rows: list[Row]) -> list[Row]:
     if json_file:
-        _write(json_file, name, [asdict(r) for r in rows])
+        _write(json_file, name, [asdict(r) for r in with_best(rows)])
     return rows
 
 
@@ -69,6 +76,7 @@ def _write(json_file: Path, name: str, rows: list[dict[str, Any]], **more: Any) 
     content = {
         "bench": name,
         "date": f"{datetime.date.today()}",
+        "load": machine.load(),
         **more,
         "rows": rows,
         "environment": machine.describe(),
@@ -87,7 +95,7 @@ def _search_parts(json_file: Path | None, parts: Sequence[str]) -> list[Row]:
         measured += rows
         others = kept["rows"] if part in ran else [r for r in kept["rows"] if r.get("part", "") != part]
         ran[part] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        kept["rows"] = others + [{"part": part, **asdict(r)} for r in rows]
+        kept["rows"] = others + [{"part": part, **asdict(r)} for r in with_best(rows)]
         kept["parts"] |= ran
         if json_file:
             _write(json_file, "search", kept["rows"], parts=kept["parts"])

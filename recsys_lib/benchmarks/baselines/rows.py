@@ -1,17 +1,23 @@
-"""One comparison with a peer, and what the machine could do at best."""
+"""One comparison with a baseline, and what the machine could do at best."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from recsys_lib.hardware import machine, measure
+
+# Why a time may lie below its bound.
+ABOVE = "below the bound: the bound reads the codes at the speed of memory, and these stay in a cache"
 
 
 @dataclass(frozen=True)
 class Row:
     """One comparison.
 
-    ``limit_s``: the least time by the measured ceilings; ``quality``: agreement with the peer's result.
+    ``peer``: the baseline. ``limit_s``: the minimum time by the measured ceilings; ``share_of_limit``: its
+    fraction of our time. ``quality``: agreement with the baseline's result. ``best``: whether no baseline of
+    the same work and size was faster.
     """
 
     work: str
@@ -23,13 +29,25 @@ class Row:
     limit_s: float
     share_of_limit: float
     quality: str
+    best: bool = False
 
 
 def row(
     work: str, size: str, peer: str, timed: dict[str, measure.Measurement], limit_s: float, quality: str
 ) -> Row:
     ours, theirs = timed["ours"].p50, timed[peer].p50
+    if limit_s > ours:
+        quality = f"{quality}; {ABOVE}"
     return Row(work, size, ours, peer, theirs, theirs / ours, limit_s, limit_s / ours, quality)
+
+
+def with_best(rows: Sequence[Row]) -> list[Row]:
+    """The rows with the fastest baseline of each work and size marked, in the same order."""
+    fastest: dict[tuple[str, str], float] = {}
+    for r in rows:
+        key = (r.work, r.size)
+        fastest[key] = min(r.peer_s, fastest.get(key, r.peer_s))
+    return [replace(r, best=r.peer_s == fastest[r.work, r.size]) for r in rows]
 
 
 def ceilings() -> tuple[float, float]:

@@ -58,6 +58,22 @@ def stacked_sizes(ax: Axes, sizes: pd.DataFrame) -> None:
     ax.legend(loc="lower right")
 
 
+def sizes_and_memory(axes: Sequence[Axes], sizes: pd.DataFrame, memory: pd.DataFrame, decoder: str) -> None:
+    """Words and layers of each model in each form, and what each path of MiniLM takes in memory.
+
+    sizes: ``weight_sizes``; memory: a row of ``footprint`` for each path.
+    """
+    words = sizes["float32"].unstack()["words"] / sizes["float32"].groupby(level=0).sum()
+    stacked_sizes(axes[0], sizes_by_form(sizes))
+    title = f"Words are {words['e5']:.0%} of the weights of e5, {words[decoder]:.0%} of {decoder}'s"
+    plots.finish(axes[0], title, "MB of weights")
+    shown = memory[["disk_MB", "resident_MB", "peak_MB"]]
+    sideways(axes[1], shown.set_axis(["file", "in memory", "while loading"], axis=1))
+    held = memory["resident_MB"]
+    title = f"{held.idxmin()} stays in {held.min():.0f} MB, {held.idxmax()} in {held.max():.0f}"
+    plots.finish(axes[1], title, "MB of MiniLM beyond the libraries")
+
+
 def sizes_by_form(sizes: pd.DataFrame) -> pd.DataFrame:
     """``weight_sizes`` as ``stacked_sizes`` draws it: a row (model, form), a column words and layers."""
     import pandas as pd

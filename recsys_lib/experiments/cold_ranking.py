@@ -19,7 +19,6 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.data.datasets import Dataset
 from recsys_lib.evaluation import Evaluation, splits, tuning
 from recsys_lib.evaluation.splits import Split
-from recsys_lib.experiments.study import methods
 from recsys_lib.recommenders import EASE, EASEMap
 from recsys_lib.vectors import geometry, quantization, similarity
 
@@ -28,7 +27,18 @@ if TYPE_CHECKING:
 
 # Relative to the NDCG of the unchanged vectors; stated before any result was seen.
 MARGIN = 0.01
-SPACES = {"kernel": methods.EASE_KERNEL_SPACE, "linear": methods.EASE_MAP_SPACE}
+# Points of each map; the same for every set of vectors that is compared.
+SPACES: dict[str, dict[str, list[float]]] = {
+    "kernel": {
+        "regularization": [0.3, 1.0, 2.0],
+        "ease_regularization": [50.0, 150.0],
+        "width": [0.5, 0.7, 1.0],
+    },
+    "linear": {
+        "regularization": [0.5, 1.0, 2.0, 4.0, 8.0, 16.0],
+        "ease_regularization": [50.0, 100.0, 200.0, 400.0],
+    },
+}
 ITEM_FRACTION = 0.2
 
 

@@ -42,7 +42,10 @@ from recsys_lib.experiments.model_compression.speed import (
     timed_paths,
 )
 
+Judge = VectorEvaluator  # as notebook 09 calls it
+
 __all__ = [
+    "Judge",
     "TimedPaths", "VectorEvaluator", "activations", "decoder_bits", "encoder_bits", "footprint",
     "fraction_name", "input_products", "instruction_speeds", "int8_ladder", "largest_weight", "n_bytes",
     "outlying", "parts_quality", "parts_speed", "plot_windows", "pruned_models", "run_model", "sensitivity",

@@ -120,21 +120,26 @@ def layer_maps(
         )
 
 
-def parts(quality: Axes, speed: Axes, table: pd.DataFrame, reference: float) -> None:
-    """Cold NDCG with 95% of its difference to ``reference``, and texts per second: a row of ``parts_quality``
-    each.
+def parts(quality: Axes, speed: Axes, table: pd.DataFrame, reference: float | None = None) -> None:
+    """NDCG with 95% of its difference to ``reference``, and texts per second, a row a model.
 
-    Blue: within the margin; orange: worse; grey: not decided.
+    With a reference of cold items cold NDCG is drawn: blue within the margin, orange worse, green better,
+    grey not decided. Without it NDCG of warm items against the first row: orange significantly worse.
     """
     place = np.arange(len(table))
-    kinds = {"within": plots.PALETTE[0], "worse": plots.PALETTE[3], "better": plots.PALETTE[2]}
-    colours = [
-        next((v for k, v in kinds.items() if c.startswith(k)), plots.GREY) for c in table["conclusion"]
-    ]
-    low, high = (reference + table[c].astype(float) for c in ("cold_low", "cold_high"))
+    if reference is None:
+        column, ends, centre = "ndcg", ("low", "high"), float(table["ndcg"].iloc[0])
+        colours = [plots.PALETTE[3] if high < 0 else plots.PALETTE[0] for high in table["high"]]
+    else:
+        column, ends, centre = "cold_ndcg", ("cold_low", "cold_high"), reference
+        kinds = {"within": plots.PALETTE[0], "worse": plots.PALETTE[3], "better": plots.PALETTE[2]}
+        colours = [
+            next((v for k, v in kinds.items() if c.startswith(k)), plots.GREY) for c in table["conclusion"]
+        ]
+    low, high = (centre + table[end].astype(float) for end in ends)
     quality.hlines(place, low, high, color=colours, linewidth=2)
-    quality.scatter(table["cold_ndcg"].astype(float), place, color=colours, s=36, zorder=3)
-    quality.axvline(reference, color=plots.GREY, linewidth=1)
+    quality.scatter(table[column].astype(float), place, color=colours, s=36, zorder=3)
+    quality.axvline(centre, color=plots.GREY, linewidth=1)
     quality.set_yticks(place, list(table.index))
     quality.invert_yaxis()
     rates = table["texts per s"].astype(float)

@@ -13,10 +13,6 @@ LONGEST_CELL, LEAST_PROSE, LARGEST_BYTES = 15, 0.35, 1_000_000
 LONGEST_LINE = 110
 # Longer lines that notebooks still hold, at most: a number here may only become smaller.
 LONG_LINES = {
-    "00_the_article": 4,
-    "01_cosine_similarity": 6,
-    "02_llm_embeddings": 13,
-    "03_ranking": 9,
     "08_vector_quantization": 1,
     "09_model_quantization": 40,
     "15_hardware_timing": 20,

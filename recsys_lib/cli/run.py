@@ -65,11 +65,13 @@ def _into_runs(jobs: list[tuple[Path, dict[str, Any]]]) -> int:
 
 
 def _in_place(chosen: list[Path]) -> int:
+    from recsys_lib.core import paths
     from recsys_lib.experiments.runs import execute_in_place
-    from recsys_lib.reporting import plots, readme
+    from recsys_lib.reporting import numbers, plots, readme
 
     for path in chosen:
         print(f"{path.stem:28} {execute_in_place(path):7.1f} s", flush=True)
+        numbers.keep(paths.RUNS / "in-place" / f"{path.stem}.json")
     plots.write_index()
     readme.write()
     return 0

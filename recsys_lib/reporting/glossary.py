@@ -41,5 +41,6 @@ def table_html() -> str:
         f"<td>{html.escape(row['meaning'])}</td></tr>"
         for row in terms()
     )
-    head = "<th>term</th><th>中文</th><th>meaning</th>"
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("term", "中文", "meaning"))
+    region = 'class="wide" role="region" aria-label="Table" tabindex="0"'
+    return f"<div {region}><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"

@@ -123,6 +123,19 @@ def histograms(ax: Axes, samples: dict[str, np.ndarray], bins: int = 60) -> None
     ax.legend()
 
 
+def ecdfs(ax: Axes, samples: dict[str, np.ndarray]) -> None:
+    """The fraction of each sample at or below a value: nothing is binned, and samples of any size compare."""
+    for i, (label, sample) in enumerate(samples.items()):
+        values = np.sort(np.asarray(sample, dtype=float))
+        fractions = np.arange(1, len(values) + 1) / len(values)
+        style = ("-", "--", "-.", ":")[i % 4]
+        ax.plot(
+            values, fractions, color=PALETTE[i % len(PALETTE)], linestyle=style, linewidth=1.8, label=label
+        )
+    ax.set_ylim(0, 1)
+    ax.legend()
+
+
 def lines(ax: Axes, x: Sequence[float], series: dict[str, Sequence[float]], log: str = "") -> None:
     """One marked line per series, told apart by colour and marker;
     ``log`` names logarithmic axes: x, y or xy.

@@ -1,14 +1,18 @@
-"""What the READMEs carry from tables and records: the answer and the ledger, in two languages, each between
-two marks.
+"""What the READMEs and the pages they link to carry from tables and records.
 
-``write`` renews them (``run --in-place`` does), and a test compares.
+In the READMEs that is the answer and the table of notebooks, in two languages, each between two marks.
+``write`` renews all of it (``run --in-place`` does), and a test compares.
 """
 
 from __future__ import annotations
 
+import csv
+import re
+from pathlib import Path
+
 from recsys_lib.core.errors import InputError
 from recsys_lib.core.files import write_atomically
-from recsys_lib.core.paths import ROOT
+from recsys_lib.core.paths import ROOT, TABLES
 from recsys_lib.cost import measured_quality
 from recsys_lib.cost.deployments import Deployment, deployments
 from recsys_lib.cost.options import OPTIONS
@@ -16,13 +20,18 @@ from recsys_lib.cost.recorded_fractions import default_assumptions
 from recsys_lib.cost.services import services
 from recsys_lib.cost.turning_points import net_usd_by_method
 from recsys_lib.cost.units import two_digits
+from recsys_lib.experiments.notebooks import numbered_notebooks, read_notebook
 from recsys_lib.reporting import claims as ledger
+from recsys_lib.reporting import numbers
 
 FILES = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
-BLOCKS = ("answer", "ledger")
+BLOCKS = ("answer", "notebooks")
+QUESTION = {"en": "question", "zh": "问题"}
+CLAIMS = {"en": TABLES / "claims.md", "zh": TABLES / "claims.zh.md"}
+QUESTIONS = TABLES / "questions.md"
+# The figure of the answer, in figures/.
+FIGURE = "16_verdict.png"
 SHOWN = (
-    "popularity",
-    "ItemKNN",
     "EASE top 200",
     "EASE + TF-IDF map",
     "EASE + MiniLM map",
@@ -67,6 +76,36 @@ def _bill(one: Deployment, is_best: bool, language: str) -> str:
     return f"**{text}**" if is_best else text
 
 
+def notebooks(language: str = "en") -> str:
+    """A table of the notebooks in reading order, with the question that each answers.
+
+    In English the question is the notebook's title, in Chinese that of ``data/notebooks.csv``; a notebook
+    that is not listed there keeps its title.
+    """
+    with open(TABLES / "notebooks.csv", encoding="utf-8", newline="") as file:
+        listed = {row["notebook"]: row["question_zh"] for row in csv.DictReader(file)}
+    lines = [f"| | {QUESTION[language]} |", "|---|---|"]
+    for path in numbered_notebooks():
+        heading = re.search(r"^# (?:\d\d · )?(.+)$", read_notebook(path).cells[0].source, re.M)
+        question = heading[1] if heading else path.stem
+        if language == "zh":
+            question = listed.get(path.stem, question)
+        lines.append(f"| [{path.stem[:2]}](notebooks/{path.name}) | {question} |")
+    return "\n".join(lines)
+
+
+def pages() -> dict[Path, str]:
+    """The pages that the READMEs link to: the ledger in two languages, and the practitioners' questions."""
+    titles = {"en": "The article's claims, tested", "zh": "文章的主张与检验结果"}
+    made = {}
+    for language, title in titles.items():
+        body = f"# {title}\n\n{ledger.count(language)}.\n\n{ledger.table(language)}\n"
+        made[CLAIMS[language]] = body
+    template = (Path(__file__).parent / "pages" / "questions.md").read_text(encoding="utf-8")
+    made[QUESTIONS] = numbers.filled(template)
+    return made
+
+
 def marks(block: str) -> tuple[str, str]:
     """Where a block begins and ends."""
     return f"<!-- {block}: written by run --in-place -->", f"<!-- end of {block} -->"
@@ -78,7 +117,7 @@ def renewed(text: str, language: str) -> str:
     Raises:
         InputError: a mark is missing.
     """
-    for block, table in zip(BLOCKS, (answer(language), ledger.table(language)), strict=True):
+    for block, table in zip(BLOCKS, (answer(language), notebooks(language)), strict=True):
         begin, end = marks(block)
         before, found, rest = text.partition(begin)
         _, closed, after = rest.partition(end)
@@ -91,6 +130,8 @@ def renewed(text: str, language: str) -> str:
 
 
 def write() -> None:
-    """Renew both READMEs."""
+    """Renew both READMEs and the pages they link to."""
     for language, path in FILES.items():
         write_atomically(path, renewed(path.read_text(encoding="utf-8"), language))
+    for path, text in pages().items():
+        write_atomically(path, text)

@@ -1,4 +1,6 @@
-"""The static site: complete, without a network, searchable."""
+"""The static site: complete, without a network, searchable;
+and the explorer's page in a real browser, to the last digit.
+"""
 
 import json
 import re
@@ -6,7 +8,7 @@ from html.parser import HTMLParser
 
 import nbformat
 import pytest
-from browser import needs_browser, rendered
+from browser import built_site, needs_browser, rendered
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from recsys_lib.core import paths
@@ -14,6 +16,12 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.data import assets
 from recsys_lib.experiments import notebooks
 from recsys_lib.reporting import site
+from recsys_lib.reporting.site import layout
+
+
+@pytest.fixture(scope="module")
+def folder():
+    return built_site()
 
 
 class Links(HTMLParser):
@@ -26,14 +34,6 @@ class Links(HTMLParser):
     def handle_starttag(self, tag, attributes):
         self.found += [v for k, v in attributes if k in ("src", "href") and v and not v.startswith("data:")]
         self.ids |= {v for k, v in attributes if k == "id"}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    where = tmp_path_factory.mktemp("site")
-    said = site.build(where)
-    assert re.match(r"\d+ notebooks rendered, \d+ sections searchable: open .*index.html", said)
-    return where
 
 
 def test_the_site_needs_no_network_and_its_links_lead_somewhere(folder):
@@ -83,11 +83,12 @@ def test_search_finds_sections_by_their_anchors(folder):
 def test_sections_of_a_page():
     page = """<html><head><title>A &amp; B</title><style>p {}</style></head><body><nav>menu</nav>
       <h1 id="top">A &amp; B¶</h1>
-      <p>first</p><p>second</p><script>var x;</script><h2 id="more">More<a>¶</a></h2><pre>k = 1</pre>
+      <p>first</p><p>second</p><script>var x;</script><h2 id="more">More<a>¶</a></h2>
+      <details class="code"><summary>Code</summary><pre>k = 1<br></pre></details><p>where $k$ counts</p>
       <figure id="f"><figcaption>Seen</figcaption></figure></body></html>"""
     assert site.sections("p.html", page) == [
         ["p.html", "top", "A & B", "", "first second"],
-        ["p.html", "more", "A & B", "More", "k = 1"],
+        ["p.html", "more", "A & B", "More", "where counts"],
         ["p.html", "f", "A & B", "Seen", ""],
     ]
 
@@ -100,12 +101,47 @@ def test_formulas_diagrams_and_links_of_a_page():
         ),
         new_code_cell("x = 1"),
     ]
-    page = site.notebook_page(new_notebook(cells=cells), "99_page")
-    assert '"inlineMath": ' in page.replace("inlineMath:", '"inlineMath": ') and '["\\\\(", "\\\\)"]' in page
-    assert '<script src="mathjax.js">' in page and '<script src="mermaid.js">' in page
-    assert '<pre class="mermaid">' in page and "const mermaid = window.mermaid;" in page
+    titles = {"99_page": "A title"}
+    page = layout.notebook(site.notebook_page(new_notebook(cells=cells)), "99_page", titles)
+    assert 'inlineMath: [["$", "$"]' in page and '["\\\\(", "\\\\)"]' in page
+    assert '<script src="mathjax.js" defer>' in page and '<script src="mermaid.js">' in page
+    assert "accTitle: Diagram: A title" in page
     assert 'href="01_cosine_similarity.html"' in page
     assert '<span title="recsys_lib/site/__init__.py in the repository">code</span>' in page
+    # Scripts are loaded only where they draw something, and a price is no formula.
+    bare = new_notebook(cells=[new_markdown_cell("# Bare"), new_code_cell("cost = '$5 and $6'")])
+    page = layout.notebook(site.notebook_page(bare), "99_page", titles)
+    assert "mathjax.js" not in page and "mermaid.js" not in page
+    assert "mathjax.js" not in layout.plain("x.html", "X", "<p>$5 and $6</p>", titles)
+
+
+def test_a_notebooks_page_has_contents_folded_code_and_a_download(folder):
+    page = (folder / "03_ranking.html").read_text(encoding="utf-8")
+    anchors = re.findall(r'<li><a href="#([^"]+)">', page)
+    assert len(anchors) > 5 and all(f'<h2 id="{anchor}">' in page for anchor in anchors)
+    assert page.count('<details class="code" open>') > 10 and 'class="input"' not in page
+    assert '<a href="03_ranking.ipynb" download>' in page
+    saved = nbformat.read(folder / "03_ranking.ipynb", as_version=4)
+    assert len(saved.cells) == len(nbformat.read(paths.NOTEBOOKS / "03_ranking.ipynb", as_version=4).cells)
+
+
+def test_tables_have_roles(folder):
+    for name in ("03_ranking.html", "ledger.html", "glossary.html", "index.html"):
+        page = (folder / name).read_text(encoding="utf-8")
+        assert "<table" in page
+        assert not re.findall(r"<th(?=[ >])(?![^>]*scope)", page), name
+    page = (folder / "03_ranking.html").read_text(encoding="utf-8")
+    assert page.count('role="region" aria-label="Table" tabindex="0"') == page.count("<table")
+
+
+def test_the_home_page_says_the_answer_and_its_pictures_lead_to_notebooks(folder):
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    answer = page[page.index('id="answer"') : page.index('id="where"')]
+    assert "<table" in answer and "<figure" in answer and "$" in answer
+    cards = re.findall(r'<li><a href="(\d\d_\w+)\.html">(<img)?', page[page.index('id="where"') :])
+    assert len(cards) == len(notebooks.numbered_notebooks()) and sum(bool(image) for _, image in cards) > 5
+    figures = (folder / "figures.html").read_text(encoding="utf-8")
+    assert figures.count('<p class="source"><a href=') == figures.count("<figure")
 
 
 def test_figures_are_described_for_readers_who_do_not_see_them(folder):
@@ -164,8 +200,7 @@ def test_scripts_in_markdown_are_shown_not_run():
             "# T\n<script>alert(1)</script> <img src=x onerror=alert(2)> and $a < b$\n\n| a |\n|---|\n| 1 |"
         )
     ]
-    page = site.notebook_page(new_notebook(cells=cells), "99_page")
-    body = page[page.index("<main") :]
+    body = site.notebook_page(new_notebook(cells=cells))
     assert "<script>alert" not in body and "onerror" not in body
     assert "<table" in body and "a &lt; b" in body
 

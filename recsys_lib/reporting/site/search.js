@@ -3,7 +3,10 @@
   "use strict";
   const box = document.querySelector(".site-bar .search"), input = box.querySelector("input"), list = box.querySelector(".results");
   const status = box.querySelector("[role=status]");
-  const words = (text) => text.toLowerCase().match(/[\p{Script=Han}]|[\p{L}\p{N}@.]*[\p{L}\p{N}@]/gu) ?? [];
+  const WORD = /[\p{Script=Han}]|[\p{L}\p{N}@.]*[\p{L}\p{N}@]/gu;
+  // British and American spelling are one word: both become the same form, which is never shown.
+  const folded = (word) => word.toLowerCase().replace(/is(ation|ations|e|ed|es|ing|er|ers)$/, "iz$1").replace(/our/g, "or").replace(/tre(s|d)?$/, "ter$1");
+  const words = (text) => (text.match(WORD) ?? []).map(folded);
   let sections = null, rarity = null;
 
   function load() {
@@ -42,20 +45,29 @@
           return rarity(w) * (n * 2.2) / (n + 1.2 * (0.25 + 0.75 * s.size / mean));
         }));
       }
+      // Prose explains; the list of figures only shows.
+      if (s.page === "figures.html") score /= 4;
+      if (score > 0 && asked.length > 1 && adjacent(s, query)) score *= 1.5;
       if (score > 0) found.push([score, s]);
     }
     return found.sort((a, b) => b[0] - a[0]).slice(0, 12).map(([, s]) => s);
   }
 
+  // Words that stand next to each other as asked, such as the characters of a Chinese term.
+  const adjacent = (s, query) => `${s.heading} ${s.text}`.toLowerCase().includes(query.toLowerCase());
+
   function excerpt(text, asked) {
-    const lower = text.toLowerCase(), at = Math.max(0, Math.min(...asked.map((w) => lower.indexOf(w)).filter((i) => i >= 0), text.length));
-    const start = Math.max(0, text.lastIndexOf(" ", Math.max(0, at - 60))), piece = text.slice(start, start + 170);
-    const node = document.createElement("small"), parts = asked.map((w) => w.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+    const places = [...text.matchAll(WORD)].filter((m) => asked.includes(folded(m[0]))).map((m) => [m.index, m.index + m[0].length]);
+    const at = places.length ? places[0][0] : 0;
+    const start = Math.max(0, text.lastIndexOf(" ", Math.max(0, at - 60))), end = start + 170;
+    const node = document.createElement("small");
+    let done = start;
     node.append(start ? "… " : "");
-    for (const part of piece.split(new RegExp(`(${parts.join("|")})`, "giu"))) {
-      if (asked.includes(part.toLowerCase())) node.append(Object.assign(document.createElement("mark"), { textContent: part }));
-      else node.append(part);
+    for (const [from, to] of places.filter(([from, to]) => from >= start && to <= end)) {
+      node.append(text.slice(done, from), Object.assign(document.createElement("mark"), { textContent: text.slice(from, to) }));
+      done = to;
     }
+    node.append(text.slice(done, end));
     return node;
   }
 
@@ -94,7 +106,6 @@
   });
   document.addEventListener("click", (event) => {
     if (!box.contains(event.target) || event.target.closest(".results a")) list.replaceChildren();
-    document.querySelectorAll(".site-bar details[open]").forEach((d) => { if (!d.contains(event.target)) d.open = false; });
   });
   const asked = new URLSearchParams(location.search).get("q");
   if (asked) { input.value = asked; show(); }

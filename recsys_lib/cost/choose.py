@@ -129,22 +129,7 @@ def decide(
     found = draw(methods, service, a, draws, seed)
     share = service.cold_share
     net, quality = found.net_usd(share, usd_per_point), found.quality(share)
-    leads = (net == net.max(axis=1, keepdims=True)) & np.isfinite(net)
-    probability = (leads / np.maximum(leads.sum(axis=1, keepdims=True), 1)).mean(axis=0)
-    options = [
-        RankedOption(
-            name,
-            one,
-            methods[name].warm,
-            methods[name].cold,
-            _number(quality[0, i]),
-            _number(net[0, i]),
-            float(probability[i]),
-        )
-        for i, (name, one) in enumerate(zip(methods, placed(methods, service, a), strict=True))
-    ]
-    order = sorted(range(len(options)), key=lambda i: (-net[0, i], options[i].usd_per_month))
-    ranked = tuple(options[i] for i in order)
+    order, ranked = _ranked(methods, placed(methods, service, a), net, quality)
     regret = _regret(net, order)
     points = nearest_turning_points(methods, service, a, usd_per_point) if np.isfinite(net[0]).any() else ()
     return Decision(
@@ -156,6 +141,21 @@ def decide(
         service,
         usd_per_point,
     )
+
+
+def _ranked(
+    methods: Mapping[str, MethodQuality], deployments: list[Deployment], net: np.ndarray, quality: np.ndarray
+) -> tuple[list[int], tuple[RankedOption, ...]]:
+    """The methods from best to worst in the base case, and their order as indices."""
+    leads = (net == net.max(axis=1, keepdims=True)) & np.isfinite(net)
+    probability = (leads / np.maximum(leads.sum(axis=1, keepdims=True), 1)).mean(axis=0)
+    options = []
+    for i, (name, one) in enumerate(zip(methods, deployments, strict=True)):
+        value, earned = _number(quality[0, i]), _number(net[0, i])
+        q = methods[name]
+        options.append(RankedOption(name, one, q.warm, q.cold, value, earned, float(probability[i])))
+    order = sorted(range(len(options)), key=lambda i: (-net[0, i], options[i].usd_per_month))
+    return order, tuple(options[i] for i in order)
 
 
 def _number(value: float) -> float | None:

@@ -48,12 +48,7 @@ def tables() -> dict[str, Any]:
         "idle_share": IDLE_SHARE,
         "usable": USABLE,
         "loads": list(LOADS),
-        "queue": {
-            "batches": list(queueing.BATCHES),
-            "fixed": list(queueing.FIXED),
-            "loads": list(queueing.LOADS),
-            "p99": {str(batch): rows for batch, rows in queueing.table().items()},
-        },
+        "queue": _queue(),
         "machines": [_machine(m) for m in rentable()],
         "options": [_option(one) for one in OPTIONS],
         "patterns": list(PATTERNS),
@@ -84,6 +79,15 @@ def tables() -> dict[str, Any]:
             }
             for name, s in services().items()
         },
+    }
+
+
+def _queue() -> dict[str, Any]:
+    return {
+        "batches": list(queueing.BATCHES),
+        "fixed": list(queueing.FIXED),
+        "loads": list(queueing.LOADS),
+        "p99": {str(batch): rows for batch, rows in queueing.table().items()},
     }
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import os
 import shutil
 import tempfile
@@ -27,6 +26,7 @@ from recsys_lib.core.paths import cache_dir
 from recsys_lib.core.quiet import quiet
 from recsys_lib.encoders import native
 from recsys_lib.encoders.pooling import pool
+from recsys_lib.encoders.remembered_choices import remembered
 
 Tokens = Sequence[tuple[Sequence[int], int]]
 Run = Callable[[Tokens], np.ndarray]
@@ -426,8 +426,8 @@ def fast_precision(device: str, model: str, backend: str) -> str:
     times as fast as float32.
 
     Below that ratio, a tie included, it is float32. Measured once per machine, model and backend and then
-    remembered, so that load on
-    the machine cannot change it from run to run. For speed only: a number that is compared names its
+    remembered, so that load
+    on the machine cannot change it from run to run. For speed only: a number that is compared names its
     precision.
     """
     from recsys_lib.hardware import machine
@@ -439,39 +439,3 @@ def fast_precision(device: str, model: str, backend: str) -> str:
         return {"precision": "bfloat16" if machine.bfloat16_is_faster() else "float32", "model": model}
 
     return remembered("precision.json", [device, model, backend], measured)["precision"]
-
-
-def remembered(file: str, parts: Sequence[str], measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What ``measured`` gave the first time on this machine for ``parts``, from ``file`` in the cache folder;
-    a damaged file is rebuilt.
-    """
-    from recsys_lib.core.files import write_atomically
-    from recsys_lib.hardware import machine
-
-    described = machine.describe()
-    whole = [
-        described["processor"],
-        *described["flags"],
-        str(torch.get_num_threads()),
-        torch.__version__,
-        *parts,
-    ]
-    key = hashlib.sha256("\n".join(whole).encode()).hexdigest()[:16]
-    path = cache_dir() / file
-    known = _known(path)
-    if isinstance(known.get(key), dict):
-        return known[key]
-    result = measured()
-    try:
-        write_atomically(path, json.dumps({**_known(path), key: result}, indent=1))
-    except OSError as error:
-        warnings.warn(f"{file}: the measured choice is not remembered ({error.strerror})", stacklevel=3)
-    return result
-
-
-def _known(path: Path) -> dict[str, Any]:
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from recsys_lib.core.errors import InputError
+from recsys_lib.core.files import write_atomically
 from recsys_lib.encoders import Encoder
 
 # Rows encoded, written and recorded together: what a kill loses at most.
@@ -73,8 +74,6 @@ def encode_to_disk(
             the vectors.
     """
     from tqdm import tqdm
-
-    from recsys_lib.core.files import write_atomically
 
     n, seen = _fingerprint(source, columns)
     if not n:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -119,7 +119,6 @@ def sweep(
 
     if jobs < 0:
         raise InputError(f"jobs={jobs}: expected how many runs at once, or 0 for one per core")
-
     folder = folder or paths.RUNS / f"sweep-{path.stem}"
     check_writable(folder / "table.csv")
     ids = [run_id(path, point) for point in points]
@@ -132,12 +131,7 @@ def sweep(
         total=len(points), initial=len(done), desc=path.stem, unit="run", disable=None if progress else True
     )
     pool = ThreadPoolExecutor(jobs)
-    pending = []
-    for i, point in todo.items():
-        (folder / f"{i}.run.json").unlink(missing_ok=True)
-        job = {"path": str(path), "parameters": point, "output": str(folder / f"{i}.ipynb"), "run_id": i,
-               "threads": max(1, cores // jobs)}  # fmt: skip
-        pending.append(pool.submit(_execute_apart, job, folder / f"{i}.run.json"))
+    pending = [_submit(pool, path, folder, i, point, max(1, cores // jobs)) for i, point in todo.items()]
     try:
         for future in as_completed(pending):
             run = future.result()
@@ -153,6 +147,22 @@ def sweep(
         bar.close()
         _write_tables(folder, [done[i] for i in ids if i in done])
     return [done[i] for i in ids]
+
+
+def _submit(
+    pool: ThreadPoolExecutor, path: Path, folder: Path, name: str, point: dict[str, Any], threads: int
+) -> Future[Run]:
+    """Have one run executed in a process of its own; its old outcome is removed first."""
+    outcome = folder / f"{name}.run.json"
+    outcome.unlink(missing_ok=True)
+    job = {
+        "path": str(path),
+        "parameters": point,
+        "output": str(folder / f"{name}.ipynb"),
+        "run_id": name,
+        "threads": threads,
+    }
+    return pool.submit(_execute_apart, job, outcome)
 
 
 def _write_tables(folder: Path, runs: Sequence[Run]) -> None:

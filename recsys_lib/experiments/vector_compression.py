@@ -233,9 +233,6 @@ def latencies(
     return {name: 1e3 * min(timed[name].samples) for name in work}
 
 
-# ---------------------------------------------------------------- what is lost by comparing codes as they are
-
-
 def forgetful_codes(vectors: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """What is compared when codes are taken for vectors, by name: each maps vectors to numbers of which the
     cosine is taken.
@@ -288,9 +285,6 @@ def loss_by_part(
             "ndcg": metrics.all_metrics(ids, test[users])["ndcg"].mean(),
         }
     return pd.DataFrame(rows).T
-
-
-# ---------------------------------------------------------------- exact or approximate
 
 
 def book_vectors(
@@ -436,9 +430,6 @@ def search_methods(
         "HNSW": graph,
         "IVF": lists,
     }
-
-
-# ---------------------------------------------------------------- choosing
 
 
 def pareto(costs: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ import scipy.sparse as sp
 
 from recsys_lib.core import memory
 from recsys_lib.core.errors import InputError
+from recsys_lib.vectors import checked_vectors
 
 METRICS = ("cosine", "dot", "euclidean", "pearson")
 # Scores of one block, 64 MB of float32: bounds the memory of top_k whatever the number of queries.
@@ -24,51 +25,16 @@ BLOCK_SCORES = 16 * 2**20
 BLOCK_COMPONENTS = 2**16
 
 
-def _vectors(name: str, v: np.ndarray) -> np.ndarray:
-    try:
-        v = np.asarray(v)
-    except ValueError as error:
-        raise InputError(f"{name}: rows of different lengths, expected rows of vectors, [n, d]") from error
-    if v.ndim != 2:
-        raise InputError(f"{name} has shape {v.shape}: expected rows of vectors, [n, d]")
-    if not np.issubdtype(v.dtype, np.number) or np.iscomplexobj(v):
-        raise InputError(f"{name} holds {v.dtype}: expected real numbers")
-    return _finite(name, v if v.dtype == np.float64 else np.ascontiguousarray(v, dtype=np.float32))
-
-
-def _finite(name: str, v: np.ndarray) -> np.ndarray:
-    # A sum is finite only if all its terms are (or they overflow); the row is looked for only then.
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = np.add.reduce(v, axis=None)
-    if not np.isfinite(total):
-        bad = np.flatnonzero(~np.isfinite(v).all(axis=1))
-        if len(bad):
-            raise InputError(
-                f"{name} row {bad[0]} holds NaN or infinity ({len(bad)} such rows): expected finite numbers"
-            )
-    return v
-
-
-def _pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    a, b = _vectors("a", a), _vectors("b", b)
-    if a.shape[1] != b.shape[1]:
-        raise InputError(f"a has shape {a.shape} and b {b.shape}: expected the same number of columns")
-    if a.dtype != b.dtype:
-        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as such
-            a, b = _finite("a", a.astype(np.float32)), _finite("b", b.astype(np.float32))
-    return a, b
-
-
 def _pairwise(a: np.ndarray, b: np.ndarray, compute: Callable[[np.ndarray, np.ndarray], np.ndarray]):
     """``compute`` on rows ``[n, d]`` and ``[m, d]``; a plain vector ``[d]`` is one row,
     whose axis the result lacks.
     """
-    (a, plain_a), (b, plain_b) = _as_rows("a", a), _as_rows("b", b)
+    (a, plain_a), (b, plain_b) = checked_vectors.as_rows("a", a), checked_vectors.as_rows("b", b)
     if plain_a and plain_b and a.shape != b.shape:
         raise InputError(
             f"a has {a.shape[1]} numbers and b {b.shape[1]}: expected vectors of the same length"
         )
-    a, b = _pair(a, b)
+    a, b = checked_vectors.pair(a, b)
     if len(a) * len(b) > BLOCK_SCORES:
         memory.require(
             float(a.itemsize) * len(a) * len(b),
@@ -81,25 +47,12 @@ def _pairwise(a: np.ndarray, b: np.ndarray, compute: Callable[[np.ndarray, np.nd
     return found[0] if plain_a else found[:, 0] if plain_b else found
 
 
-def _as_rows(name: str, v: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Rows, and whether they were given as one plain vector."""
-    try:
-        v = np.asarray(v)
-    except ValueError:
-        return v, False  # refused by ``_vectors``, which says why
-    if v.ndim != 1:
-        return v, False
-    if not len(v):
-        raise InputError(f"{name} is empty: expected at least one number")
-    return v[None], True
-
-
 def normalize(v: np.ndarray) -> np.ndarray:
     """Rows scaled to length 1; a zero row stays zero.
 
     Rows are first divided by their largest component, so that no square overflows or vanishes.
     """
-    return _normalized(_vectors("v", v))
+    return _normalized(checked_vectors.vectors("v", v))
 
 
 def _normalized(v: np.ndarray) -> np.ndarray:
@@ -119,7 +72,7 @@ def _scaled(v: np.ndarray) -> np.ndarray:
 
 
 def _centred_rows(v: np.ndarray) -> np.ndarray:
-    v = _vectors("v", v)
+    v = checked_vectors.vectors("v", v)
     if not v.shape[1]:
         return v
     v = _scaled(v)
@@ -248,7 +201,7 @@ def top_k(
     """
     if metric not in METRICS:
         raise InputError(f"metric={metric!r}: expected one of {', '.join(METRICS)}")
-    queries, items = _pair(queries, items)
+    queries, items = checked_vectors.pair(queries, items)
     if not isinstance(k, int | np.integer) or isinstance(k, bool) or not 1 <= k <= len(items):
         raise InputError(f"k={k!r}: expected between 1 and the number of items, {len(items)}")
     seen = _exclusion(exclude, len(queries), len(items))

@@ -35,8 +35,7 @@ def from_csv(
     match_ids: str = "exact",
     quotes: str = "check",
 ) -> Dataset:
-    """Read interactions (user, item, optional rating and timestamp), items (id, title, anything else) and
-    users (id ...).
+    """Read interactions (user, item, optional rating and timestamp), items (id, title ...), users (id ...).
 
     Usual column names are recognized; ``columns`` maps ours (user, item, rating, timestamp, and id and title
     of the items) to yours, e.g. ``{"user": "kunde"}``. ``separator=""`` takes for each file whichever of
@@ -44,9 +43,8 @@ def from_csv(
     (blanks, Unicode's composed form, ``1.0`` as ``1``); ``match_ids`` also ignores leading "zeros" or upper
     and lower "case" of item ids. nan, NULL and None are none. An empty rating is implicit; nan or NULL for a
     text is no text. Timestamps are seconds since 1970 (or milli-, micro- or nanoseconds, if all of them lie
-    beyond the year 9999 otherwise) or ISO 8601 dates (UTC unless they say otherwise; 03/04/2004 is refused,
-    since nobody knows whether it is in March).
-    Rows are counted as an editor does: the header is row 1.
+    beyond the year 9999 otherwise) or ISO 8601 dates (UTC unless they say otherwise; 03/04/2004 is refused as
+    ambiguous). Rows are counted as an editor does: the header is row 1.
 
     Interactions that are equal in user, item, rating and timestamp are merged. Of those that are equal in
     user and item only, ``duplicates`` keeps the "first" or the "last" (by time, else by row) or refuses them.
@@ -60,6 +58,39 @@ def from_csv(
     Raises:
         InputError: naming file, row and column, what stands there and what is expected.
     """
+    chosen, separator = _checked_columns(columns), _checked_separator(separator)
+    _check_choices(duplicates, unknown_items, match_ids, quotes)
+    source = Table(interactions, separator, encoding, quotes)
+    names = _find_columns(source, chosen)
+    catalogue = Table(items, separator, encoding, quotes)
+    notes = [_read_items(catalogue, chosen, names["item"], match_ids)]
+    people = None
+    if users is not None:
+        people = Table(users, separator, encoding, quotes)
+        notes.append(_read_users(people, chosen, names["user"]))
+    notes += _read_interactions(source, names, match_ids)
+    data = _assemble(name or Path(interactions).stem, source, catalogue, people, duplicates, unknown_items)
+    return replace(data, notes=(*filter(None, notes), *data.notes))
+
+
+def _read_items(catalogue: Table, chosen: Mapping[str, str], column: str, match_ids: str) -> str:
+    """Name the columns of the items and read their ids, texts and years; returns a note on the ids."""
+    catalogue.rename(catalogue.find(("id", "title"), (), chosen, {"id": ("item", column)}))
+    note = catalogue.read_ids("id", match_ids, once=True)
+    catalogue.frame = catalogue.frame.replace(dict.fromkeys(NO_TEXT, ""))
+    _years(catalogue)
+    return note
+
+
+def _read_users(people: Table, chosen: Mapping[str, str], column: str) -> str:
+    """Name the columns of the users and read their ids; returns a note on the ids."""
+    # "id" in columns names that of the items; a user's is called as among the interactions.
+    others = {key: value for key, value in chosen.items() if key != "id"}
+    people.rename(people.find(("id",), (), others, {"id": ("user", column)}))
+    return people.read_ids("id", once=True)
+
+
+def _check_choices(duplicates: str, unknown_items: str, match_ids: str, quotes: str) -> None:
     for argument, value, expected in (
         ("duplicates", duplicates, DUPLICATES),
         ("unknown_items", unknown_items, UNKNOWN_ITEMS),
@@ -68,43 +99,44 @@ def from_csv(
     ):
         if value not in expected:
             raise InputError(f"{argument}={value!r}: expected one of {', '.join(expected)}")
+
+
+def _checked_columns(columns: Mapping[str, str] | None) -> dict[str, str]:
     chosen = dict(columns or {})
     unknown = set(chosen) - set(ALIASES)
     if unknown:
         raise InputError(f"columns={sorted(unknown)}: expected names among {', '.join(ALIASES)}")
     if not all(isinstance(name, str) for name in chosen.values()):
         raise InputError(f"columns={chosen}: expected texts, the names that the files have")
+    return chosen
+
+
+def _checked_separator(separator: str) -> str:
     separator = "\t" if separator in _TABS else separator
     if len(separator) > 1 or separator in ("\n", "\r"):
         raise InputError(
             f"separator={separator!r}: expected one character, such as ',' or ';' or a tab, or '' to find it"
         )
-    source = Table(interactions, separator, encoding, quotes)
+    return separator
+
+
+def _find_columns(source: Table, chosen: Mapping[str, str]) -> dict[str, str]:
+    """Our names of the interactions' columns with the file's, each of which stands for one of ours."""
     names = source.find(("user", "item"), ("rating", "timestamp"), chosen)
     twice = [ours for ours, theirs in names.items() if list(names.values()).count(theirs) > 1]
     if twice:
         raise InputError(
-            f"{source.path.name}: column {names[twice[0]]!r} is taken for {' and '.join(twice)}: expected "
-            f"one each"
+            f"{source.path.name}: column {names[twice[0]]!r} is taken for {' and '.join(twice)}: "
+            "expected one each"
         )
-    catalogue = Table(items, separator, encoding, quotes)
-    found = catalogue.find(("id", "title"), (), chosen, {"id": ("item", names["item"])})
-    catalogue.rename(found)
-    notes = [catalogue.read_ids("id", match_ids, once=True)]
-    catalogue.frame = catalogue.frame.replace(dict.fromkeys(NO_TEXT, ""))
-    _years(catalogue)
-    people = None
-    if users is not None:
-        people = Table(users, separator, encoding, quotes)
-        # "id" in columns names that of the items; a user's is called as among the interactions.
-        others = {key: value for key, value in chosen.items() if key != "id"}
-        people.rename(people.find(("id",), (), others, {"id": ("user", names["user"])}))
-        notes.append(people.read_ids("id", once=True))
+    return names
+
+
+def _read_interactions(source: Table, names: Mapping[str, str], match_ids: str) -> list[str]:
+    """Keep and name the columns of the interactions and read their ids; returns notes on the ids."""
     source.frame = source.frame[list(names.values())]
     source.rename(names)
-    notes += [source.read_ids("user"), source.read_ids("item", match_ids)]
-    data = _assemble(name or Path(interactions).stem, source, catalogue, people, duplicates, unknown_items)
-    return replace(data, notes=(*filter(None, notes), *data.notes))
+    return [source.read_ids("user"), source.read_ids("item", match_ids)]
 
 
 def _known_items(source: Table, catalogue: Table, unknown_items: str) -> tuple[np.ndarray, str]:

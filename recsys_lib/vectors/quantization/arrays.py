@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.vectors import similarity
+from recsys_lib.vectors import checked_vectors
 
 # Rows that are encoded or checked at once: their float64 temporaries stay in the cache.
 BLOCK_ROWS = 1024
@@ -24,7 +24,7 @@ def check(vectors: np.ndarray, dimension: int | None = None) -> np.ndarray:
     if v.dtype == np.float64:
         with np.errstate(over="ignore"):
             v = v.astype(np.float32)
-    v = similarity._vectors("vectors", v)
+    v = checked_vectors.vectors("vectors", v)
     if not v.shape[1] or v.shape[1] != (dimension or v.shape[1]):
         raise InputError(f"vectors have shape {v.shape}: expected [n, {dimension or 'at least 1'}]")
     return v

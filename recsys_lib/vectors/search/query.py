@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.vectors import similarity
+from recsys_lib.vectors import checked_vectors, similarity
 from recsys_lib.vectors.search import kernel, torch_scan
 from recsys_lib.vectors.search.certificate import row_lengths
 from recsys_lib.vectors.search.forms import sign_form
@@ -52,7 +52,7 @@ class Search:
 
     def __init__(self, index: Index, queries: np.ndarray, k: int, exclude, rescore: int, exact: bool, signs: bool):
         n_items = len(index.weight)
-        queries = np.ascontiguousarray(similarity._vectors("queries", queries), dtype=np.float32)
+        queries = np.ascontiguousarray(checked_vectors.vectors("queries", queries), dtype=np.float32)
         if queries.shape[1] != index.quantized.dimension:
             raise InputError(f"queries have {queries.shape[1]} columns: the codes have {index.quantized.dimension}")
         if not isinstance(k, int | np.integer) or not 1 <= k <= n_items:

@@ -39,14 +39,21 @@ def encode(
     _check_source(source, columns)
     from recsys_lib import encoders
     from recsys_lib.data import assets
-    from recsys_lib.encoders.stream import encode_to_disk
+    from recsys_lib.encoders.stream import encode_to_disk, truncated_texts
 
     if encoder == "wordllama":
         assets.locate(encoder)
     else:
         assets.resolve_model(encoder)
     check_output_file(folder / "vectors.npy")
-    print(encode_to_disk(encoders.load(encoder, **options), source, folder, columns))
+    loaded = encoders.load(encoder, **options)
+    path = encode_to_disk(loaded, source, folder, columns)
+    texts, cut = truncated_texts(loaded, source, columns)
+    print(path)
+    if cut:
+        print(
+            f"{cut:,} of the {texts:,} texts ({cut / texts:.1%}) are longer than the encoder reads: truncated"
+        )
     return 0
 
 

@@ -36,7 +36,9 @@ def run(
         raise InputError(
             f"--in-place with -p {next(iter(texts))}: expected the committed parameters, leave out -p"
         )
-    chosen = [notebooks.find_notebook(n) for n in notebook or ()] or notebooks.numbered_notebooks()
+    named = [notebooks.find_notebook(n) for n in notebook or ()]
+    # A notebook that is named twice runs once.
+    chosen = list(dict.fromkeys(named)) or notebooks.numbered_notebooks()
     if in_place:
         return _in_place(chosen)
     jobs = [(path, _parameters(path, texts)) for path in chosen]

@@ -105,6 +105,9 @@ def run_sweep(
 
     # Notebooks run in their own folder: a relative path would name another place there.
     folder = (folder or paths.RUNS / f"sweep-{path.stem}").resolve()
+    if metric:
+        # The first run alone tells which metrics there are; the sweep then finds it finished.
+        tables.check_metric(sweeps.sweep(path, points[:1], folder, 1, progress=False), metric)
     runs = sweeps.sweep(path, points, folder, jobs)
     names = [axis.partition("=")[0] for axis in axes]
     if record:

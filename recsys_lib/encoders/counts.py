@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from recsys_lib import encoders
+from recsys_lib.core import memory
 from recsys_lib.core.errors import InputError
 
 # A dense [n, words] matrix is only for small catalogues; the commonest words carry most of the weight.
@@ -62,7 +63,14 @@ class Tfidf:
         texts = encoders.check_texts(texts)
         if not texts:
             return np.empty((0, self.dimension), dtype=np.float32)
+        _require_dense(len(texts), self.dimension, self.name)
         return self.vectorizer.transform(texts).toarray()
+
+
+def _require_dense(n: int, dimension: int, name: str) -> None:
+    """Refuse dense vectors ``[n, dimension]`` in float32 that do not fit."""
+    what = f"{n:,} {name} vectors of {dimension:,} numbers"
+    memory.require(4.0 * n * dimension, what, "encode fewer texts, or use a model's encoder")
 
 
 def _vectorizer(vocabulary: dict[str, int] | None = None) -> Any:
@@ -109,6 +117,7 @@ class Genres:
     def encode(self, texts: Sequence[str], progress: bool = True) -> np.ndarray:
         place = {label: i for i, label in enumerate(self.labels)}
         texts = encoders.check_texts(texts)
+        _require_dense(len(texts), self.dimension, self.name)
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         for row, text in enumerate(texts):
             vectors[row, [place[label] for label in _labels(text) if label in place]] = 1

@@ -110,6 +110,20 @@ def encode_to_disk(
     return whole
 
 
+def truncated_texts(encoder: Encoder, source: str, columns: tuple[str, ...] = ("title",)) -> tuple[int, int]:
+    """How many texts ``source`` has, and how many of them are longer than the encoder reads and were cut.
+
+    An encoder that reads every word, such as a static table, cuts none.
+    """
+    n = cut = 0
+    texts = texts_of(source, columns)
+    while block := list(islice(texts, BLOCK)):
+        n += len(block)
+        if hasattr(encoder, "truncated"):
+            cut += round(encoder.truncated(block) * len(block))
+    return n, cut
+
+
 def _reserve(part: Path, n: int, dimension: int) -> None:
     """A file of zeros whose blocks the disk has really set aside: writing to a memory map on a full disk
     kills the process.

@@ -275,7 +275,8 @@ def stored_bytes(model: Any) -> int:
     """
     total = 0
     for name, value in vars(model).items():
-        if name in ("train", "histories"):
+        # ``rows`` are the item vectors once more, prepared for products.
+        if name in ("train", "histories", "rows"):
             continue
         if isinstance(value, np.ndarray):
             total += value.nbytes

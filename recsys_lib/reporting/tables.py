@@ -54,16 +54,31 @@ def sweep_summary(runs: Sequence[Run], axes: Sequence[str], metric: str | None, 
     failed = [_failure(run) for run in runs if run.status == "failed"]
     lines = []
     if len(table):
-        numeric = [c for c in table.select_dtypes("number").columns if c not in runs[0].parameters]
-        metric = metric or numeric[0]
-        if metric not in numeric:
-            raise InputError(f"metric {metric!r} is no number of the table: it has {', '.join(numeric)}")
+        metric = metric or _numeric(runs)[0]
+        check_metric(runs, metric)
         shown = [*axes, metric, "seconds"] if metric != "seconds" else [*axes, metric]
         lines.append(table[shown].to_string(index=False, float_format=lambda v: f"{v:.4g}"))
         lines.append(f"figure    {_shown(sweep_figure(table, axes, metric, folder))}")
         lines.append(f"table     {_shown(folder / 'table.csv')}")
     lines.append(f"manifest  {_shown(folder / 'manifest.json')}")
     return "\n".join([*lines, *failed])
+
+
+def check_metric(runs: Sequence[Run], metric: str) -> None:
+    """Refuse a metric that none of the finished runs has; without a finished run nothing is known.
+
+    Raises:
+        InputError: with the metrics that there are.
+    """
+    numeric = _numeric(runs)
+    if numeric and metric not in numeric:
+        raise InputError(f"metric {metric!r} is no number of the table: it has {', '.join(numeric)}")
+
+
+def _numeric(runs: Sequence[Run]) -> list[str]:
+    """The columns of the tidy table that hold numbers, without the parameters."""
+    table = sweeps.tidy(runs)
+    return [c for c in table.select_dtypes("number").columns if c not in runs[0].parameters]
 
 
 def _failure(run: Run) -> str:

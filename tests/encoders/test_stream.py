@@ -109,6 +109,15 @@ def test_the_command_says_where_the_vectors_are(catalogue, tmp_path, capsys):
     assert known["done"] == known["texts"] == 1030
 
 
+def test_the_command_says_how_many_texts_were_truncated(tmp_path, capsys):
+    path = tmp_path / "texts.txt"
+    path.write_text("\n".join(["Dune", "word " * 400, "Emma", "word " * 300]) + "\n", encoding="utf-8")
+    arguments = ["--precision", "float32", "--backend", "torch"]
+    assert main(["encode", str(path), str(tmp_path / "out"), *arguments]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[1:] == ["2 of the 4 texts (50.0%) are longer than the encoder reads: truncated"]
+
+
 def test_a_full_disk_is_one_line_before_anything_is_encoded(catalogue, tmp_path, monkeypatch, capsys):
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")

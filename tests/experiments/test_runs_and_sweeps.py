@@ -237,6 +237,19 @@ def test_a_failing_notebook_is_named_and_the_status_is_1(notebook, tmp_path, cap
     assert "square 25" in capsys.readouterr().out
 
 
+def test_a_notebook_that_is_named_twice_runs_once(notebook, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
+    assert main(["run", str(notebook), str(notebook)]) == 0
+    assert capsys.readouterr().out.count("98_square: finished") == 1
+
+
+def test_an_unknown_metric_is_refused_after_the_first_run(notebook, tmp_path, capsys):
+    axes = ["-g", "k=1,2,4", "--folder", str(tmp_path / "sweep")]
+    assert main(["sweep", str(notebook), *axes, "--metric", "sqare"]) == 2
+    assert "metric 'sqare' is no number of the table: it has square, seconds" in capsys.readouterr().err
+    assert len(list((tmp_path / "sweep").glob("*.run.json"))) == 1
+
+
 def test_a_kernel_that_dies_is_named_with_its_cell(notebook, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     content = nbformat.read(notebook, as_version=4)

@@ -12,7 +12,7 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.data import datasets
 from recsys_lib.evaluation import splits
 from recsys_lib.experiments import study
-from recsys_lib.recommenders import EASE, Popularity, SASRec, ScoreBlend
+from recsys_lib.recommenders import EASE, Popularity, SASRec, ScoreBlend, TextProfile
 from recsys_lib.vectors import similarity
 
 rng = np.random.default_rng(0)
@@ -187,6 +187,8 @@ def test_stored_bytes_by_hand():
     assert study.stored_bytes(EASE(1.0).fit(TRAIN)) == 30 * 30 * 4
     blend = ScoreBlend([EASE(1.0), Popularity()], [1, 1]).fit(TRAIN)
     assert study.stored_bytes(blend) == 30 * 30 * 4 + 30 * 4
+    vectors = np.ones((30, 3), dtype=np.float32)
+    assert study.stored_bytes(TextProfile(vectors).fit(TRAIN)) == vectors.nbytes + 30 * 4  # and the prior
     net = SASRec(4, 1, 1, length=5, epochs=1, progress=False).fit(TRAIN)
     assert study.stored_bytes(net) == 4 * sum(p.numel() for p in net.net.parameters())
 

@@ -12,6 +12,7 @@ from typing import Literal, NoReturn
 import numpy as np
 import pandas as pd
 
+from recsys_lib.core import memory
 from recsys_lib.core.errors import InputError
 from recsys_lib.data.datasets import ids
 
@@ -31,6 +32,8 @@ NO_TEXT = ("nan", "NaN", "NULL", "<NA>")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 # Bytes of a file that are looked at for what it is.
 _SAMPLE = 1_000_000
+# Bytes of memory for each byte of a file at least: every field is a text of its own.
+BYTES_PER_BYTE_READ = 8
 QUOTES = ("check", "trust", "off")
 # The csv module's own limit of 131,072 characters a field is less than a long description.
 csv.field_size_limit(2**31 - 1)
@@ -107,6 +110,9 @@ class Table:
         return max(",;\t|", key=header.count)
 
     def _read(self) -> pd.DataFrame:
+        size = self.path.stat().st_size
+        what = f"reading {self.path.name}, {memory.gibibytes(size)} of text,"
+        memory.require(BYTES_PER_BYTE_READ * size, what, "read a part of the file")
         try:
             frame = pd.read_csv(
                 self.path, sep=self.separator, encoding=self.encoding, dtype=str, keep_default_na=False,

@@ -56,7 +56,7 @@ assets: $(READY)
 	$(PY) -m recsys_lib fetch
 
 # The stamp is written last: an interrupted set-up is done again.
-$(READY): requirements.txt pyproject.toml setup.py
+$(READY): $(wildcard requirements*.txt) pyproject.toml setup.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip

@@ -78,6 +78,13 @@ def main(arguments: list[str] | None = None) -> int:
         # What is left in the buffer has nowhere to go, and must not fail once more when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("recsys_lib"):
+            raise
+        missing = f"package {error.name!r} is not installed"
+        return _fail(
+            name, f"{missing}: run python -m pip install 'recsys_lib[notebooks]', or -r requirements.txt"
+        )
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(name, f"{where}{error.strerror or error}")

@@ -87,3 +87,10 @@ def test_a_value_of_a_grid_may_hold_a_comma():
     assert _axis_values('"a, b",c') == ["a, b", "c"]
     assert _axis_values("a, b") == ["a", "b"]
     assert _axis_values("") == [""]
+
+
+def test_a_package_of_an_extra_that_is_missing_is_one_line(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "nbformat", None)
+    monkeypatch.delitem(sys.modules, "recsys_lib.experiments.notebooks", raising=False)
+    assert main(["run", "03"]) == 2
+    assert "run python -m pip install 'recsys_lib[notebooks]'" in capsys.readouterr().err

@@ -64,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         IPyNbCell.sanitize = sanitize_to_numeric_text
     if getattr(config.option, "nbval", False):
-        from recsys_lib.experiments.kernel import kernel_variables
+        from recsys_lib.experiments.notebook_kernel import kernel_variables
 
         folder = tempfile.mkdtemp(prefix="recsys-nbval-")
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))

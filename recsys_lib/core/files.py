@@ -11,7 +11,7 @@ from recsys_lib.core.errors import InputError
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write beside ``path``, then rename: a reader never sees half a file, a kill leaves the old one."""
+    """Write beside ``path``, then rename: nobody reads half a file, a kill leaves the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -2,8 +2,8 @@
 pickle.
 
 A folder holds ``meta.json`` and the one file of arrays that it names. Replacing ``meta.json`` is the single
-step that makes a save valid, so a reader, or a writer that is killed, leaves and sees either the old object
-or the new one.
+step that makes a save valid, so a process that reads, or that is killed while it writes, leaves and sees
+either the old object or the new one.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ import psutil
 from recsys_lib.core import paths, records
 from recsys_lib.core.errors import InputError
 from recsys_lib.core.files import write_atomically
-from recsys_lib.experiments.kernel import kernel_environment
+from recsys_lib.experiments.notebook_kernel import kernel_environment
 from recsys_lib.experiments.notebook_record import RECORD_VARIABLE
 from recsys_lib.experiments.notebooks import mark_executed, read_notebook, strip_volatile
 from recsys_lib.experiments.parameters import FOLDER_VARIABLE
@@ -123,7 +123,7 @@ def _metrics(record: Path) -> dict[str, Any]:
 
 
 def _move_results(folder: Path, output: Path) -> None:
-    """Rename the executed notebook, its record and its figures to where readers look for them."""
+    """Rename the executed notebook, its record and its figures to where they are looked for."""
     for name, target in {"record.json": output.with_suffix(".json"), "run.ipynb": output}.items():
         if (folder / name).exists():
             os.replace(folder / name, target)

@@ -2,8 +2,8 @@
 
 Protocol (``METHOD``): the first call is kept apart as the cold one; further calls warm up; then calls are
 repeated until there are enough samples *and* enough seconds; every raw sample is kept. Quote the median and a
-percentile, never a mean of a few calls. Rivals are timed in turns (A B A B ...): a machine whose speed drifts
-is fair to both.
+percentile, never a mean of a few calls. Methods are timed interleaved (A B A B ...): a machine whose speed
+drifts is fair to both.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def compare(
     work: float | Mapping[str, float] = 1.0,
     work_unit: str = "calls",
 ) -> dict[str, Measurement]:
-    """Time rivals in turns and return one ``Measurement`` each, in the order given.
+    """Time several methods interleaved and return one ``Measurement`` each, in the order given.
 
     A round calls every function that does not yet have ``min_samples`` samples and ``min_seconds`` seconds;
     rounds go on until all have, or until they have taken ``max_seconds`` in all (at least one is always

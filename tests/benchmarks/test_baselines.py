@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from recsys_lib.benchmarks import baselines as bench
-from recsys_lib.benchmarks.baselines import search as bench_search
+from recsys_lib.benchmarks.baselines import bench_search
 from recsys_lib.core.errors import InputError
 from recsys_lib.experiments import vector_compression as compression
 from recsys_lib.hardware import measure

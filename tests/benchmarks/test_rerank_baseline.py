@@ -5,7 +5,7 @@ import sys
 import pytest
 from tiny_models import tiny_folder
 
-from recsys_lib.benchmarks.baselines import rerank as bench_rerank
+from recsys_lib.benchmarks.baselines import bench_rerank
 from recsys_lib.hardware import measure
 from recsys_lib.llm import rerank
 

@@ -10,12 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from recsys_lib.benchmarks.baselines.encode import encode_rows
-from recsys_lib.benchmarks.baselines.recommend import recommend_rows
-from recsys_lib.benchmarks.baselines.rerank import rerank_rows
+from recsys_lib.benchmarks.baselines.bench_encode import encode_rows
+from recsys_lib.benchmarks.baselines.bench_recommend import recommend_rows
+from recsys_lib.benchmarks.baselines.bench_rerank import rerank_rows
+from recsys_lib.benchmarks.baselines.bench_search import search_rows
+from recsys_lib.benchmarks.baselines.bench_similarity import similarity_rows
 from recsys_lib.benchmarks.baselines.rows import Row, with_best
-from recsys_lib.benchmarks.baselines.search import search_rows
-from recsys_lib.benchmarks.baselines.similarity import similarity_rows
 from recsys_lib.core import records
 from recsys_lib.core.errors import InputError
 from recsys_lib.hardware import machine

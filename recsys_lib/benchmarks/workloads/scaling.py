@@ -145,7 +145,7 @@ def encode(
 
 
 def threads(counts: Sequence[int], name: str = "minilm", tokens: int = 16, batch: int = 64) -> dict[str, Any]:
-    """An encoder's pass with so many threads, in turns; expected: time falls in proportion."""
+    """An encoder's pass with so many threads, interleaved; expected: time falls in proportion."""
 
     encoder: Any = encoders.load(name, device="cpu", precision="float32", cache=False)
     lines = [(line, 0) for line in np.random.default_rng(0).integers(1000, 20_000, (batch, tokens)).tolist()]

@@ -115,7 +115,7 @@ def locate(name: str) -> Path:
     """The folder with an asset's verified and converted files.
 
     Raises:
-        InputError: unknown, not fetched or damaged; the message says the command that mends it.
+        InputError: unknown, not fetched or damaged; the message gives the command that repairs it.
     """
     if is_whole(name):
         return folder_of(name)
@@ -138,7 +138,8 @@ def resolve_model(name: str) -> str:
     if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).exists():
         return name
     raise InputError(
-        f"model {name!r}: want one of {', '.join(models)}, a folder with a config.json, or owner/name of a "
+        f"model {name!r}: expected one of {', '.join(models)}, a folder with a config.json, or owner/name of "
+        f"a "
         f"hub"
     )
 

@@ -39,7 +39,7 @@ def read_packed_e5(path: Path) -> PackedE5:
     """
     data = path.read_bytes()
     if data[:4] != b"E5S1":
-        raise InputError(f"{path.name}: begins with {data[:4]!r}, want b'E5S1'")
+        raise InputError(f"{path.name}: begins with {data[:4]!r}, expected b'E5S1'")
     hidden, layers, heads, feed_forward, vocabulary, positions, types = struct.unpack_from("<7i", data, 8)
     (epsilon,) = struct.unpack_from("<f", data, 36)
     config = {

@@ -1,5 +1,5 @@
 """Interactions with an item table that has text: two public data sets, cleaned,
-and a reader's own CSV files.
+and a user's own CSV files.
 """
 
 from recsys_lib.core.errors import InputError

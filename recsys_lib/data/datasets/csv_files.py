@@ -1,4 +1,4 @@
-"""A reader's own data from CSV files, checked row by row."""
+"""A user's own data from CSV files, checked row by row."""
 
 from __future__ import annotations
 

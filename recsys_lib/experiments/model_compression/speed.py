@@ -37,8 +37,8 @@ def speeds(
     """Tokens per second of each of ``encoders`` on ``batch`` texts of exactly ``length`` tokens: one row per
     encoder, length and batch.
 
-    One encoder after the other, not in turns: in turns a short call pays for the threads that the library
-    before it left spinning.
+    One encoder after the other, not interleaved: interleaved, a short call pays for the threads that the
+    library before it left spinning.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Exact top-k against peers."""
+"""Exact top-k against baselines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fitting recommenders on a large catalogue against peers."""
+"""Fitting recommenders on a large catalogue against baselines."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ def recommend_rows() -> list[Row]:
             if name != "ml-100k"
             else {}
         )
-        for work, (ours, peer, theirs, same) in _pairs(train).items():
-            timed = measure.compare({"ours": ours, peer: theirs}, **few)
+        for work, (ours, baseline, theirs, same) in _pairs(train).items():
+            timed = measure.compare({"ours": ours, baseline: theirs}, **few)
             memory = measure.peak_memory(ours).added
             size = f"{name}, {train.shape[0]:,} x {train.shape[1]:,}"
             quality = f"{same()}, {memory / 2**30:.2f} GiB more at its peak"
-            rows.append(row(f"fit {work}", size, peer, timed, operations[work] / peak, quality))
+            rows.append(row(f"fit {work}", size, baseline, timed, operations[work] / peak, quality))
     return rows
 
 
 def _pairs(train: sp.csr_matrix) -> dict[str, tuple[Callable, str, Callable, Callable[[], str]]]:
-    """Work → ours, the peer's name, the peer's, and how near the two results are."""
+    """Work → ours, the baseline's name, the baseline's, and how near the two results are."""
     from implicit.cpu.als import AlternatingLeastSquares
     from implicit.nearest_neighbours import CosineRecommender
     from threadpoolctl import threadpool_limits

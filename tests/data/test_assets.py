@@ -165,6 +165,7 @@ def test_optional_assets_come_by_name_only(toy):
     assert whole_folders() == ["more", "toy"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncated", "changed", "removed", "manifest"])
 def test_damage_is_noticed_and_mended(toy, damage):
     folder = assets.fetch(["toy"], progress=False)["toy"]
@@ -308,6 +309,7 @@ def wait_for_download(handler):
     assert handler.downloads
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_an_interruption_leaves_no_half_asset_and_is_mended(toy, how):
     table, handler = toy
@@ -327,6 +329,7 @@ def test_an_interruption_leaves_no_half_asset_and_is_mended(toy, how):
     assert whole_folders() == ["toy"]
 
 
+@pytest.mark.slow
 def test_two_processes_download_once(toy):
     table, handler = toy
     handler.slow_s = 1.0

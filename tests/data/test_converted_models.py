@@ -9,6 +9,8 @@ import pytest
 
 from recsys_lib.data import assets
 
+pytestmark = pytest.mark.slow
+
 # ---------------------------------------------------------------- the converted models
 
 

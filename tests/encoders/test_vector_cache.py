@@ -147,6 +147,7 @@ def test_a_full_disk_while_writing_costs_a_warning_not_an_answer(own_cache, monk
         assert cache.encode_cached(["1"], {"model": "m"}, 2, numbered)[0, 0] == 1
 
 
+@pytest.mark.slow
 def test_two_processes_share_one_cache_and_a_kill_spoils_nothing(own_cache):
     program = (
         "import numpy as np, time, sys\nfrom recsys_lib.encoders import cache\ncache.CHUNK = 5\n"

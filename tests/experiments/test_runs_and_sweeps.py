@@ -130,6 +130,7 @@ def test_an_axis_may_be_of_lists(notebook):
         grid_of(notebook, ["layers=1,2"])
 
 
+@pytest.mark.slow
 def test_sweep_goes_on_after_a_failure_and_resumes(notebook, tmp_path):
     folder = tmp_path / "out"
     points = grid_of(notebook, ["k=2,3,4"])
@@ -206,6 +207,7 @@ def _next_run(sweep, seconds=30):
     raise AssertionError("no kernel started")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_killed_sweep_loses_no_finished_run(notebook, tmp_path, how):
     folder = tmp_path / "out"
@@ -228,6 +230,7 @@ def test_a_killed_sweep_loses_no_finished_run(notebook, tmp_path, how):
     assert {name: (folder / name).stat().st_mtime_ns for name in finished} == finished
 
 
+@pytest.mark.slow
 def test_a_failing_notebook_is_named_and_the_status_is_1(notebook, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     assert main(["run", str(notebook), "-p", "k", "3"]) == 1
@@ -237,12 +240,14 @@ def test_a_failing_notebook_is_named_and_the_status_is_1(notebook, tmp_path, cap
     assert "square 25" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_notebook_that_is_named_twice_runs_once(notebook, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     assert main(["run", str(notebook), str(notebook)]) == 0
     assert capsys.readouterr().out.count("98_square: finished") == 1
 
 
+@pytest.mark.slow
 def test_an_unknown_metric_is_refused_after_the_first_run(notebook, tmp_path, capsys):
     axes = ["-g", "k=1,2,4", "--folder", str(tmp_path / "sweep")]
     assert main(["sweep", str(notebook), *axes, "--metric", "sqare"]) == 2
@@ -250,6 +255,7 @@ def test_an_unknown_metric_is_refused_after_the_first_run(notebook, tmp_path, ca
     assert len(list((tmp_path / "sweep").glob("*.run.json"))) == 1
 
 
+@pytest.mark.slow
 def test_a_kernel_that_dies_is_named_with_its_cell(notebook, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     content = nbformat.read(notebook, as_version=4)
@@ -263,6 +269,7 @@ def test_a_kernel_that_dies_is_named_with_its_cell(notebook, tmp_path, capfd, mo
     assert error == ""
 
 
+@pytest.mark.slow
 def test_a_mistake_of_the_user_is_one_line_in_the_notebook_too(notebook, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     content = nbformat.read(notebook, as_version=4)
@@ -306,6 +313,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["a.json"]
 
 
+@pytest.mark.slow
 def test_in_place_keeps_outputs_and_nothing_volatile(notebook, monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     (tmp_path / "runs" / "in-place").mkdir(parents=True)
@@ -318,6 +326,7 @@ def test_in_place_keeps_outputs_and_nothing_volatile(notebook, monkeypatch, tmp_
     assert [c.metadata["executed"] for c in content.cells] == [source_hash(c.source) for c in content.cells]
 
 
+@pytest.mark.slow
 def test_a_failed_execution_in_place_changes_nothing(notebook):
     content = nbformat.read(notebook, as_version=4)
     content.cells[0].source = content.cells[0].source.replace("k = 2", "k = 3")
@@ -328,6 +337,7 @@ def test_a_failed_execution_in_place_changes_nothing(notebook):
     assert notebook.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_records_of_a_sweep_are_gathered_and_read_back(notebook, tmp_path, monkeypatch):
     points = grid_of(notebook, ["k=1,2"])
     runs = sweeps.sweep(notebook, points, tmp_path / "sweep", progress=False)
@@ -345,6 +355,7 @@ def test_records_of_a_sweep_are_gathered_and_read_back(notebook, tmp_path, monke
         experiments.measurements("odd")
 
 
+@pytest.mark.slow
 def test_a_relative_folder_of_a_sweep_is_one_where_the_command_was_given(
     notebook, tmp_path, monkeypatch, capsys
 ):

@@ -114,8 +114,8 @@ def latency_rows(ours: dict[str, Transformer], reference, weights: int) -> list[
     work[DEFAULT] = lambda: reference.encode([QUERY], show_progress_bar=False)
     for precision in ("float32", "int8"):
         if _present(ours[precision], "onnxruntime"):
-            baseline = ours[precision].with_backend("onnxruntime")
-            work[f"onnxruntime {precision}"] = partial(baseline.encode, [QUERY], progress=False)
+            other = ours[precision].with_backend("onnxruntime")
+            work[f"onnxruntime {precision}"] = partial(other.encode, [QUERY], progress=False)
     timed = {
         name: measure.measure(call, name, min_samples=200, min_seconds=1.0, warmup=20)
         for name, call in work.items()

@@ -11,7 +11,9 @@ ROOT = Path(__file__).resolve().parent.parent
 MAX_FILE, MAX_FUNCTION = 450, 50
 # Longer than allowed today, for the reason given; nothing else may be.
 LONG_FILES = {"tests/cost/test_cost.py": "to be split together with the package"}
-LONG_FUNCTIONS = {"recsys_lib/cost/choose.py: decide", "recsys_lib/cost/explorer_tables.py: tables"}
+LONG_FUNCTIONS = {
+    "recsys_lib/cli/recommend.py: recommend",
+}
 # Names that Python, pytest and their tools give a meaning in every folder.
 COMMON_NAMES = {"__init__.py", "conftest.py"}
 

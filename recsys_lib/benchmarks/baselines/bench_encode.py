@@ -87,7 +87,7 @@ def _timed(work: dict[str, Callable[[], object]]) -> dict[str, measure.Measureme
         once[name] = time.perf_counter() - start
         print(f"{once[name]:.1f} s", file=sys.stderr)
     # ``compare`` calls everything once more before its three rounds.
-    print(f"bench encode: three rounds, about {4 * sum(once.values()):.0f} s", file=sys.stderr)
+    print(f"bench encode: three rounds, at most {4 * sum(once.values()):.0f} s", file=sys.stderr)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return measure.compare(work, min_samples=3, min_seconds=0.5, warmup=0)

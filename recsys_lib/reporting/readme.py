@@ -22,7 +22,7 @@ from recsys_lib.cost.turning_points import net_usd_by_method
 from recsys_lib.cost.units import two_digits
 from recsys_lib.experiments.notebooks import numbered_notebooks, read_notebook
 from recsys_lib.reporting import claims as ledger
-from recsys_lib.reporting import numbers
+from recsys_lib.reporting import modules_page, numbers
 
 FILES = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
 BLOCKS = ("answer", "notebooks")
@@ -95,7 +95,9 @@ def notebooks(language: str = "en") -> str:
 
 
 def pages() -> dict[Path, str]:
-    """The pages that the READMEs link to: the ledger in two languages, and the practitioners' questions."""
+    """The pages that the READMEs link to: the ledger in two languages, the practitioners' questions, and all
+    modules.
+    """
     titles = {"en": "The article's claims, tested", "zh": "文章的主张与检验结果"}
     made = {}
     for language, title in titles.items():
@@ -103,6 +105,7 @@ def pages() -> dict[Path, str]:
         made[CLAIMS[language]] = body
     template = (Path(__file__).parent / "pages" / "questions.md").read_text(encoding="utf-8")
     made[QUESTIONS] = numbers.filled(template)
+    made[modules_page.PAGE] = modules_page.page()
     return made
 
 

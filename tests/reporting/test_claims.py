@@ -46,12 +46,12 @@ def test_the_readme_carries_the_answer_and_the_notebooks(language):
 def test_the_pages_are_what_records_say():
     for path, text in readme.pages().items():
         assert path.read_text(encoding="utf-8") == text, path.name
-        assert "{" not in re.sub(r"```.*?```", "", text, flags=re.S), (
+        assert "{" not in re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.S), (
             f"{path.name}: a number was not filled in"
         )
 
 
-@pytest.mark.parametrize("path", [*readme.FILES.values(), *readme.pages(), ROOT / "recsys_lib" / "README.md"])
+@pytest.mark.parametrize("path", [*readme.FILES.values(), *readme.pages()])
 def test_links_of_a_page_lead_somewhere(path):
     for target in re.findall(
         r"\]\((?!https?:|#|\.\./\.\./actions)([^)#\s]+)", path.read_text(encoding="utf-8")
@@ -68,8 +68,8 @@ def test_the_readme_is_read_in_five_minutes():
 
 def test_every_package_is_named():
     folders = [p.parent.name for p in (ROOT / "recsys_lib").glob("*/__init__.py")]
-    for page in (readme.FILES["en"], ROOT / "recsys_lib" / "README.md"):
-        assert [f for f in folders if f"| `{f}` |" not in page.read_text(encoding="utf-8")] == [], page
+    page = readme.FILES["en"]
+    assert [f for f in folders if f"| `{f}` |" not in page.read_text(encoding="utf-8")] == []
 
 
 def test_the_two_readmes_agree():

@@ -1,8 +1,8 @@
 """Compiles the C sources once per machine and loads them through ctypes.
 
-Without a C compiler there is no kernel: callers use PyTorch, with the same results and less speed. A compiler that fails is
-reported once, as a warning. ``RECSYS_ISA`` holds every kernel to one instruction set, so that results of processors can be
-compared on one machine.
+Without a C compiler there is no kernel: callers use PyTorch, with the same results and less speed. A compiler
+that fails is reported once, as a warning. ``RECSYS_ISA`` holds every kernel to one instruction set, so that
+results of processors can be compared on one machine.
 """
 
 from __future__ import annotations
@@ -94,8 +94,9 @@ def _version(path: str) -> str:
 def compiled(source: Path, flags: tuple[str, ...]) -> ctypes.CDLL | None:
     """The library of ``source`` compiled with ``flags``, from the cache where it was compiled before.
 
-    None without a compiler, and with a warning where the compiler fails. The cached file carries the checksum of its content
-    in its name: a damaged one is compiled again. Folders and files that others may write to are not loaded from.
+    None without a compiler, and with a warning where the compiler fails. The cached file carries the checksum
+    of its content in its name: a damaged one is compiled again. Folders and files that others may write to
+    are not loaded from.
     """
     compiler = command()
     if compiler is None:
@@ -120,7 +121,9 @@ def _warn(source: Path, why: str) -> None:
 
 def _first_error(output: bytes) -> str:
     lines = output.decode(errors="replace").splitlines()
-    return next((line for line in lines if re.search(r"\berror\b", line)), lines[0] if lines else "no message")
+    return next(
+        (line for line in lines if re.search(r"\berror\b", line)), lines[0] if lines else "no message"
+    )
 
 
 def source_texts(source: Path) -> list[str]:
@@ -129,7 +132,9 @@ def source_texts(source: Path) -> list[str]:
 
 
 def _key(source: Path, compiler: list[str], flags: tuple[str, ...]) -> str:
-    """A hash of everything that decides what is compiled: sources, compiler, flags, instruction set, system."""
+    """A hash of everything that decides what is compiled: sources, compiler, flags, instruction set,
+    system.
+    """
     from recsys_lib.hardware import machine
 
     described = machine.describe()
@@ -139,7 +144,9 @@ def _key(source: Path, compiler: list[str], flags: tuple[str, ...]) -> str:
 
 
 def is_private(path: Path) -> bool:
-    """Whether only this user (or root, who can do anything) can write to ``path``, which is no symbolic link."""
+    """Whether only this user (or root, who can do anything) can write to ``path``, which is no symbolic
+    link.
+    """
     if not hasattr(os, "getuid"):
         return True
     found = path.lstat()
@@ -147,7 +154,9 @@ def is_private(path: Path) -> bool:
 
 
 def _library_folder() -> Path:
-    """A folder to compile into: in the cache, or in the temporary folder where the cache is read-only or not private."""
+    """A folder to compile into: in the cache, or in the temporary folder where the cache is read-only or not
+    private.
+    """
     from recsys_lib.core.paths import cache_dir
 
     user = os.getuid() if hasattr(os, "getuid") else "user"
@@ -167,7 +176,9 @@ def _library_folder() -> Path:
 
 
 def _cached(folder: Path, stem: str) -> Path | None:
-    """The library compiled before, if it is this user's and its content has the checksum in its name; others are removed."""
+    """The library compiled before, if it is this user's and its content has the checksum in its name; others
+    are removed.
+    """
     for library in sorted(folder.glob(f"{stem}-*.so")):
         try:
             if is_private(library) and _checksum(library) == library.stem.rsplit("-", 1)[1]:

@@ -17,7 +17,9 @@ END = "\n"
 
 @dataclass(frozen=True)
 class Written:
-    """One title that a model wrote: its ``item`` (None: no item of the catalogue) and its length-ruled log probability."""
+    """One title that a model wrote: its ``item`` (None: no item of the catalogue) and its length-ruled log
+    probability.
+    """
 
     text: str
     item: int | None
@@ -27,13 +29,16 @@ class Written:
 class TitleTrie:
     """The titles of a catalogue as a tree of tokens.
 
-    Equal titles of several items end at one leaf, and stand for the first of them. An item without a title cannot be written.
+    Equal titles of several items end at one leaf, and stand for the first of them. An item without a title
+    cannot be written.
     """
 
     def __init__(self, tokenizer: Any, titles: Sequence[str]):
         self.end = _end_token(tokenizer)
         lines = [_one_line(title) for title in titles]
-        self.paths = [tokenizer.encode(f" {line}", add_special_tokens=False) if line else [] for line in lines]
+        self.paths = [
+            tokenizer.encode(f" {line}", add_special_tokens=False) if line else [] for line in lines
+        ]
 
     def tree(self, items: Iterable[int]) -> dict[int, Any]:
         """Nested dictionaries token → next tokens of the titles of ``items``; under ``end`` stands the item.
@@ -67,10 +72,11 @@ def write_titles(
 ) -> list[list[Written]]:
     """The ``count`` best titles after every prompt, by beam search, best first.
 
-    prompts: texts that end where a space and a title are expected ("…\n-"). titles: one per item of the catalogue. allowed: for every prompt the
-    items that may be written; then every answer is one of them. None: the model writes freely, and what matches no title of
-    the catalogue (``matching_item``) has ``item`` None. ``length_penalty`` p divides the log probability of a title of n
-    tokens by n ** p: 0 ranks by probability and prefers short titles, 1 by the mean of the tokens.
+    prompts: texts that end where a space and a title are expected ("…\n-"). titles: one per item of the
+    catalogue. allowed: for every prompt the items that may be written; then every answer is one of them.
+    None: the model writes freely, and what matches no title of the catalogue (``matching_item``) has ``item``
+    None. ``length_penalty`` p divides the log probability of a title of n tokens by n ** p: 0 ranks by
+    probability and prefers short titles, 1 by the mean of the tokens.
 
     Raises:
         InputError: counts below 1, no prompt, an allowed list of another length or without items.
@@ -84,22 +90,35 @@ def write_titles(
         for item, title in reversed(list(enumerate(titles))):
             known[_normalized(title)] = item
         return [
-            _written_freely(model, tokenizer, prompt, known, count, max_tokens, length_penalty) for prompt in prompts
+            _written_freely(model, tokenizer, prompt, known, count, max_tokens, length_penalty)
+            for prompt in prompts
         ]
     if len(allowed) != len(prompts):
-        raise InputError(f"allowed has {len(allowed)} lists for {len(prompts)} prompts: expected one for each")
+        raise InputError(
+            f"allowed has {len(allowed)} lists for {len(prompts)} prompts: expected one for each"
+        )
     trie = TitleTrie(tokenizer, titles)
     return [
-        _written_under(model, tokenizer, prompt, trie, trie.tree(items), min(count, len(set(items))), length_penalty)
+        _written_under(
+            model, tokenizer, prompt, trie, trie.tree(items), min(count, len(set(items))), length_penalty
+        )
         for prompt, items in zip(prompts, allowed, strict=True)
     ]
 
 
 def _written_freely(
-    model: Any, tokenizer: Any, prompt: str, known: dict[str, int], count: int, max_tokens: int, penalty: float
+    model: Any,
+    tokenizer: Any,
+    prompt: str,
+    known: dict[str, int],
+    count: int,
+    max_tokens: int,
+    penalty: float,
 ) -> list[Written]:
     found = _beam_search(model, tokenizer, prompt, count, max_tokens, penalty, _end_token(tokenizer), None)
-    texts = [(tokenizer.decode(tokens, skip_special_tokens=True).split(END)[0].strip(), s) for tokens, s in found]
+    texts = [
+        (tokenizer.decode(tokens, skip_special_tokens=True).split(END)[0].strip(), s) for tokens, s in found
+    ]
     return [Written(text, known.get(_normalized(text)), score) for text, score in texts]
 
 
@@ -119,7 +138,14 @@ def _written_under(
 
 
 def _beam_search(
-    model: Any, tokenizer: Any, prompt: str, beams: int, max_tokens: int, penalty: float, end: int, tree: dict | None
+    model: Any,
+    tokenizer: Any,
+    prompt: str,
+    beams: int,
+    max_tokens: int,
+    penalty: float,
+    end: int,
+    tree: dict | None,
 ) -> list[tuple[list[int], float]]:
     """New tokens up to ``end`` and scores of the ``beams`` best continuations of ``prompt``."""
     import torch
@@ -151,11 +177,15 @@ def _beam_search(
         )
     rows = found.sequences[:, start:].tolist()
     scores = found.sequences_scores.tolist() if beams > 1 else [float("nan")] * len(rows)
-    return [(row[: row.index(end) + 1] if end in row else row, score) for row, score in zip(rows, scores, strict=True)]
+    return [
+        (row[: row.index(end) + 1] if end in row else row, score)
+        for row, score in zip(rows, scores, strict=True)
+    ]
 
 
 def matching_item(text: str, titles: Sequence[str]) -> int | None:
-    """The first item whose title is ``text`` apart from case, accents, punctuation and spaces; None where there is none.
+    """The first item whose title is ``text`` apart from case, accents, punctuation and spaces; None where
+    there is none.
 
     >>> matching_item("the  usual suspects (1995)", ["Emma", "The Usual Suspects (1995)"])
     1

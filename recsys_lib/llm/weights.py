@@ -1,11 +1,13 @@
-"""Weights of a model in fewer bits: rounded to nearest per group, or column by column with what was lost handed on (GPTQ).
+"""Weights of a model in fewer bits: rounded to nearest per group, or column by column with what was lost
+handed on (GPTQ).
 
-A weight matrix is ``[out, in]``. A group is ``group`` neighbouring inputs of one output; it has a step, and if ``offset`` also a minimum:
+A weight matrix is ``[out, in]``. A group is ``group`` neighbouring inputs of one output; it has a step, and
+if ``offset`` also a minimum:
 
     code = round((w - minimum) / step),  ŵ = minimum + step · code,  codes 0 … 2^bits - 1.
 
-Without an offset codes are symmetric, ``-(2^(bits-1) - 1) … 2^(bits-1) - 1``. Steps and minima are kept in 16 bits, so a weight takes
-``bits + 16 / group`` or ``bits + 32 / group`` bits.
+Without an offset codes are symmetric, ``-(2^(bits-1) - 1) … 2^(bits-1) - 1``. Steps and minima are kept in 16
+bits, so a weight takes ``bits + 16 / group`` or ``bits + 32 / group`` bits.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-# Frantar et al., "GPTQ" (2023): the share of the mean diagonal that is added to the Hessian, and columns updated at once.
+# Frantar et al., "GPTQ" (2023): the share of the mean diagonal that is added to the Hessian, and columns
+# updated at once.
 DAMPING, COLUMNS = 0.01, 128
 
 
@@ -71,11 +74,12 @@ def round_to_nearest(weight: Tensor, bits: int, group: int, offset: bool = True)
 
 
 def gptq(weight: Tensor, hessian: Tensor, bits: int, group: int, offset: bool = True) -> Tensor:
-    """``weight [out, in]`` rounded column by column; what a column lost is made up for by the columns not yet rounded.
+    """``weight [out, in]`` rounded column by column; what a column lost is made up for by the columns not yet
+    rounded.
 
-    hessian: ``Xᵀ X [in, in]`` of the layer's inputs. Algorithm 1 of Frantar, Ashkboos, Hoefler and Alistarh, "GPTQ:
-    accurate post-training quantization for generative pre-trained transformers" (2023), with the grid of a group fixed
-    when its first column is reached.
+    hessian: ``Xᵀ X [in, in]`` of the layer's inputs. Algorithm 1 of Frantar, Ashkboos, Hoefler and Alistarh,
+    "GPTQ: accurate post-training quantization for generative pre-trained transformers" (2023), with the grid
+    of a group fixed when its first column is reached.
 
     Raises:
         InputError: bits, group or hessian out of range; a hessian of which no Cholesky factor exists.
@@ -85,7 +89,9 @@ def gptq(weight: Tensor, hessian: Tensor, bits: int, group: int, offset: bool = 
     check(bits, group, weight.shape[1])
     n = weight.shape[1]
     if hessian.shape != (n, n):
-        raise InputError(f"hessian of shape {tuple(hessian.shape)}: expected ({n}, {n}), the inputs of the layer")
+        raise InputError(
+            f"hessian of shape {tuple(hessian.shape)}: expected ({n}, {n}), the inputs of the layer"
+        )
     w = weight.detach().double().clone()
     w[:, hessian.diagonal() == 0] = 0
     inverse = _inverse_factor(hessian)
@@ -109,7 +115,8 @@ def gptq(weight: Tensor, hessian: Tensor, bits: int, group: int, offset: bool = 
 
 
 def _inverse_factor(hessian: Tensor) -> Tensor:
-    """The upper Cholesky factor ``[in, in]`` of the damped Hessian's inverse: what each later column should take over.
+    """The upper Cholesky factor ``[in, in]`` of the damped Hessian's inverse: what each later column should
+    take over.
 
     Raises:
         InputError: a Hessian that is not positive definite even with damping, or not finite.
@@ -125,8 +132,10 @@ def _inverse_factor(hessian: Tensor) -> Tensor:
     except torch.linalg.LinAlgError as error:
         smallest = float(h.diagonal().min())
         raise InputError(
-            f"hessian [{len(h)}, {len(h)}] with a smallest diagonal entry of {smallest:.3g}: expected sums of products of "
-            "finite inputs, XᵀX, which have a Cholesky factor; does the calibration text give NaN or infinity?"
+            f"hessian [{len(h)}, {len(h)}] with a smallest diagonal entry of {smallest:.3g}: expected "
+            f"sums of products of "
+            "finite inputs, XᵀX, which have a Cholesky factor; does the calibration text give NaN or "
+            "infinity?"
         ) from error
 
 
@@ -134,7 +143,9 @@ def linears(model: Any) -> dict[str, torch.nn.Linear]:
     """Linear layers of ``model`` by name, without the head that shares the embedding's weights."""
     import torch
 
-    return {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and not n.endswith("lm_head")}
+    return {
+        n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and not n.endswith("lm_head")
+    }
 
 
 def hessians(model: Any, run: Callable[[], object]) -> dict[str, Tensor]:
@@ -159,9 +170,11 @@ def hessians(model: Any, run: Callable[[], object]) -> dict[str, Tensor]:
 
 @contextmanager
 def replaced(model: Any, change: Callable[[str, Tensor], Tensor], names: Iterable[str] | None = None):
-    """``model`` with the weights of its linear layers (or of those in ``names``) replaced by ``change(name, weight)``, until the block ends.
+    """``model`` with the weights of its linear layers (or of those in ``names``) replaced by ``change(name,
+    weight)``, until the block ends.
 
-    The numbers are those of quantized weights, the arithmetic stays the model's own: quality is measured, not speed.
+    The numbers are those of quantized weights, the arithmetic stays the model's own: quality is measured, not
+    speed.
     """
     import torch
 

@@ -410,7 +410,7 @@ def test_resolve_model(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     assert assets.resolve_model(str(tmp_path)) == str(tmp_path)
     for bad in ("minilmm", "./nowhere", "a/b/c", ""):
-        with pytest.raises(InputError, match="want one of minilm"):
+        with pytest.raises(InputError, match="expected one of minilm"):
             assets.resolve_model(bad)
 
 

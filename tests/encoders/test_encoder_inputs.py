@@ -67,7 +67,7 @@ def test_texts_are_cut_to_what_the_model_can_take(tiny, pooling):
 
 
 @pytest.mark.parametrize(("name", "options", "message"), [
-    ("minilmm", {}, "want one of minilm"),
+    ("minilmm", {}, "expected one of minilm"),
     ("tfidf", {}, "pass corpus"),
     ("tfidf", {"corpus": ["", " "]}, "corpus of 2 texts"),
     ("genres", {"corpus": [""]}, "no label"),

@@ -1,9 +1,10 @@
-"""Runs both kernels over ragged sizes and saves what they return: ``python kernel_exercise.py SEARCH.so ENCODER.so OUT.npz``.
+"""Runs both kernels over ragged sizes and saves what they return: ``python kernel_exercise.py SEARCH.so
+ENCODER.so OUT.npz``.
 
 ``none`` for the first leaves searches out.
 
-A process of its own, so that sanitizers can be preloaded and freed memory can be filled. Results are saved per case, and
-compared by the tests between compilers, instruction sets and fillings of memory.
+A process of its own, so that sanitizers can be preloaded and freed memory can be filled. Results are saved
+per case, and compared by the tests between compilers, instruction sets and fillings of memory.
 """
 
 import ctypes
@@ -22,7 +23,8 @@ SCHEMES = {
     "float32": {}, "float16": {}, "bfloat16": {}, "int8": {}, "int8-offset": {}, "int8-dimension": {},
     "int4": {}, "pq": {"bits": 4, "subspaces": 3}, "pq 8 bits": {"bits": 8, "subspaces": 3}, "binary": {},
 }  # fmt: skip
-# Items, dimensions, queries, k: one item; widths that are no multiple of a register; k of all items, more than are left after exclusion; no query; many threads.
+# Items, dimensions, queries, k: one item; widths that are no multiple of a register; k of all items, more
+# than are left after exclusion; no query; many threads.
 CASES = [
     (1, 5, 1, 1), (1, 67, 17, 1), (65, 33, 5, 65), (70, 130, 50, 69), (70, 8, 0, 3), (300, 64, 1, 10),
     (4099, 48, 53, 10), (20_000, 20, 3, 10),
@@ -42,7 +44,12 @@ def search_case(scheme, n, d, n_queries, k):
     index = search.Index.build(quantized, items)
     exclude = [np.arange(0, n, 7)[: n // 2] for _ in range(n_queries)]
     exact, near = index.exact_top_k(queries, k, exclude), index.top_k(queries, k, rescore=2)
-    found = {"exact_ids": exact.ids, "exact_scores": exact.scores, "near_ids": near.ids, "near_scores": near.scores}
+    found = {
+        "exact_ids": exact.ids,
+        "exact_scores": exact.scores,
+        "near_ids": near.ids,
+        "near_scores": near.scores,
+    }
     if scheme == "binary":
         found["sign_ids"] = index.top_k(queries, k, query_bits=1).ids
     return found
@@ -52,14 +59,22 @@ def tiny_bert():
     """What ``NativeBert`` reads of a ``transformers`` BERT, with random weights."""
     generator = torch.Generator().manual_seed(1)
     config = SimpleNamespace(
-        hidden_size=HIDDEN, num_hidden_layers=2, num_attention_heads=HEADS, intermediate_size=FEED, layer_norm_eps=1e-12
+        hidden_size=HIDDEN,
+        num_hidden_layers=2,
+        num_attention_heads=HEADS,
+        intermediate_size=FEED,
+        layer_norm_eps=1e-12,
     )
     shapes = {f"embeddings.{name}_embeddings.weight": (n, HIDDEN)
               for name, n in (("word", WORDS), ("position", POSITIONS), ("token_type", 2))}  # fmt: skip
     norms = ["embeddings.LayerNorm"]
     for i in range(config.num_hidden_layers):
         linears = {f"attention.self.{name}": (HIDDEN, HIDDEN) for name in ("query", "key", "value")}
-        linears |= {"attention.output.dense": (HIDDEN, HIDDEN), "intermediate.dense": (FEED, HIDDEN), "output.dense": (HIDDEN, FEED)}  # fmt: skip
+        linears |= {
+            "attention.output.dense": (HIDDEN, HIDDEN),
+            "intermediate.dense": (FEED, HIDDEN),
+            "output.dense": (HIDDEN, FEED),
+        }
         for name, shape in linears.items():
             shapes |= {f"encoder.layer.{i}.{name}.weight": shape, f"encoder.layer.{i}.{name}.bias": shape[:1]}
         norms += [f"encoder.layer.{i}.{name}.LayerNorm" for name in ("attention.output", "output")]

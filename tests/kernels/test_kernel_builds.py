@@ -1,6 +1,8 @@
-"""Both kernels, built in several ways, return the same: compilers, instruction sets, sanitizers, fillings of memory.
+"""Both kernels, built in several ways, return the same: compilers, instruction sets, sanitizers, fillings of
+memory.
 
-Where there is no compiler these tests are skipped; where there is one, a kernel that does not build fails them.
+Where there is no compiler these tests are skipped; where there is one, a kernel that does not build fails
+them.
 """
 
 import os
@@ -17,12 +19,20 @@ from recsys_lib.kernels import compiler
 from recsys_lib.vectors.search import kernel
 
 EXERCISE = Path(__file__).with_name("kernel_exercise.py")
-SANITIZE = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+SANITIZE = (
+    "-g",
+    "-O1",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    "-fno-omit-frame-pointer",
+)
 
 pytestmark = pytest.mark.skipif(compiler.command() is None, reason="no C compiler")
 
 
-def build(folder: Path, extra: tuple[str, ...] = (), sources: Path = compiler.SEARCH_SOURCE.parent) -> list[Path]:
+def build(
+    folder: Path, extra: tuple[str, ...] = (), sources: Path = compiler.SEARCH_SOURCE.parent
+) -> list[Path]:
     """Both libraries, compiled for ``$RECSYS_ISA`` by ``$CC`` into ``folder``."""
     libraries = []
     for source, flags in ((compiler.SEARCH_SOURCE, kernel.FLAGS), (compiler.ENCODER_SOURCE, native.FLAGS)):
@@ -34,7 +44,9 @@ def build(folder: Path, extra: tuple[str, ...] = (), sources: Path = compiler.SE
 
 def exercise(libraries: Sequence[Path | str], out: Path, **environment: str) -> subprocess.CompletedProcess:
     command = [sys.executable, str(EXERCISE), *map(str, libraries), str(out)]
-    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=600)
+    return subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=600
+    )
 
 
 def results(folder: Path, libraries: list[Path], **environment: str) -> dict[str, np.ndarray]:
@@ -95,7 +107,9 @@ def test_clang_gives_the_same(native_results, tmp_path, monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc fills memory")
 @pytest.mark.parametrize("filling", ["128", "255"])
 def test_what_memory_held_before_changes_nothing(native_build, native_results, filling, tmp_path):
-    """``MALLOC_PERTURB_`` fills what is allocated and freed: 128 with 0x7f7f7f7f (3.4e38, products overflow) and 0x80."""
+    """``MALLOC_PERTURB_`` fills what is allocated and freed: 128 with 0x7f7f7f7f (3.4e38, products overflow)
+    and 0x80.
+    """
     found = results(tmp_path, native_build, MALLOC_PERTURB_=filling)
     for name, expected in native_results.items():
         assert np.array_equal(found[name], expected), name

@@ -67,7 +67,9 @@ def test_every_answer_is_an_allowed_item_in_order_of_probability(decoder):
 
 
 def test_the_length_rule_divides_by_the_number_of_tokens(decoder):
-    [written] = write_titles(decoder, Tokenizer(), [PROMPT], TITLES, [[0, 1, 2, 3]], count=4, length_penalty=1.0)
+    [written] = write_titles(
+        decoder, Tokenizer(), [PROMPT], TITLES, [[0, 1, 2, 3]], count=4, length_penalty=1.0
+    )
     for w in written:
         total, n = log_probability(decoder, PROMPT, TITLES[w.item])
         assert w.score == pytest.approx(total / n, abs=1e-4)

@@ -60,7 +60,9 @@ def test_gptq_loses_less_of_what_a_layer_says(group, bits):
 
 def test_gptq_of_unrelated_inputs_is_rounding_to_nearest():
     w = matrix(1, 8, 256)
-    assert torch.allclose(weights.gptq(w, torch.eye(256), 3, 32), weights.round_to_nearest(w, 3, 32), atol=1e-6)
+    assert torch.allclose(
+        weights.gptq(w, torch.eye(256), 3, 32), weights.round_to_nearest(w, 3, 32), atol=1e-6
+    )
 
 
 def test_gptq_ignores_channels_that_say_nothing():
@@ -177,7 +179,9 @@ def test_fewer_heads_natively_and_over_torch(minilm, kept):
 @pytest.mark.parametrize("precision", ["bfloat16", "int8"])
 def test_fewer_heads_in_fewer_bits(minilm, precision):
     tokens = minilm.tokenize(TITLES)
-    smaller = model_compression.without_heads(minilm.model, 5, model_compression.input_products(minilm, TITLES))
+    smaller = model_compression.without_heads(
+        minilm.model, 5, model_compression.input_products(minilm, TITLES)
+    )
     whole, few = (model_compression.run_model(minilm, smaller, tokens, p) for p in ("float32", precision))
     assert np.diag(_cosine(whole, few)).min() > 0.99
 
@@ -223,7 +227,10 @@ def test_an_evaluator_finds_no_fault_in_the_same_vectors():
     vectors = rng.standard_normal((60, 8)).astype(np.float32)
     train, test = (sp.random(40, 60, 0.2, "csr", random_state=s, dtype=np.float32) for s in (0, 1))
     evaluator = model_compression.VectorEvaluator(vectors, train, test - test.multiply(train > 0))
-    same, other = evaluator.evaluate(vectors), evaluator.evaluate(rng.standard_normal((60, 5)).astype(np.float32))
+    same, other = (
+        evaluator.evaluate(vectors),
+        evaluator.evaluate(rng.standard_normal((60, 5)).astype(np.float32)),
+    )
     assert same["cosine"] == pytest.approx(1) and same["neighbours"] == 1
     assert same["low"] == same["high"] == 0 and other["low"] < other["ndcg"] - same["ndcg"] < other["high"]
     assert np.isnan(other["cosine"]) and other["neighbours"] < 0.6
@@ -249,7 +256,9 @@ def shop(minilm):
     texts = [" ".join(rng.choice(words, 4)) for _ in range(40)]
     train, test = (sp.random(30, 40, 0.2, "csr", random_state=s, dtype=np.float32) for s in (0, 1))
     vectors = model_compression.run_model(minilm, minilm.model, minilm.tokenize(texts))
-    return texts, model_compression.VectorEvaluator(vectors, train, test - test.multiply(train > 0), "centred")
+    return texts, model_compression.VectorEvaluator(
+        vectors, train, test - test.multiply(train > 0), "centred"
+    )
 
 
 def test_fewer_bits_of_an_encoder_say_less(minilm, shop):
@@ -258,7 +267,12 @@ def test_fewer_bits_of_an_encoder_say_less(minilm, shop):
         minilm, texts, evaluator, [8, 2], 32, ["nearest", "nearest, per channel", "GPTQ"]
     )
     rows = table.set_index(["method", "bits"])
-    assert list(table["method"]) == ["float32", *["nearest"] * 2, *["nearest, per channel"] * 2, *["GPTQ"] * 2]
+    assert list(table["method"]) == [
+        "float32",
+        *["nearest"] * 2,
+        *["nearest, per channel"] * 2,
+        *["GPTQ"] * 2,
+    ]
     assert rows.loc[("float32", 32), "cosine"] == pytest.approx(1)
     assert (
         rows.loc[("nearest", 8), "cosine"]
@@ -267,7 +281,10 @@ def test_fewer_bits_of_an_encoder_say_less(minilm, shop):
         > rows.loc[("nearest", 2), "cosine"]
     )
     assert (
-        rows.loc[("nearest", 2), "bits per weight"] == 3 > rows.loc[("nearest, per channel", 2), "bits per weight"] > 2
+        rows.loc[("nearest", 2), "bits per weight"]
+        == 3
+        > rows.loc[("nearest, per channel", 2), "bits per weight"]
+        > 2
     )
     with pytest.raises(InputError, match="method='AWQ': expected one of nearest"):
         model_compression.encoder_bits(minilm, texts, evaluator, [8], 32, ["AWQ"])
@@ -283,9 +300,9 @@ def test_fewer_bits_of_a_decoder_surprise_it_more(shop):
     vectors = model_compression.run_model(small, model.model, small.tokenize(texts))
     evaluator = model_compression.VectorEvaluator(vectors, known.train, known.test, "centred")
     ids = perplexity.windows(tokenizer, perplexity.film_summaries(), 128, 64)
-    table = model_compression.decoder_bits(model, small, texts, evaluator, ids, [8, 2], 64, ["nearest"]).set_index(
-        "bits"
-    )
+    table = model_compression.decoder_bits(
+        model, small, texts, evaluator, ids, [8, 2], 64, ["nearest"]
+    ).set_index("bits")
     assert table.loc[32, "perplexity"] < 100 < 10 * table.loc[32, "perplexity"] < table.loc[2, "perplexity"]
     assert table.loc[8, "perplexity"] == pytest.approx(table.loc[32, "perplexity"], rel=0.05)
     with pytest.raises(InputError, match="GPTQ needs calibration windows"):
@@ -294,9 +311,12 @@ def test_fewer_bits_of_a_decoder_surprise_it_more(shop):
 
 def test_parts_are_evaluated_and_timed(minilm, shop):
     texts, evaluator = shop
-    fewer, renumber = model_compression.without_words(minilm.model, np.arange(3000), minilm.tokenizer.unk_token_id)
+    fewer, renumber = model_compression.without_words(
+        minilm.model, np.arange(3000), minilm.tokenizer.unk_token_id
+    )
     parts = {
-        "whole": (minilm.model, "float32", list), "3 layers": (model_compression.without_layers(minilm.model, range(3)), "float32", list),
+        "whole": (minilm.model, "float32", list),
+        "3 layers": (model_compression.without_layers(minilm.model, range(3)), "float32", list),
         "words": (fewer, "float32", renumber),
     }  # fmt: skip
     table = model_compression.parts_quality(minilm, texts, evaluator, parts)
@@ -312,7 +332,9 @@ def test_parts_are_evaluated_and_timed(minilm, shop):
 
 
 def test_paths_over_lengths_and_batches(minilm):
-    table = model_compression.speeds({"torch float32": minilm, "again float32": minilm}, [4, 8], [1, 2], seconds=0.0)
+    table = model_compression.speeds(
+        {"torch float32": minilm, "again float32": minilm}, [4, 8], [1, 2], seconds=0.0
+    )
     assert len(table) == 8 and (table["tokens per s"] > 0).all()
     assert model_compression.speeds({}, [4], [1]).empty
     ratios = figures.speed_ratios(table, "torch float32")
@@ -325,7 +347,10 @@ def test_paths_over_lengths_and_batches(minilm):
 
 def test_a_footprint_is_of_the_path_alone():
     found = model_compression.footprint("minilm", "torch", "float32")
-    assert found["disk_MB"] == pytest.approx(90.9, abs=0.1) and 10 < found["resident_MB"] <= found["peak_MB"] + 1 < 400
+    assert (
+        found["disk_MB"] == pytest.approx(90.9, abs=0.1)
+        and 10 < found["resident_MB"] <= found["peak_MB"] + 1 < 400
+    )
     with pytest.raises(InputError, match="footprint of torch int3"):
         model_compression.footprint("minilm", "torch", "int3")
 
@@ -348,7 +373,9 @@ def test_a_hessian_without_a_cholesky_factor_is_told_in_one_line():
 
 @pytest.mark.parametrize("options", [{"pooling": "max"}, {"normalize": True}, {"pooling": "cls"}])
 def test_a_changed_model_keeps_the_encoders_pooling_and_head(options):
-    """``max`` is no weighted sum of tokens, so the native kernel cannot make it: torch must take its place."""
+    """``max`` is no weighted sum of tokens, so the native kernel cannot make it: torch must take its
+    place.
+    """
     encoder = encoders.load("minilm", precision="float32", device="cpu", cache=False, **options)
     found = model_compression.run_model(encoder, deepcopy(encoder.model), encoder.tokenize(TITLES))
     expected = encoder.run_tokens(encoder.tokenize(TITLES))

@@ -1,8 +1,10 @@
-"""A notebook as the body of a page: harmless Markdown, foldable code, described figures and diagrams, "
-"scrollable tables."""
+"""A notebook as the body of a page: harmless Markdown, foldable code, described figures and diagrams,
+scrollable tables.
+"""
 
 from __future__ import annotations
 
+import ast
 import html
 import re
 from functools import lru_cache
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys_lib.core import paths
+from recsys_lib.reporting import figures
 
 if TYPE_CHECKING:
     from nbconvert import HTMLExporter
@@ -90,13 +93,13 @@ def with_table_roles(body: str) -> str:
 
 
 def _with_descriptions(body: str, notebook: Any) -> str:
-    """The body with the title of each figure, as its file in ``figures/`` holds it, for readers who do not "
-    "see the figure."""
+    """The body with the title of each figure, as its file in ``figures/`` holds it, for readers who do not
+    see the figure.
+    """
+    saved_by = _figures_of_functions()
     titles = []
     for cell in (c for c in notebook.cells if c.cell_type == "code"):
-        saved = re.search(r"plots\.save\(\w+, \"(\w+)\"\)", cell.source)
-        path = paths.ROOT / "figures" / f"{saved[1]}.png" if saved else None
-        title = figure_title(path) if path and path.exists() else "A figure"
+        title = _title_of_cell(cell.source, saved_by)
         titles += [title for output in cell.outputs if "image/png" in output.get("data", {})]
     following = iter(titles)
     return re.sub(
@@ -104,6 +107,30 @@ def _with_descriptions(body: str, notebook: Any) -> str:
         lambda _: f'alt="{html.escape(next(following, "A figure"))}" loading="lazy"',
         body,
     )
+
+
+def _title_of_cell(source: str, saved_by: dict[str, str]) -> str:
+    """The title of the figure that a cell saves, itself or by a function of ``reporting.figures``."""
+    named = re.findall(r"\"(\d\d_\w+)\"", source)
+    called = [saved_by[name] for name in re.findall(r"(\w+)\(", source) if name in saved_by]
+    for stem in [*named, *called]:
+        path = paths.ROOT / "figures" / f"{stem}.png"
+        if path.exists():
+            return figure_title(path)
+    return "A figure"
+
+
+@lru_cache(maxsize=1)
+def _figures_of_functions() -> dict[str, str]:
+    """Function of ``reporting.figures`` → the name under which it saves its figure, where that is fixed."""
+    found: dict[str, str] = {}
+    for path in sorted(Path(figures.__file__).parent.glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef):
+                texts = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant)]
+                names = [t for t in texts if isinstance(t, str) and re.fullmatch(r"\d\d_\w+", t)]
+                found |= {node.name: names[0]} if names else {}
+    return found
 
 
 def _with_diagram_titles(body: str) -> str:

@@ -11,7 +11,8 @@ from recsys_lib.vectors.quantization import QuantizedVectors
 
 # Rows that are checked against their codes at once: their float64 temporaries stay in the cache.
 BLOCK_ROWS = 1024
-# Lengths of rows that products with unit vectors in float32 neither lose nor overflow; others are never ranked by their codes.
+# Lengths of rows that products with unit vectors in float32 neither lose nor overflow; others are never
+# ranked by their codes.
 SHORTEST, LONGEST = 1e-30, 1e37
 
 
@@ -19,9 +20,10 @@ SHORTEST, LONGEST = 1e-30, 1e37
 class Certificate:
     """What exact search knows of the rows of its codes.
 
-    margin: ``[n]`` float32, how far the score of a unit query may lie from that of the code; infinite where nothing is known. direction: ``[d]`` float64,
-    near which most vectors point, and along: ``[n]``, how far each row lies from its code in this direction. size: what all parts of
-    a score can sum up to. scaled: whether ``similarity.top_k`` would scale the rows.
+    margin: ``[n]`` float32, how far the score of a unit query may lie from that of the code; infinite where
+    nothing is known. direction: ``[d]`` float64, near which most vectors point, and along: ``[n]``, how far
+    each row lies from its code in this direction. size: what all parts of a score can sum up to. scaled:
+    whether ``similarity.top_k`` would scale the rows.
     """
 
     rows: np.ndarray
@@ -42,7 +44,9 @@ def row_lengths(v: np.ndarray) -> np.ndarray:
 
 
 def weights(metric: str, lengths: np.ndarray) -> tuple[np.ndarray, float]:
-    """What to scale the product with each item by, 0 where its length is not usable; and the longest length, for dot."""
+    """What to scale the product with each item by, 0 where its length is not usable; and the longest length,
+    for dot.
+    """
     if metric == "cosine":
         usable = (lengths >= SHORTEST) & (lengths <= LONGEST)
         return np.where(usable, 1 / np.where(usable, lengths, 1), 0).astype(np.float32), 1.0
@@ -52,7 +56,9 @@ def weights(metric: str, lengths: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def common_direction(rows: np.ndarray) -> np.ndarray:
-    """The unit mean of some unit rows, float64 ``[d]``: queries point along it more than along any other direction."""
+    """The unit mean of some unit rows, float64 ``[d]``: queries point along it more than along any other
+    direction.
+    """
     some = np.asarray(rows[:: max(1, len(rows) // 4096)], dtype=np.float64)
     lengths = row_lengths(some)
     mean = (some / np.where(lengths > 0, lengths, 1)[:, None]).sum(axis=0)
@@ -60,8 +66,12 @@ def common_direction(rows: np.ndarray) -> np.ndarray:
     return mean / length if np.isfinite(length) and length > 0 else np.zeros(rows.shape[1])
 
 
-def checked_rows(quantized: QuantizedVectors, rows: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lengths of the rows and how far each lies from its code along ``direction``, after checking each bound."""
+def checked_rows(
+    quantized: QuantizedVectors, rows: np.ndarray, direction: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lengths of the rows and how far each lies from its code along ``direction``, after checking each
+    bound.
+    """
     lengths, along = np.empty(len(rows)), np.empty(len(rows))
     for block in blocks(len(rows)):
         exact = np.asarray(rows[block], dtype=np.float64)
@@ -74,6 +84,7 @@ def checked_rows(quantized: QuantizedVectors, rows: np.ndarray, direction: np.nd
             i = int(bad[0])
             why = "rows and codes do not match" if np.isfinite(exact[i]).all() else "it holds NaN or infinity"
             raise InputError(
-                f"row {block.start + i} lies {distances[i]:.3g} from its code, whose bound is {bounds[i]:.3g}: {why}"
+                f"row {block.start + i} lies {distances[i]:.3g} from its code, whose bound is "
+                f"{bounds[i]:.3g}: {why}"
             )
     return lengths, along

@@ -1,6 +1,8 @@
-"""The score of a code as the kernel computes it, for every scheme whose ``dequantize`` is linear in its codes.
+"""The score of a code as the kernel computes it, for every scheme whose ``dequantize`` is linear in its
+codes.
 
-``w_i q·v̂_i = factor_i (q'·c_i) + Σ_t term_ti (q·direction_t)``, where ``q'`` is the query in the coordinates of the codes.
+``w_i q·v̂_i = factor_i (q'·c_i) + Σ_t term_ti (q·direction_t)``, where ``q'`` is the query in the coordinates
+of the codes.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from recsys_lib.vectors.quantization import QuantizedVectors
 # As in kernel.c.
 INT8, INT4, BINARY, FLOAT32, FLOAT16, BFLOAT16, PRODUCT, PRODUCT4, BITS = range(9)
 KINDS = {
-    "float32": FLOAT32, "float16": FLOAT16, "bfloat16": BFLOAT16, "int8": INT8, "int8-offset": INT8, "int8-dimension": INT8,
+    "float32": FLOAT32, "float16": FLOAT16, "bfloat16": BFLOAT16, "int8": INT8, "int8-offset": INT8,
+    "int8-dimension": INT8,
     "int4": INT4, "binary": BINARY, "pca": FLOAT32, "pca-int8": INT8, "pq": PRODUCT,
 }  # fmt: skip
 
@@ -26,11 +29,12 @@ MAX_PARTS = 256
 
 @dataclass(frozen=True, eq=False)
 class Form:
-    """codes: ``[n_items, width]``, C order; PRODUCT4 ``[groups, width, 64]``. d: numbers, or parts of a product code, per item; codebook
-    ``[parts, entries, width]``.
+    """codes: ``[n_items, width]``, C order; PRODUCT4 ``[groups, width, 64]``. d: numbers, or parts of a
+    product code, per item; codebook ``[parts, entries, width]``.
 
-    to_codes: queries ``[n, d]`` float64 in the coordinates of the codes, ``[n, m]``. factor: ``[n_items]`` float32. terms, directions:
-    ``[t, n_items]`` float32 and ``[t, d]`` float64. code_length: the largest ``|factor_i c_i|``.
+    to_codes: queries ``[n, d]`` float64 in the coordinates of the codes, ``[n, m]``. factor: ``[n_items]``
+    float32. terms, directions: ``[t, n_items]`` float32 and ``[t, d]`` float64. code_length: the largest
+    ``|factor_i c_i|``.
     """
 
     kind: int
@@ -104,10 +108,13 @@ def linear_form(q: QuantizedVectors, weight: np.ndarray) -> Form | None:
 
 
 def sign_form(q: QuantizedVectors) -> Form:
-    """How signs are compared with signs: equal ones minus different ones of the padded bits of binary codes."""
+    """How signs are compared with signs: equal ones minus different ones of the padded bits of binary
+    codes.
+    """
     n, width = q.codes.shape
     return Form(
-        BITS, np.ascontiguousarray(q.codes), 8 * width, q.codebook, lambda v: signs(q, v), np.ones(n, dtype=np.float32),
+        BITS, np.ascontiguousarray(q.codes), 8 * width, q.codebook, lambda v: signs(q, v), np.ones(n,
+        dtype=np.float32),
         np.empty((0, n), dtype=np.float32), np.empty((0, q.dimension)), 1.0,
     )  # fmt: skip
 

@@ -1,4 +1,6 @@
-"""An index over quantized vectors and, where results are rescored, their float32 rows: built, asked, saved, loaded."""
+"""An index over quantized vectors and, where results are rescored, their float32 rows: built, asked, saved,
+loaded.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,10 @@ KIND = "index"
 class Index:
     """Codes ready to be searched; made by ``Index.build``.
 
-    weight: ``[n]`` float32, what a product with an item is scaled by so that scores of unit queries stay near 1: its inverse length, or for dot
-    products the inverse of ``longest``, the longest length. form: how the kernel scores codes, exact_form: the same with what is known
-    of the residuals; None where torch decodes and multiplies.
+    weight: ``[n]`` float32, what a product with an item is scaled by so that scores of unit queries stay near
+    1: its inverse length, or for dot products the inverse of ``longest``, the longest length. form: how the
+    kernel scores codes, exact_form: the same with what is known of the residuals; None where torch decodes
+    and multiplies.
     """
 
     quantized: QuantizedVectors
@@ -54,11 +57,12 @@ class Index:
     def build(quantized: QuantizedVectors, rows: np.ndarray | None = None, metric: str = "cosine") -> Index:
         """Make codes searchable by cosine or dot product; with their float32 ``rows [n, d]`` also exactly.
 
-        ``rows`` may be a ``np.memmap``. They are read once, in blocks: the bound of every code is checked against its row, so that a
-        certificate rests on no promise.
+        ``rows`` may be a ``np.memmap``. They are read once, in blocks: the bound of every code is checked
+        against its row, so that a certificate rests on no promise.
 
         Raises:
-            InputError: an unknown metric, rows of another shape or dtype, NaN, or a row farther from its code than its bound.
+            InputError: an unknown metric, rows of another shape or dtype, NaN, or a row farther from its code
+                than its bound.
         """
         if metric not in METRICS:
             raise InputError(f"metric={metric!r}: expected one of {', '.join(METRICS)}")
@@ -87,7 +91,9 @@ class Index:
             size, margin = 1.0, np.full(len(margin), np.inf)
         with np.errstate(over="ignore"):
             certificate = Certificate(rows, margin.astype(np.float32), direction, along, size, scaled)
-        exact_form = form.with_term(np.where(np.isfinite(margin), along * weight, 0), direction) if form else None
+        exact_form = (
+            form.with_term(np.where(np.isfinite(margin), along * weight, 0), direction) if form else None
+        )
         return Index(quantized, metric, weight, longest, certificate, form, exact_form)
 
     def top_k(
@@ -98,15 +104,17 @@ class Index:
         rescore: int = 0,
         query_bits: int = 16,
     ) -> Found:
-        """The ``k`` best by the codes; with ``rescore=r`` the best ``k`` of the ``r·k`` best, by their float32 rows.
+        """The ``k`` best by the codes; with ``rescore=r`` the best ``k`` of the ``r·k`` best, by their
+        float32 rows.
 
-        Equal scores are ordered by the smaller id. Without ``rescore`` the scores are those of the codes. ``exclude`` as in
-        ``similarity.top_k``. ``query_bits=1`` compares binary codes with the signs of the query instead of the query itself, several times
-        faster and less well; the score is then the share of equal signs minus that of different ones.
+        Equal scores are ordered by the smaller id. Without ``rescore`` the scores are those of the codes.
+        ``exclude`` as in ``similarity.top_k``. ``query_bits=1`` compares binary codes with the signs of the
+        query instead of the query itself, several times faster and less well; the score is then the share of
+        equal signs minus that of different ones.
 
         Raises:
-            InputError: as ``similarity.top_k``, a negative ``rescore`` or one without rows, ``query_bits`` other than 16, or 1 for
-                codes that are not binary.
+            InputError: as ``similarity.top_k``, a negative ``rescore`` or one without rows, ``query_bits``
+                other than 16, or 1 for codes that are not binary.
         """
         if not isinstance(rescore, int | np.integer) or rescore < 0:
             raise InputError(f"rescore={rescore!r}: expected how many candidates per result, or 0")
@@ -134,10 +142,12 @@ class Index:
         return Search(self, queries, k, exclude, 0, True, False).run()
 
     def save(self, folder: str | Path) -> None:
-        """Write the index to ``folder``: codes as ``core.storage`` has them, the float32 rows as ``.npy`` beside them.
+        """Write the index to ``folder``: codes as ``core.storage`` has them, the float32 rows as ``.npy``
+        beside them.
 
-        Rows are copied block by block, so that they may be larger than memory. What is in ``folder`` is always all of one
-        save: ``meta.json``, which is replaced last, names the file of rows and its checksum.
+        Rows are copied block by block, so that they may be larger than memory. What is in ``folder`` is
+        always all of one save: ``meta.json``, which is replaced last, names the file of rows and its
+        checksum.
 
         Raises:
             InputError: a folder that cannot be written.

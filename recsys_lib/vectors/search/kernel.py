@@ -1,7 +1,7 @@
 """Compiles ``search.c`` once per machine and calls it, one scan per thread.
 
-Without a C compiler there is no kernel and searches use torch, with the same results. The kernel starts threads of its own, as many
-as torch uses.
+Without a C compiler there is no kernel and searches use torch, with the same results. The kernel starts
+threads of its own, as many as torch uses.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from recsys_lib.vectors.search.forms import Form
 FLAGS = ("-O3", "-std=c11", "-shared", "-fPIC", "-pthread")
 # As in search.h: queries of a panel, and threads at once.
 LANES, MAX_THREADS = 16, 64
-# Up to so many queries, fine products alone are faster than panels (without matrix units); tables are the quickest to read in panels.
+# Up to so many queries, fine products alone are faster than panels (without matrix units); tables are the
+# quickest to read in panels.
 FEW, FEW_TABLES = 4, 1
 NO_ID = 2**31 - 1
 
@@ -31,24 +32,38 @@ NO_ID = 2**31 - 1
 _INT, _POINTER = ctypes.c_int64, ctypes.c_void_p
 # Field by field as in search.h and search.c.
 Scan = structure(
-    "Scan", n_items=_INT, d=_INT, kind=_INT, row_bytes=_INT, entries=_INT, n_queries=_INT, k=_INT, capacity=_INT, n_terms=_INT, tiles=_INT,
-    codes=_POINTER, factor=_POINTER, margin=_POINTER, term=_POINTER, fine=_POINTER, coarse=_POINTER, fine_scale=_POINTER,
-    coarse_scale=_POINTER, coarse_min=_POINTER, spread=_POINTER, term_scale=_POINTER, slack=_POINTER, coarse_slack=_POINTER, seen_start=_POINTER,
+    "Scan", n_items=_INT, d=_INT, kind=_INT, row_bytes=_INT, entries=_INT, n_queries=_INT, k=_INT,
+    capacity=_INT, n_terms=_INT, tiles=_INT,
+    codes=_POINTER, factor=_POINTER, margin=_POINTER, term=_POINTER, fine=_POINTER, coarse=_POINTER,
+    fine_scale=_POINTER,
+    coarse_scale=_POINTER, coarse_min=_POINTER, spread=_POINTER, term_scale=_POINTER, slack=_POINTER,
+    coarse_slack=_POINTER, seen_start=_POINTER,
     seen=_POINTER, next=_POINTER,
 )  # fmt: skip
 Found = structure(
-    "Found", limit=_POINTER, gate=_POINTER, best=_POINTER, best_id=_POINTER, reach=_POINTER, id=_POINTER, count=_POINTER
+    "Found",
+    limit=_POINTER,
+    gate=_POINTER,
+    best=_POINTER,
+    best_id=_POINTER,
+    reach=_POINTER,
+    id=_POINTER,
+    count=_POINTER,
 )
 Rescore = structure(
-    "Rescore", n_lists=_INT, n_queries=_INT, k=_INT, capacity=_INT, d=_INT, max_rescored=_INT, rows=_POINTER, queries=_POINTER,
-    weight=_POINTER, margin=_POINTER, limit=_POINTER, band=_POINTER, reach=_POINTER, id=_POINTER, count=_POINTER,
+    "Rescore", n_lists=_INT, n_queries=_INT, k=_INT, capacity=_INT, d=_INT, max_rescored=_INT,
+    rows=_POINTER, queries=_POINTER,
+    weight=_POINTER, margin=_POINTER, limit=_POINTER, band=_POINTER, reach=_POINTER, id=_POINTER,
+    count=_POINTER,
     rescored=_POINTER, next=_POINTER,
 )  # fmt: skip
 
 
 @lru_cache
 def load() -> ctypes.CDLL | None:
-    """The compiled kernel, from the cache if this source was compiled for this processor before; None without a compiler."""
+    """The compiled kernel, from the cache if this source was compiled for this processor before; None without
+    a compiler.
+    """
     return compiled(SEARCH_SOURCE, (*FLAGS, *isa_flags()))
 
 
@@ -71,11 +86,13 @@ def threads_for(n_items: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Queries:
-    """Queries in the coordinates of the codes, in the layouts that the kernel reads; ``padded`` is ``n`` up to a multiple of 16.
+    """Queries in the coordinates of the codes, in the layouts that the kernel reads; ``padded`` is ``n`` up
+    to a multiple of 16.
 
-    fine: of integer codes ``[n, d]`` int16, of floats ``[n, d]``, of product codes tables ``[n, parts, entries]``, of signs bits. coarse: the
-    same of 16 queries together, ``[panels, d/4, 16, 4]`` uint8, ``[panels, d, 16]`` float32 or ``[panels, parts, entries, 16]`` uint8; None for few
-    queries. fine_scale, coarse_scale, coarse_min: ``[padded]``, what a number stands for, and what 0 does. fine_error,
+    fine: of integer codes ``[n, d]`` int16, of floats ``[n, d]``, of product codes tables ``[n, parts,
+    entries]``, of signs bits. coarse: the same of 16 queries together, ``[panels, d/4, 16, 4]`` uint8,
+    ``[panels, d, 16]`` float32 or ``[panels, parts, entries, 16]`` uint8; None for few queries. fine_scale,
+    coarse_scale, coarse_min: ``[padded]``, what a number stands for, and what 0 does. fine_error,
     coarse_error: ``[n]``, how much rounding took from scores.
     """
 
@@ -93,7 +110,9 @@ def prepare(form: Form, unit: np.ndarray) -> Queries:
     v = form.to_codes(unit)
     nothing = np.zeros(len(v))
     tiles = matrix_units()
-    few = len(v) <= {forms.PRODUCT: FEW_TABLES, forms.PRODUCT4: 0, forms.BITS: FEW}.get(form.kind, 1 if tiles else FEW)
+    few = len(v) <= {forms.PRODUCT: FEW_TABLES, forms.PRODUCT4: 0, forms.BITS: FEW}.get(
+        form.kind, 1 if tiles else FEW
+    )
     if form.kind <= forms.BINARY:
         # A sum of d products with 8-bit codes must fit 32 bits.
         fine, scale, lost = _rounded(v, min(2**15 - 1, (2**31 - 1) // (128 * v.shape[1])))
@@ -110,7 +129,9 @@ def prepare(form: Form, unit: np.ndarray) -> Queries:
             return Queries(fine, None, nothing, None, None, None, nothing)
         coarse, scale, minimum, lost = _rounded_tables(fine, 255 if form.kind == forms.PRODUCT else 127)
         coarse = _panels(coarse, np.uint8) if form.kind == forms.PRODUCT else coarse
-        return Queries(fine, None, nothing, coarse, padded(scale), padded(minimum), lost * form.largest_factor)
+        return Queries(
+            fine, None, nothing, coarse, padded(scale), padded(minimum), lost * form.largest_factor
+        )
     if form.kind == forms.BITS:
         ones = np.ones(-(-len(v) // LANES) * LANES, np.float32)
         signs = None if few else _panels8(2 * np.unpackbits(v, axis=1, bitorder="little").astype(np.int8) - 1)
@@ -121,7 +142,8 @@ def prepare(form: Form, unit: np.ndarray) -> Queries:
     coarse = to_bfloat16(fine)
     kept = (coarse.astype(np.uint32) << 16).view(np.float32)
     lost = _norms(v - kept) + (0 if form.kind == forms.BFLOAT16 else 2.0**-8) * _norms(kept)
-    # Numbers below the smallest normal one are taken for 0; scaled by at most 1e30, products of them come to no more than this.
+    # Numbers below the smallest normal one are taken for 0; scaled by at most 1e30, products of them come to
+    # no more than this.
     lost = lost * form.code_length + form.d * 2.0**-26
     return Queries(fine, None, nothing, _lines(coarse), None, None, lost)
 
@@ -159,7 +181,9 @@ def _panels8(codes: np.ndarray) -> np.ndarray:
 
 
 def _lines(codes: np.ndarray) -> np.ndarray:
-    """4 bytes of each of 16 queries together, which one instruction multiplies; zeros up to 64 bytes of each."""
+    """4 bytes of each of 16 queries together, which one instruction multiplies; zeros up to 64 bytes of
+    each.
+    """
     n, d = codes.shape
     width = -(-d * codes.itemsize // LINE) * LINE
     filled = np.zeros((-(-n // LANES) * LANES, width // codes.itemsize), codes.dtype)
@@ -176,7 +200,9 @@ def _panels(v: np.ndarray, dtype: type = np.float32) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(raised.reshape(-1, LANES, *v.shape[1:]), 1, -1))
 
 
-def _rounded_tables(tables: np.ndarray, max_code: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _rounded_tables(
+    tables: np.ndarray, max_code: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Tables ``[n, parts, entries]`` as whole numbers up to ``max_code``.
 
     Also steps per query, what a sum of zeros stands for, and the maximum error of a sum.
@@ -188,14 +214,21 @@ def _rounded_tables(tables: np.ndarray, max_code: int) -> tuple[np.ndarray, np.n
     codes = np.minimum(np.rint(raised / step), max_code)
     raised -= codes * step
     errs = np.abs(raised, out=raised).max(axis=2).sum(axis=1, dtype=np.float64)
-    return codes.astype(np.uint8), step[:, 0, 0], minimum.sum(axis=(1, 2), dtype=np.float64), errs * (1 + 1e-5)
+    return (
+        codes.astype(np.uint8),
+        step[:, 0, 0],
+        minimum.sum(axis=(1, 2), dtype=np.float64),
+        errs * (1 + 1e-5),
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """What every thread found: its best lower bounds ``[threads, n, k]`` with their ids, and candidates per query.
+    """What every thread found: its best lower bounds ``[threads, n, k]`` with their ids, and candidates per
+    query.
 
-    reach, id: ``[threads, n, capacity]``, of which ``count [threads, n]`` are filled; -1 where there were too many.
+    reach, id: ``[threads, n, capacity]``, of which ``count [threads, n]`` are filled; -1 where there were too
+    many.
     """
 
     best: np.ndarray
@@ -215,7 +248,8 @@ class Candidates:
 
 @dataclass(frozen=True, eq=False)
 class Bounds:
-    """How far true scores may lie from those of the codes: ``margin[item] * spread[query]``, and per query what rounding adds.
+    """How far true scores may lie from those of the codes: ``margin[item] * spread[query]``, and per query
+    what rounding adds.
 
     margin: ``[n_items]`` or None for 0. spread: ``[n]``. slack, coarse_slack: ``[n]``, as in search.c.
     """
@@ -227,20 +261,28 @@ class Bounds:
 
 
 def scan(
-    form: Form, unit: np.ndarray, queries: Queries, bounds: Bounds, k: int, capacity: int, seen: sp.csr_matrix | None
+    form: Form,
+    unit: np.ndarray,
+    queries: Queries,
+    bounds: Bounds,
+    k: int,
+    capacity: int,
+    seen: sp.csr_matrix | None,
 ) -> Candidates:
     """One pass over all codes; ``seen`` has ascending ids and no stored zeros."""
     n, n_items = len(unit), len(form.factor)
     n_threads = threads_for(n_items)
     shape = (n_threads, n)
     out = Candidates(
-        np.empty((*shape, k), np.float32), np.empty((*shape, k), np.int32), _lazy_zeros((*shape, capacity), np.float32),
+        np.empty((*shape, k), np.float32), np.empty((*shape, k), np.int32), _lazy_zeros((*shape,
+        capacity), np.float32),
         _lazy_zeros((*shape, capacity), np.int32), np.empty(shape, np.int64),
     )  # fmt: skip
     limits = np.empty((2, n_threads, -(-n // LANES) * LANES), np.float32)
     arrays = [
         form.codes, form.factor, bounds.margin, form.terms, queries.fine, queries.coarse, queries.fine_scale,
-        queries.coarse_scale, queries.coarse_min, padded(bounds.spread), padded(form.directions @ unit.T), bounds.slack.astype(np.float32),
+        queries.coarse_scale, queries.coarse_min, padded(bounds.spread),
+        padded(form.directions @ unit.T), bounds.slack.astype(np.float32),
         bounds.coarse_slack.astype(np.float32), *_csr(seen), np.zeros(1, np.int64),
     ]  # fmt: skip
     row_bytes = form.codes.shape[1] * form.codes.itemsize
@@ -260,7 +302,9 @@ def scan(
 
     shared = (*limits, out.best, out.best_id, out.reach, out.id, out.count)
     starts = [(_address(array) or 0, array.nbytes // n_threads) for array in shared]
-    results = (Found * n_threads)(*(Found(*(start + i * size for start, size in starts)) for i in range(n_threads)))
+    results = (Found * n_threads)(
+        *(Found(*(start + i * size for start, size in starts)) for i in range(n_threads))
+    )
     _check(_library().scan(ctypes.byref(problem), results, _INT(n_threads)))
     return out
 
@@ -271,12 +315,14 @@ def rescore(
 ) -> np.ndarray:  # fmt: skip
     """Leave of ``candidates`` those that may be among the best ``k`` by their ``rows`` in float32.
 
-    Returns how many of each query were scored, ``[n]``, or -1 where they would have been more than ``max_rescored``: none is left.
+    Returns how many of each query were scored, ``[n]``, or -1 where they would have been more than
+    ``max_rescored``: none is left.
     """
     n_lists, n, capacity = candidates.id.shape
     rescored = np.empty(n, dtype=np.int64)
     arrays = [
-        rows, unit.astype(np.float32), weight, margin, limit.astype(np.float32), band.astype(np.float32), candidates.reach,
+        rows, unit.astype(np.float32), weight, margin, limit.astype(np.float32),
+        band.astype(np.float32), candidates.reach,
         candidates.id, candidates.count, rescored, np.zeros(1, np.int64),
     ]  # fmt: skip
     problem = Rescore(n_lists, n, k, capacity, rows.shape[1], max_rescored, *map(_address, arrays))
@@ -290,7 +336,9 @@ def _check(failed: int) -> None:
 
 
 def _lazy_zeros(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """Zeros whose pages are taken when they are first written; NumPy asks for huge pages, and few are written."""
+    """Zeros whose pages are taken when they are first written; NumPy asks for huge pages, and few are
+    written.
+    """
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     return np.frombuffer(mmap.mmap(-1, size), dtype).reshape(shape) if size else np.empty(shape, dtype)
 

@@ -1,4 +1,6 @@
-"""One call of ``Index.top_k`` or ``Index.exact_top_k``: scan the codes, keep what the bounds allow, rescore, fall back."""
+"""One call of ``Index.top_k`` or ``Index.exact_top_k``: scan the codes, keep what the bounds allow, rescore,
+fall back.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,12 @@ from recsys_lib.vectors.search.kernel import NO_ID, Bounds, Candidates
 if TYPE_CHECKING:
     from recsys_lib.vectors.search.index import Index
 
-# What a block of queries may use for its candidates, 64 MB as one block of scores in similarity.top_k; nearly all of it stays untouched.
+# What a block of queries may use for its candidates, 64 MB as one block of scores in similarity.top_k; nearly
+# all of it stays untouched.
 BLOCK_BYTES = 64 * 2**20
 BLOCK_QUERIES, MIN_CANDIDATES = 1024, 4096
-# Beyond this fraction of the items, scoring all of them by matrix products is faster than scoring candidates one by one.
+# Beyond this fraction of the items, scoring all of them by matrix products is faster than scoring candidates
+# one by one.
 MAX_KEPT = 1 / 8
 # Scores are rounded to float32: true scores of unit vectors nearer than this may change places.
 TIE = 2.0**-22
@@ -29,10 +33,12 @@ TIE = 2.0**-22
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The best items of every query: ids ``[n, k]`` int64 and scores ``[n, k]`` float32, best first; -1 and -inf where none is left.
+    """The best items of every query: ids ``[n, k]`` int64 and scores ``[n, k]`` float32, best first; -1 and
+    -inf where none is left.
 
-    rescored: ``[n]``, how many of the ``n_items`` were scored by their float32 rows. fell_back: ``[n]``, queries for which the
-    bounds could not rule out enough items, so that all were scored by ``similarity.top_k``.
+    rescored: ``[n]``, how many of the ``n_items`` were scored by their float32 rows. fell_back: ``[n]``,
+    queries for which the bounds could not rule out enough items, so that all were scored by
+    ``similarity.top_k``.
     """
 
     ids: np.ndarray
@@ -50,11 +56,15 @@ class Found:
 class Search:
     """One call of ``top_k`` or ``exact_top_k``."""
 
-    def __init__(self, index: Index, queries: np.ndarray, k: int, exclude, rescore: int, exact: bool, signs: bool):
+    def __init__(
+        self, index: Index, queries: np.ndarray, k: int, exclude, rescore: int, exact: bool, signs: bool
+    ):
         n_items = len(index.weight)
         queries = np.ascontiguousarray(checked_vectors.vectors("queries", queries), dtype=np.float32)
         if queries.shape[1] != index.quantized.dimension:
-            raise InputError(f"queries have {queries.shape[1]} columns: the codes have {index.quantized.dimension}")
+            raise InputError(
+                f"queries have {queries.shape[1]} columns: the codes have {index.quantized.dimension}"
+            )
         if not isinstance(k, int | np.integer) or not 1 <= k <= n_items:
             raise InputError(f"k={k!r}: expected between 1 and the number of items, {n_items}")
         if index.metric == "dot":
@@ -95,8 +105,12 @@ class Search:
             score = score * (lengths * self.index.longest)[row]
         _place(self.found, row + part.start, ids, score.astype(np.float32))
 
-    def _certain(self, part: slice, unit: np.ndarray, lengths: np.ndarray, seen) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs of which the best k of each query surely are; none of queries that must fall back, which are marked."""
+    def _certain(
+        self, part: slice, unit: np.ndarray, lengths: np.ndarray, seen
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs of which the best k of each query surely are; none of queries that must fall back, which are
+        marked.
+        """
         index, certificate = self.index, self.index.certificate
         assert certificate is not None
         n, n_items = len(unit), len(index.weight)
@@ -136,7 +150,9 @@ class Search:
             )
             return pairs.row, pairs.id, pairs.score
         queries = kernel.prepare(index.form, unit)
-        coarse_slack = (queries.fine_error + queries.coarse_error) * (1 + 1e-5) + 2 * _rounding(index, index.form.size)
+        coarse_slack = (queries.fine_error + queries.coarse_error) * (1 + 1e-5) + 2 * _rounding(
+            index, index.form.size
+        )
         bounds = Bounds(None, np.ones(n), np.zeros(n), coarse_slack)
         return self._best(kernel.scan(index.form, unit, queries, bounds, self.width, 0, seen))
 
@@ -147,7 +163,8 @@ class Search:
         if self.index.form is None:
             pairs, _ = torch_scan.scan(
                 torch_scan.SignVectors(quantized), np.where(queries > quantized.offset, 1.0, -1.0),
-                np.ones(len(quantized), dtype=np.float32), None, np.zeros(len(queries)), self.width, self.width, seen,
+                np.ones(len(quantized), dtype=np.float32), None, np.zeros(len(queries)), self.width,
+                self.width, seen,
             )  # fmt: skip
             return pairs.row, pairs.id, pairs.score / d
         form = sign_form(quantized)
@@ -186,11 +203,20 @@ class Search:
         assert certificate is not None
         band = self._tie(lengths) + 2 * _rounding(self.index, 1.001)
         return kernel.rescore(
-            candidates, certificate.rows, unit, self.index.weight, certificate.margin, limit, band, self.k, max_kept
+            candidates,
+            certificate.rows,
+            unit,
+            self.index.weight,
+            certificate.margin,
+            limit,
+            band,
+            self.k,
+            max_kept,
         )
 
     def _tie(self, lengths: np.ndarray) -> np.ndarray:
-        """How near to each other two true scores of a unit query may lie and change places when they are rounded to float32.
+        """How near to each other two true scores of a unit query may lie and change places when they are
+        rounded to float32.
 
         A score below the smallest float32 is rounded by up to that.
         """
@@ -210,7 +236,9 @@ class Search:
         return similarity._pair_scores(self.index.metric, queries, rows, row, ids)
 
     def _fall_back(self) -> None:
-        """Score every item for the queries whose bounds did not prune; a zero query needs no item to be scored."""
+        """Score every item for the queries whose bounds did not prune; a zero query needs no item to be
+        scored.
+        """
         found = self.found
         given_up = np.flatnonzero(found.rescored < 0)
         if not len(given_up):
@@ -234,7 +262,9 @@ class Search:
 
 
 def _rounding(index: Index, size: float) -> float:
-    """What float32 may add to or take from a score: a sum of ``d`` products in any order and a few operations more."""
+    """What float32 may add to or take from a score: a sum of ``d`` products in any order and a few operations
+    more.
+    """
     d = max(index.quantized.dimension, index.form.d if index.form else 0)
     # A code of pca is decoded by a product of its own; each component of it is a sum of that many terms.
     decoded = np.sqrt(index.quantized.codebook.shape[0]) if index.quantized.scheme.startswith("pca") else 1.0
@@ -252,7 +282,9 @@ def _plain(seen: sp.csr_matrix | None) -> sp.csr_matrix | None:
     return plain
 
 
-def _ranked(row: np.ndarray, ids: np.ndarray, score: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _ranked(
+    row: np.ndarray, ids: np.ndarray, score: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The best ``k`` pairs of each row, best first, equal scores by the smaller id."""
     order = np.lexsort((ids, -score, row))
     row, ids, score = row[order], ids[order], score[order]

@@ -1,4 +1,5 @@
-"""The scan where there is no compiled kernel for the codes: blocks of items are decoded and multiplied by torch.
+"""The scan where there is no compiled kernel for the codes: blocks of items are decoded and multiplied by
+torch.
 
 Slower than the kernel and with bounds a little wider, but for every scheme and on every machine.
 """
@@ -38,7 +39,9 @@ class SignVectors:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Queries ``row [m]``, items ``id [m]`` and the ``score [m]`` of their codes, ordered by row and then best first."""
+    """Queries ``row [m]``, items ``id [m]`` and the ``score [m]`` of their codes, ordered by row and then
+    best first.
+    """
 
     row: np.ndarray
     id: np.ndarray
@@ -46,9 +49,11 @@ class Pairs:
 
 
 class Best:
-    """The pairs seen so far that may be among the best ``k`` of their query, and the limit below which no other can be.
+    """The pairs seen so far that may be among the best ``k`` of their query, and the limit below which no
+    other can be.
 
-    margin: ``[n_items]`` or None for approximate search. slack: ``[n]``. capacity: a query of which more pairs remain is given up.
+    margin: ``[n_items]`` or None for approximate search. slack: ``[n]``. capacity: a query of which more
+    pairs remain is given up.
     """
 
     def __init__(self, n: int, k: int, margin: np.ndarray | None, slack: np.ndarray, capacity: int):
@@ -70,7 +75,9 @@ class Best:
         row, ids, score = (np.concatenate(part) for part in zip(*parts, strict=True))
         margin = np.zeros(len(ids), np.float32) if self.margin is None else self.margin[ids]
         lower = score - margin
-        row, ids, score, margin, lower = (a[np.lexsort((ids, -lower, row))] for a in (row, ids, score, margin, lower))
+        row, ids, score, margin, lower = (
+            a[np.lexsort((ids, -lower, row))] for a in (row, ids, score, margin, lower)
+        )
         place = np.arange(len(row)) - np.searchsorted(row, row)
         at = place == self.k - 1
         self.limit[row[at]] = np.maximum(self.limit[row[at]], lower[at] - self.slack[row[at]])
@@ -93,8 +100,9 @@ def scan(
 ) -> tuple[Pairs, np.ndarray]:
     """Pairs that may be among the best ``k`` of each ``unit [n, d]`` query, and which queries were given up.
 
-    weight: ``[n_items]``, what each item's product is scaled by. margin: how far its true score may lie from it. slack: ``[n]``, how far below
-    the k-th best lower bound an upper bound may lie. seen: items to leave out, without stored zeros.
+    weight: ``[n_items]``, what each item's product is scaled by. margin: how far its true score may lie from
+    it. slack: ``[n]``, how far below the k-th best lower bound an upper bound may lie. seen: items to leave
+    out, without stored zeros.
     """
     import torch
 

@@ -56,14 +56,15 @@ class UserEncoder:
         return vectors
 
     def _mean(self, shown: list[list[str]]) -> np.ndarray:
-        """Weighted means of the unit vectors of the items."""
+        """Weighted means of the items' vectors, which keep the length that the encoder gave them: a map that
+        was fitted on item vectors, whitening for example, expects theirs.
+        """
         known = sorted({t for h in shown for t in h})
         place = {t: i for i, t in enumerate(known)}
         vectors = np.zeros((len(shown), self.encoder.dimension), dtype=np.float32)
         if not known:
             return vectors
         items = self.encoder.encode(known, progress=False)
-        items = items / np.maximum(np.linalg.norm(items, axis=1, keepdims=True), 1e-12)
         for row, history in enumerate(shown):
             if history:
                 age = np.arange(len(history))

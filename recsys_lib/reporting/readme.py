@@ -32,6 +32,7 @@ QUESTIONS = TABLES / "questions.md"
 # The figure of the answer, in figures/.
 FIGURE = "16_verdict.png"
 SHOWN = (
+    "EASE",
     "EASE top 200",
     "EASE + TF-IDF map",
     "EASE + MiniLM map",

@@ -29,9 +29,9 @@ def prompts(tmp_path_factory):
 
 def test_means_weigh_items_alike_or_by_age():
     mean = UserEncoder("mean", Letters()).encode(HISTORIES)
-    np.testing.assert_allclose(mean, [[0.5, 0.5, 0, 0], [0] * 4, [0, 0, 2 / 3, 1 / 3]], rtol=1e-6)
+    np.testing.assert_allclose(mean, [[0.5, 0.5, 0, 0], [0] * 4, [0, 0, 1, 1 / 3]], rtol=1e-6)
     recent = UserEncoder("recent mean", Letters(), half_life=1).encode(HISTORIES)
-    np.testing.assert_allclose(recent[[0, 2]], [[2 / 3, 1 / 3, 0, 0], [0, 0, 6 / 7, 1 / 7]], rtol=1e-6)
+    np.testing.assert_allclose(recent[[0, 2]], [[2 / 3, 1 / 3, 0, 0], [0, 0, 10 / 7, 1 / 7]], rtol=1e-6)
     assert UserEncoder("mean", Letters()).encode([[]]).tolist() == [[0] * 4]
 
 

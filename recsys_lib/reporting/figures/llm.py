@@ -181,6 +181,7 @@ def takeaways(records: Sequence[dict[str, Any]], bill: pd.DataFrame) -> str:
     better = [r for r in usual if r["metrics"]["minus_first_stage"]["low"] > 0]
     worse = [r for r in usual if r["metrics"]["minus_first_stage"]["high"] < 0]
     above = [r for r in usual if r["metrics"]["minus_floor"]["low"] > 0]
+    below = [r for r in usual if r["metrics"]["minus_floor"]["high"] < 0]
     mixed = fusion(usual)
     gained = mixed[mixed["low"] > 0]
     cheap, dear = bill["USD per million lists"].min(), bill["USD per million lists"].max()
@@ -190,7 +191,8 @@ def takeaways(records: Sequence[dict[str, Any]], bill: pd.DataFrame) -> str:
         f"* **Order improved: {len(better)} of {len(usual)}** combinations of catalogue, first stage, model "
         f"and method; {len(worse)} are worse beyond chance. EASE's best 20 films reordered: "
         f"{'; '.join(_sentence(r) for r in films)}.",
-        f"* **Better than a random order: {len(above)} of {len(usual)}**{named}.",
+        f"* **Better than a random order: {len(above)} of {len(usual)}**{named}; {len(below)} are worse "
+        "than it beyond chance (intervals of 95%, each case by itself).",
         f"* **Fused with the first stage's score**, its weight chosen on validation lists: {len(gained)} of "
         f"{len(mixed)} gain beyond chance; the weight is 0 in {zero}.",
         f"* **Cost**: {cheap:,.0f} to {dear:,.0f} USD per million lists of 20 candidates, on cores. Where "

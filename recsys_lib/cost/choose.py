@@ -4,7 +4,7 @@ choice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +15,15 @@ from recsys_lib.cost.deployments import Deployment
 from recsys_lib.cost.options import DeploymentOption
 from recsys_lib.cost.recorded_fractions import default_assumptions
 from recsys_lib.cost.services import Service
-from recsys_lib.cost.turning_points import TurningPoint, nearest_turning_points
+from recsys_lib.cost.turning_points import TurningPoint, nearest_turning_points, points_towards
 from recsys_lib.cost.uncertainty import MethodQuality, draw, placed
 from recsys_lib.cost.units import positive, two_digits
 
 USD_PER_POINT = 10.0
+# Two options are near duplicates that serve a request by the same work, at bills and qualities that differ by
+# no more than these.
+DUPLICATE_BILL = 0.02
+DUPLICATE_NDCG = 0.002
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,10 @@ class Decision:
     """The options from best to worst (those that cannot serve or were not measured last), and what to say
     about them.
 
-    regret_usd_per_month: mean loss over all draws of taking the second best instead of the best; 0 where
-    there is no second. sentence: for a manager. changes: the three numbers that would change the choice,
+    regret_usd_per_month: mean loss over all draws of taking the second best that is no near duplicate of the
+    best instead of it; 0 where there is none. rival: the option that cannot be told apart from the best,
+    None if the best is clear. rival_probabilities: of the best and of the rival, their near duplicates
+    counted with them. sentence: for a manager. changes: the three numbers that would change the choice,
     nearest first; fewer where nothing else would.
     """
 
@@ -88,6 +94,8 @@ class Decision:
     turning_points: tuple[TurningPoint, ...]
     service: Service
     usd_per_point: float
+    rival: RankedOption | None = None
+    rival_probabilities: tuple[float, float] = (1.0, 0.0)
 
     @property
     def best(self) -> RankedOption | None:
@@ -130,17 +138,67 @@ def decide(
     share = service.cold_share
     net, quality = found.net_usd(share, usd_per_point), found.quality(share)
     order, ranked = _ranked(methods, placed(methods, service, a), net, quality)
-    regret = _regret(net, order)
+    second = _second(ranked)
+    regret = _regret(net, order, second)
     points = nearest_turning_points(methods, service, a, usd_per_point) if np.isfinite(net[0]).any() else ()
+    rival, chances = _rival(ranked, draws)
+    sentence = _sentence(ranked, service)
+    if rival:
+        towards = points_towards(methods, service, a, usd_per_point, rival.name)
+        sentence += _rivals(ranked[0], rival, chances, usd_per_point, towards)
+    else:
+        sentence += _clear(ranked, second, chances[0], usd_per_point, regret)
     return Decision(
         ranked,
         regret,
-        _sentence(ranked, service, usd_per_point, regret),
+        sentence,
         tuple(str(p) for p in points),
         points,
         service,
         usd_per_point,
+        rival,
+        chances,
     )
+
+
+def near_duplicates(one: RankedOption, other: RankedOption) -> bool:
+    """Whether two options do the same work for nearly the same bill and quality."""
+    if one.quality is None or other.quality is None:
+        return False
+    return (
+        one.deployment.option.serves == other.deployment.option.serves
+        and abs(one.usd_per_month / other.usd_per_month - 1) <= DUPLICATE_BILL
+        and abs(one.quality - other.quality) <= DUPLICATE_NDCG
+    )
+
+
+def _second(ranked: tuple[RankedOption, ...]) -> int | None:
+    """The place of the second best that can serve and is no near duplicate of the best."""
+    for place, one in enumerate(ranked[1:], 1):
+        if one.net_usd_per_month is not None and not near_duplicates(ranked[0], one):
+            return place
+    return None
+
+
+def _rival(ranked: tuple[RankedOption, ...], draws: int) -> tuple[RankedOption | None, tuple[float, float]]:
+    """The option that the draws do not tell from the best, and in which parts of the draws each is best.
+
+    Not told apart: the rival is best more often, or the difference of the two counts is within the 95%
+    interval of ``draws`` paired draws.
+    """
+    best = ranked[0]
+    others = [o for o in ranked[1:] if o.net_usd_per_month is not None and not near_duplicates(best, o)]
+    if best.net_usd_per_month is None or not others:
+        return None, (1.0, 0.0)
+
+    def chance(one: RankedOption) -> float:
+        same = (o.probability for o in ranked if o is one or near_duplicates(o, one))
+        return sum(same)
+
+    other = max(others, key=lambda o: o.probability)
+    p, q = chance(best), chance(other)
+    spread = 1.96 * ((p + q - (p - q) ** 2) / draws) ** 0.5
+    return (other if q > 0 and p - q <= spread else None), (p, q)
 
 
 def _ranked(
@@ -162,16 +220,16 @@ def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _regret(net: np.ndarray, order: list[int]) -> float:
+def _regret(net: np.ndarray, order: list[int], second: int | None) -> float:
     """Mean loss of the second against the best, over the draws in which both can serve."""
-    if len(order) < 2 or not np.isfinite(net[0, order[1]]):
+    if second is None:
         return 0.0
-    both = np.isfinite(net[:, order[0]]) & np.isfinite(net[:, order[1]])
-    return float((net[both, order[0]] - net[both, order[1]]).mean())
+    both = np.isfinite(net[:, order[0]]) & np.isfinite(net[:, order[second]])
+    return float((net[both, order[0]] - net[both, order[second]]).mean())
 
 
-def _sentence(ranked: tuple[RankedOption, ...], service: Service, usd_per_point: float, regret: float) -> str:
-    """What to tell a manager."""
+def _sentence(ranked: tuple[RankedOption, ...], service: Service) -> str:
+    """What to tell a manager: the choice with its bill, wait and quality."""
     best = ranked[0]
     asked = f"{service.items:,} items and {service.requests_per_s:g} lists a second at the peak"
     if best.net_usd_per_month is None:
@@ -183,20 +241,51 @@ def _sentence(ranked: tuple[RankedOption, ...], service: Service, usd_per_point:
         )
         return f"No option measured can serve {asked} ({why})."
     assert best.quality is not None
-    text = (
+    return (
         f"For {asked}, use {best.name}: about {best.usd_text} a month "
         f"(${two_digits(best.usd_per_million)} per million lists), "
         f"p99 {best.p99_s * 1e3:,.0f} ms, NDCG@10 {best.quality:.3f}."
     )
-    if len(ranked) > 1 and ranked[1].net_usd_per_month is not None:
-        second = ranked[1]
-        text += (
-            f" It is the best with probability {best.probability:.0%} if 0.01 NDCG is worth "
-            f"${usd_per_point:g} per million lists; "
-            f"{second.name} at {second.usd_text} is second, and choosing it would lose about "
-            f"${two_digits(max(regret, 0))} a month."
+
+
+def _rivals(
+    best: RankedOption,
+    rival: RankedOption,
+    chances: tuple[float, float],
+    usd_per_point: float,
+    towards: Sequence[TurningPoint],
+) -> str:
+    """That two options are not told apart, and what would settle it."""
+    text = (
+        f" {best.name} ({best.usd_text}) and {rival.name} ({rival.usd_text}) cannot be told apart at "
+        f"${usd_per_point:g} a point: best in {chances[0]:.0%} and {chances[1]:.0%} of the draws, near "
+        "duplicates counted with each"
+    )
+    if not towards:
+        return text + "."
+    ways = []
+    for point in towards:
+        side = "above" if point.value > point.base else "below"
+        value = two_digits(point.value)
+        ways.append(
+            f"{side} ${value} a point" if point.number == "usd_per_point" else f"{side} {value} items"
         )
-    return text
+    return f"{text}; {' or '.join(ways)} {rival.name} leads."
+
+
+def _clear(
+    ranked: tuple[RankedOption, ...], second: int | None, chance: float, usd_per_point: float, regret: float
+) -> str:
+    """How sure the choice is, and what the second best would lose."""
+    if second is None:
+        return ""
+    other = ranked[second]
+    return (
+        f" It is the best with probability {chance:.0%}, near duplicates counted with it, "
+        f"if 0.01 NDCG is worth ${usd_per_point:g} per million lists; "
+        f"{other.name} at {other.usd_text} is second, and choosing it would lose about "
+        f"${two_digits(max(regret, 0))} a month."
+    )
 
 
 def quality_needed(decision: Decision) -> dict[str, float]:

@@ -16,6 +16,7 @@ from recsys_lib.cost.queueing import BATCHES
 from recsys_lib.cost.services import Service
 from recsys_lib.cost.units import DAYS_PER_MONTH, convert
 from recsys_lib.cost.workloads import (
+    DENSE_BYTES,
     ENCODERS,
     RERANKERS,
     Workload,
@@ -106,14 +107,14 @@ class Deployment:
 
 
 def state_bytes(option: DeploymentOption, items: float, cold_items: float, a: Assumptions) -> float:
-    """Memory of what serves requests: entries of 8 bytes, a dense float32 matrix, vectors of one byte a
+    """Memory of what serves requests: entries of 8 bytes, a dense float16 matrix, vectors of one byte a
     value.
     """
     total = 0.0
     if "lookup" in option.serves:
         total += 8.0 * a.entries_kept * items
     if "dense rows" in option.serves:
-        total += 4.0 * (items * items)
+        total += DENSE_BYTES * (items * items)
     if "scan" in option.serves:
         total += option.dimensions * items
     if "scan cold items" in option.serves:

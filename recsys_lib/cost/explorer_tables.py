@@ -18,6 +18,7 @@ from recsys_lib.cost.recorded_fractions import default_assumptions
 from recsys_lib.cost.services import services
 from recsys_lib.cost.units import DAYS_PER_MONTH, HOURS_PER_MONTH, convert
 from recsys_lib.cost.workloads import (
+    DENSE_BYTES,
     ENCODERS,
     RERANKERS,
     TEXT_LENGTHS,
@@ -47,6 +48,7 @@ def tables() -> dict[str, Any]:
         },
         "idle_share": IDLE_SHARE,
         "usable": USABLE,
+        "dense_bytes": DENSE_BYTES,
         "loads": list(LOADS),
         "queue": _queue(),
         "machines": [_machine(m) for m in rentable()],

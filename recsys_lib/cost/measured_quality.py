@@ -25,7 +25,20 @@ PROTOCOL = "ml-100k random"
 NOT_MEASURED: dict[str, Any] = {}
 RERANK_STUDY = "rerank-study"
 # Which case of the reranking study stands for an option.
-RERANKED = {"cross-encoder reranks": {"model": "ms-marco", "method": "cross-encoder"}}
+RERANKED = {
+    "cross-encoder reranks": {"model": "ms-marco", "method": "cross-encoder"},
+    "135M LLM reranks, logits": {"model": "smollm2", "method": "yes/no"},
+    "0.5B LLM reranks, logits": {"model": "qwen-coder-0.5b", "method": "yes/no"},
+}
+# What else is the same in the cases that stand for options.
+COMMON = {
+    "catalogue": "ml-100k",
+    "stage": "EASE",
+    "control": "none",
+    "language": "en",
+    "history": 10,
+    "seed": 0,
+}
 
 
 @lru_cache
@@ -77,16 +90,39 @@ def _reranked(option: DeploymentOption, metrics: dict[str, Any]) -> MethodQualit
     return MethodQuality(option.name, float(warm), cold["ndcg"], samples, cold["samples"])
 
 
+def rerank_weight(option: DeploymentOption) -> float | None:
+    """The weight of the reranker's scores beside the first stage's that the validation users chose; 0: it
+    was declined. None where no reranker was measured.
+    """
+    found = _rerank_case(option.name) if option.name in RERANKED else None
+    return None if found is None else float(found["weight"])
+
+
+def rerank_ceiling() -> float:
+    """NDCG@10 of the best order of the first 20 candidates, of the recorded case with the most users; 1
+    where none was recorded.
+    """
+    found = _largest(COMMON, MEASUREMENTS)
+    return 1.0 if found is None else float(found["ceiling"])
+
+
 def _rerank_case(name: str, folder: Path = MEASUREMENTS) -> dict[str, Any] | None:
     """Metrics of the recorded case that stands for the option; None where it was not recorded."""
+    return _largest(COMMON | RERANKED[name], folder)
+
+
+def _largest(wanted: dict[str, Any], folder: Path) -> dict[str, Any] | None:
+    """Metrics of the case with the most users among those with these parameters and a chosen weight; of
+    equal cases the latest.
+    """
     path = folder / f"{RERANK_STUDY}.json"
-    if not path.exists():
-        return None
-    for row in json.loads(path.read_text(encoding="utf-8")):
-        wanted = {"catalogue": "ml-100k", "stage": "EASE", "control": "none", "seed": 0} | RERANKED[name]
-        if all(row["parameters"].get(key) == value for key, value in wanted.items()):
-            return row["metrics"]
-    return None
+    best, most = None, 0
+    for row in json.loads(path.read_text(encoding="utf-8")) if path.exists() else ():
+        parameters, metrics = row["parameters"], row["metrics"]
+        matches = all(parameters.get(key) == value for key, value in wanted.items())
+        if matches and "fused" in metrics.get("per_user", ()) and parameters["users"] >= most:
+            best, most = metrics, parameters["users"]
+    return best
 
 
 def recorded_methods(protocol: str = PROTOCOL) -> dict[str, MethodQuality]:

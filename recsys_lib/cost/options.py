@@ -105,6 +105,15 @@ OPTIONS: tuple[DeploymentOption, ...] = (
         "EASE + MiniLM map", "both", ("lookup",), ("minilm",), _MAPPED, warm="EASE top 200", cold="MiniLM map"
     ),
     DeploymentOption(
+        "EASE + TF-IDF map, whole",
+        "both",
+        ("dense rows",),
+        ("tfidf",),
+        _MAPPED,
+        warm="EASE",
+        cold="TF-IDF and metadata map, whole",
+    ),
+    DeploymentOption(
         "EASE + MiniLM map, whole",
         "both",
         ("dense rows",),
@@ -132,6 +141,7 @@ OPTIONS: tuple[DeploymentOption, ...] = (
         cold="one list",
     ),
     _reranked("cross-encoder reranks", "cross-encoder", "cross-encoder"),
+    _reranked("135M LLM reranks, logits", "135M LLM, logits", "135M LLM"),
     _reranked("0.5B LLM reranks, logits", "0.5B LLM, logits", "0.5B LLM"),
     _reranked("8B LLM reranks, logits", "8B LLM, logits"),
     _reranked("8B LLM reranks, written list", "8B LLM, written list"),

@@ -74,6 +74,21 @@ def nearest_turning_points(
     return tuple(sorted(found, key=lambda p: p.factor)[:count])
 
 
+def points_towards(
+    methods: Mapping[str, MethodQuality], service: Service, a: Assumptions, usd_per_point: float, rival: str
+) -> list[TurningPoint]:
+    """Where ``rival`` becomes the best as the value of quality, or the catalogue, moves alone."""
+    best_at, bases, found = (
+        _best_at(methods, service, a, usd_per_point),
+        _bases(service, a, usd_per_point),
+        [],
+    )
+    for number in ("usd_per_point", "items"):
+        if number in bases:
+            found += [_first_change(best_at, number, bases[number], up) for up in (True, False)]
+    return [point for point in found if point and point.then == rival]
+
+
 def _quality_point(
     methods: Mapping[str, MethodQuality], service: Service, a: Assumptions, usd_per_point: float
 ) -> list[TurningPoint]:

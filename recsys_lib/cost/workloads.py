@@ -37,11 +37,14 @@ ENCODERS = {
 # written token by token.
 RERANKERS = {
     "cross-encoder": ("ms-marco-minilm-l12", "pairs"),
+    "135M LLM, logits": ("smollm2-135m", "logits"),
     "0.5B LLM, logits": ("qwen2.5-0.5b", "logits"),
     "8B LLM, logits": ("llama-3-8b", "logits"),
     "8B LLM, written list": ("llama-3-8b", "list"),
 }
 TEXT_LENGTHS = (16, 32, 64, 128, 256, 512)
+# A weight of a dense matrix is served in float16: halves are assumed to lose no quality.
+DENSE_BYTES = 2.0
 # An instruction that all prompts share: read once and kept in the cache (prefix caching).
 INSTRUCTION_TOKENS = 60
 
@@ -114,7 +117,7 @@ def request_workloads(
         entries = float(a.history * a.entries_kept)
         found.append(Workload("lookup", 2 * entries, 8 * entries))
     if "dense rows" in option.serves:
-        found.append(Workload("dense rows", a.history * items, 4 * (a.history * items)))
+        found.append(Workload("dense rows", a.history * items, DENSE_BYTES * (a.history * items)))
     if "scan" in option.serves or "scan cold items" in option.serves:
         # One byte a value (notebook 08: 8 bits keep the ranking); a batch of requests reads the vectors once.
         scanned = items if "scan" in option.serves else cold_items

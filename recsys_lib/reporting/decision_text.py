@@ -8,8 +8,12 @@ import numpy as np
 
 from recsys_lib.cost.choose import Decision, with_and_without
 from recsys_lib.cost.decision_map import DecisionMap, TornadoRow
+from recsys_lib.cost.deployments import Deployment
 from recsys_lib.cost.units import two_digits
 from recsys_lib.cost.validation import Check, summary
+
+# Rows of the tornado that are drawn.
+TORNADO_ROWS = 10
 
 
 def map_title(name: str, found: DecisionMap) -> str:
@@ -25,27 +29,44 @@ def regret_title(found: DecisionMap) -> str:
     return f"Taking the second best loses ${lost} per million lists in the median"
 
 
-def services_title(placed: Mapping[str, Sequence], dear: str, cheap: str) -> str:
-    """How many times as much one option costs as another, over all services."""
+def services_title(placed: Mapping[str, Sequence], dear: str, cheap: str, subject: str) -> str:
+    """How many times as much one option costs as another, over all services; ``subject`` names the first
+    in words.
+    """
     ratios = []
     for deployments in placed.values():
         by = {one.name: one.usd_per_month for one in deployments}
         ratios.append(by[dear] / by[cheap])
     low, high = two_digits(min(ratios)), two_digits(max(ratios))
-    return f"{dear} costs {low} to {high} times as much as {cheap}"
+    return f"{subject} costs {low} to {high} times as much as {cheap}"
+
+
+def dollars_label(placed: Mapping[str, Sequence[Deployment]], shown: Sequence[str]) -> str:
+    """The label of the axis, which explains the arrows where there are any."""
+    bounds = any(one.basis == "bound" for row in placed.values() for one in row if one.name in shown)
+    return "USD per million lists" + (" (arrow: a lower bound)" if bounds else "")
 
 
 def tornado_title(rows: Sequence[TornadoRow], best: str) -> str:
-    """How many inputs change the choice."""
+    """How many of the inputs shown change the choice."""
+    rows = rows[:TORNADO_ROWS]
     flips = sum(row.flips for row in rows)
-    says = f"gives way to another option with {flips} of {len(rows)} inputs" if flips else "stays the best"
+    says = (
+        f"gives way to another option with {flips} of the {len(rows)} inputs shown"
+        if flips
+        else "stays the best"
+    )
     return f"{best} {says}"
 
 
 def forecasts_title(groups: Mapping[str, Sequence[Check]]) -> str:
     """Median and worst factor over all checks."""
-    middle, worst = summary([check for checks in groups.values() for check in checks])
-    return f"Forecasts are off by a factor of {middle:.2f} in the median and {worst:.1f} at worst"
+    every = [check for checks in groups.values() for check in checks]
+    middle, worst = summary(every)
+    return (
+        f"Over {len(every)} checks, forecasts are off by a factor of {middle:.2f} in the median and "
+        f"{worst:.1f} at worst"
+    )
 
 
 def takeaways(decisions: Mapping[str, Decision], checks: Sequence[Check]) -> list[str]:
@@ -57,7 +78,13 @@ def takeaways(decisions: Mapping[str, Decision], checks: Sequence[Check]) -> lis
         if best is None or without is None:
             found.append(f"{name}: {decision.sentence}")
             continue
-        sure = f"the best with probability {best.probability:.0%}"
+        sure = f"the best with probability {decision.rival_probabilities[0]:.0%}, near duplicates counted"
+        if decision.rival:
+            ours, theirs = decision.rival_probabilities
+            sure = (
+                f"not to be told apart from {decision.rival.name} at {decision.rival.usd_text} "
+                f"(best in {ours:.0%} and {theirs:.0%} of the draws)"
+            )
         text = f"{name}: {best.name} at {best.usd_text} a month, {sure}"
         for label, other in (("text without a language model", cheap), ("no text", without)):
             if model is None or other is None:
@@ -70,7 +97,7 @@ def takeaways(decisions: Mapping[str, Decision], checks: Sequence[Check]) -> lis
         found.append(text + ".")
     middle, worst = summary(checks)
     found.append(
-        f"The cost model misses {len(checks)} measured times and prices by a factor of "
+        f"The cost model is off, over {len(checks)} checks against measured times and prices, by a factor of "
         f"{middle:.2f} in the median and {worst:.1f} at worst."
     )
     return found

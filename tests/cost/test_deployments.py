@@ -31,7 +31,7 @@ def test_dense_ease_of_a_million_items_costs_its_memory_and_not_its_square():
     feed, a = service("social-feed"), default_assumptions()
     dense = deployments.cheapest(option("EASE"), feed, a).serving
     assert dense.machines == dense.shards * dense.groups and dense.groups <= 2
-    assert dense.shards == math.ceil(4e12 / (dense.machine.memory_bytes * fleet.USABLE))
+    assert dense.shards == math.ceil(2e12 / (dense.machine.memory_bytes * fleet.USABLE))
     cut = deployments.cheapest(option("EASE top 200"), feed, a)
     assert cut.serving.shards == 1 and cut.usd_per_month < 0.1 * dense.usd_per_month
 
@@ -40,7 +40,7 @@ def test_workloads_of_a_request_by_hand():
     a = Assumptions(history=50, entries_kept=100)
     assert workloads.request_workloads(option("popularity"), 1e3, 10.0, a) == []
     assert workloads.request_workloads(option("ItemKNN"), 1e3, 10.0, a) == [Workload("lookup", 1e4, 4e4)]
-    assert workloads.request_workloads(option("EASE"), 1e3, 10.0, a) == [Workload("dense rows", 5e4, 2e5)]
+    assert workloads.request_workloads(option("EASE"), 1e3, 10.0, a) == [Workload("dense rows", 5e4, 1e5)]
     scan = Workload("scan", 768e3, 0.0, 384e3, "int8")
     assert workloads.request_workloads(option("MiniLM"), 1e3, 10.0, a) == [scan]
     cold = workloads.request_workloads(option("ItemKNN + MiniLM"), 1e3, 10.0, a)[1]

@@ -36,7 +36,7 @@ const Model = (T) => {
       found.push(["lookup", 2 * entries, 8 * entries, 0, "float32", 0, 1]);
     }
     if (option.serves.includes("dense rows"))
-      found.push(["dense rows", a.history * items, 4 * (a.history * items), 0, "float32", 0, 1]);
+      found.push(["dense rows", a.history * items, T.dense_bytes * (a.history * items), 0, "float32", 0, 1]);
     if (option.serves.includes("scan") || option.serves.includes("scan cold items")) {
       const values = (option.serves.includes("scan") ? items : cold) * option.dimensions;
       found.push(["scan", 2 * values, 0, values, "int8", 0, 1]);
@@ -59,7 +59,7 @@ const Model = (T) => {
   function stateBytes(option, items, cold, a) {
     let total = 0;
     if (option.serves.includes("lookup")) total += 8 * a.entries_kept * items;
-    if (option.serves.includes("dense rows")) total += 4 * (items * items);
+    if (option.serves.includes("dense rows")) total += T.dense_bytes * (items * items);
     if (option.serves.includes("scan")) total += option.dimensions * items;
     if (option.serves.includes("scan cold items")) total += option.dimensions * cold;
     return total;

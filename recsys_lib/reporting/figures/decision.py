@@ -15,6 +15,7 @@ from recsys_lib.cost.deployments import Deployment
 from recsys_lib.cost.units import two_digits
 from recsys_lib.cost.validation import Check
 from recsys_lib.reporting import plots
+from recsys_lib.reporting.decision_text import TORNADO_ROWS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,13 +177,13 @@ def dots_of_services(ax: Axes, placed: Mapping[str, Sequence[Deployment]], shown
     ax.legend(loc="lower left", bbox_to_anchor=(0, -0.32), ncols=4)
 
 
-def tornado(ax: Axes, rows: Sequence[TornadoRow], count: int = 10) -> None:
-    """The lead of the best option at both ends of every input (circle: low, square: high); left of zero
-    another leads and is named at the right.
+def tornado(ax: Axes, rows: Sequence[TornadoRow]) -> None:
+    """The lead of the best option at both ends of the inputs that move it most (circle: low, square: high);
+    left of zero another leads and is named at the right.
     """
     from matplotlib.ticker import FuncFormatter
 
-    rows = list(rows)[:count]
+    rows = list(rows)[:TORNADO_ROWS]
     for y, row in enumerate(rows):
         ax.plot([row.at_low, row.at_high], [y, y], color=plots.GREY, linewidth=1.5, zorder=2)
         ax.scatter(row.at_low, y, s=45, color=plots.PALETTE[5], marker="o", zorder=3)
@@ -195,6 +196,9 @@ def tornado(ax: Axes, rows: Sequence[TornadoRow], count: int = 10) -> None:
                 "fontsize": 8.5,
             }
             ax.annotate(then, (1.0, y), xycoords=("axes fraction", "data"), **place)
+    ax.scatter([], [], s=45, color=plots.PALETTE[5], marker="o", label="low end of the input")
+    ax.scatter([], [], s=45, color=plots.PALETTE[3], marker="s", label="high end of the input")
+    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=2)
     ax.axvline(rows[0].at_base, color="#333333", linewidth=1)
     ax.axvline(0, color=plots.PALETTE[3], linewidth=1, linestyle="--")
     ax.set_xscale("symlog", linthresh=max(0.1, abs(rows[0].at_base)))
@@ -251,7 +255,7 @@ def options_table(ranked: Sequence[RankedOption]) -> pd.DataFrame:
             o.name: {
                 "warm": _quality(o.warm),
                 "cold": _quality(o.cold),
-                "USD/month": o.usd_text.replace("$", ""),
+                "USD/month": o.usd_text.replace("$", "") + (", breaks the limit" if o.problem else ""),
                 "USD/million lists": ("≥ " if o.is_bound else "") + two_digits(o.usd_per_million),
                 "p99, s": float(f"{o.p99_s:.2g}"),
                 "best with": f"{o.probability:.0%}",

@@ -142,23 +142,14 @@ def decide(
     regret = _regret(net, order, second)
     points = nearest_turning_points(methods, service, a, usd_per_point) if np.isfinite(net[0]).any() else ()
     rival, chances = _rival(ranked, draws)
-    sentence = _sentence(ranked, service)
     if rival:
         towards = points_towards(methods, service, a, usd_per_point, rival.name)
-        sentence += _rivals(ranked[0], rival, chances, usd_per_point, towards)
+        others = _rivals(ranked[0], rival, chances, usd_per_point, towards)
     else:
-        sentence += _clear(ranked, second, chances[0], usd_per_point, regret)
-    return Decision(
-        ranked,
-        regret,
-        sentence,
-        tuple(str(p) for p in points),
-        points,
-        service,
-        usd_per_point,
-        rival,
-        chances,
-    )
+        others = _clear(ranked, second, chances[0], usd_per_point, regret)
+    sentence = _sentence(ranked, service) + others
+    changes = tuple(str(p) for p in points)
+    return Decision(ranked, regret, sentence, changes, points, service, usd_per_point, rival, chances)
 
 
 def near_duplicates(one: RankedOption, other: RankedOption) -> bool:

@@ -64,7 +64,7 @@ def finish(ax: Axes, title: str, x: str = "", y: str = "") -> None:
     # Long tick labels narrow the axes; only the layout knows by how much.
     ax.figure.draw_without_rendering()  # type: ignore[union-attr]
     inches = ax.figure.get_size_inches()[0] * ax.get_position().width  # type: ignore[union-attr]
-    ax.set_title(textwrap.fill(title, max(24, int(inches * 11.2))))
+    ax.set_title(textwrap.fill(title, max(24, int(inches * 10.4))))
 
 
 def suptitle(fig: Figure, title: str) -> None:

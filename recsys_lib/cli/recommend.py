@@ -14,27 +14,23 @@ from recsys_lib.core.errors import InputError
 NOTEBOOK = "90"
 
 
+def _file(about: str) -> Any:
+    return typer.Option(metavar="FILE", help=about)
+
+
+def _number(about: str) -> Any:
+    return typer.Option(metavar="N", help=about)
+
+
 def recommend(
-    interactions: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="CSV: user, item; rating and timestamp if known.")
-    ] = None,
-    items: Annotated[Path | None, typer.Option(metavar="FILE", help="CSV: id, title, anything else.")] = None,
-    vectors: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Your own vectors, .npy, a row per row of the items file."),
-    ] = None,
-    requests_per_s: Annotated[
-        float | None, typer.Option(metavar="N", help="Lists a second at the peak (default: 10).")
-    ] = None,
-    latency_ms: Annotated[
-        float | None, typer.Option(metavar="N", help="Limit of the 99th percentile (default: 100).")
-    ] = None,
-    new_items_per_day: Annotated[
-        float | None, typer.Option(metavar="N", help="Default: as many as the data shows.")
-    ] = None,
+    interactions: Annotated[Path | None, _file("CSV: user, item; rating and timestamp if known.")] = None,
+    items: Annotated[Path | None, _file("CSV: id, title, anything else.")] = None,
+    vectors: Annotated[Path | None, _file("Your own vectors, .npy, a row per row of the items file.")] = None,
+    requests_per_s: Annotated[float | None, _number("Lists a second at the peak (default: 10).")] = None,
+    latency_ms: Annotated[float | None, _number("Limit of the 99th percentile (default: 100).")] = None,
+    new_items_per_day: Annotated[float | None, _number("Default: as many as the data shows.")] = None,
     usd_per_point: Annotated[
-        float | None,
-        typer.Option(metavar="N", help="Dollars that 0.01 NDCG is worth per million lists (default: 10)."),
+        float | None, _number("Dollars that 0.01 NDCG is worth per million lists (default: 10).")
     ] = None,
     encoder: Annotated[
         str | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,6 +88,18 @@ def fixed_parameters(pairs: Sequence[Pair]) -> dict[str, str]:
         check_finite(f"-p {name}", text)
         texts[name] = text
     return texts
+
+
+def parameter_values(path: Path, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Texts of ``-p`` as values of the types that the defaults of the notebook ``path`` have.
+
+    Raises:
+        InputError: a parameter that the notebook does not have, or a value of another type.
+    """
+    from recsys_lib.experiments.parameters import parameters_of, parse_parameter
+
+    defaults = parameters_of(path)
+    return {name: parse_parameter(path.stem, defaults, name, text) for name, text in texts.items()}
 
 
 def check_finite(what: str, text: str) -> None:

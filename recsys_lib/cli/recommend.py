@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recsys_lib.cli.options import Pair, fixed_parameters, pair_option
+from recsys_lib.cli.options import Pair, fixed_parameters, pair_option, parameter_values
 from recsys_lib.core.errors import InputError
 
 NOTEBOOK = "90"
@@ -80,13 +80,10 @@ def _existing(name: str, path: Path) -> str:
 
 
 def _others(path: Path, texts: dict[str, str], given: dict[str, Any]) -> dict[str, Any]:
-    from recsys_lib.experiments.parameters import parameters_of, parse_parameter
-
     twice = next((name for name in texts if name in given), None)
     if twice:
         raise InputError(f"-p {twice}: parameter {twice!r} is given twice; expected once")
-    defaults = parameters_of(path)
-    return {name: parse_parameter(path.stem, defaults, name, text) for name, text in texts.items()}
+    return parameter_values(path, texts)
 
 
 def _run(path: Path, parameters: dict[str, Any], output: Path) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recsys_lib.cli.options import Pair, fixed_parameters, pair_option
+from recsys_lib.cli.options import Pair, fixed_parameters, pair_option, parameter_values
 from recsys_lib.core.errors import InputError
 
 
@@ -41,16 +41,9 @@ def run(
     chosen = list(dict.fromkeys(named)) or notebooks.numbered_notebooks()
     if in_place:
         return _in_place(chosen)
-    jobs = [(path, _parameters(path, texts)) for path in chosen]
+    jobs = [(path, parameter_values(path, texts)) for path in chosen]
     check_writable(paths.RUNS / "run")
     return _into_runs(jobs)
-
-
-def _parameters(path: Path, texts: dict[str, str]) -> dict[str, Any]:
-    from recsys_lib.experiments.parameters import parameters_of, parse_parameter
-
-    defaults = parameters_of(path)
-    return {name: parse_parameter(path.stem, defaults, name, text) for name, text in texts.items()}
 
 
 def _into_runs(jobs: list[tuple[Path, dict[str, Any]]]) -> int:

@@ -127,10 +127,9 @@ def _verdict(row: dict[str, str], language: str) -> str:
 
 def table_html() -> str:
     """The same for a page of the site, in English."""
-    heads = "".join(f'<th scope="col">{h}</th>' for h in HEADS["en"])
+    heads = "".join(f"<th>{h}</th>" for h in HEADS["en"])
     rows = "".join(_row_html(row) for row in claims())
-    region = 'class="wide" role="region" aria-label="Table" tabindex="0"'
-    return f"<div {region}><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def _row_html(row: dict[str, str]) -> str:

@@ -37,10 +37,9 @@ def terms(path: Path = GLOSSARY) -> list[dict[str, str]]:
 def table_html() -> str:
     """The glossary as a table for a page of the site."""
     rows = "".join(
-        f'<tr><th scope="row">{html.escape(row["term"])}</th><td lang="zh">{html.escape(row["zh"])}</td>'
+        f'<tr><th>{html.escape(row["term"])}</th><td lang="zh">{html.escape(row["zh"])}</td>'
         f"<td>{html.escape(row['meaning'])}</td></tr>"
         for row in terms()
     )
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("term", "中文", "meaning"))
-    region = 'class="wide" role="region" aria-label="Table" tabindex="0"'
-    return f"<div {region}><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    head = "".join(f"<th>{name}</th>" for name in ("term", "中文", "meaning"))
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"

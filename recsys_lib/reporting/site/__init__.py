@@ -25,7 +25,7 @@ from recsys_lib.experiments.notebooks import numbered_notebooks, read_notebook, 
 from recsys_lib.reporting import claims as ledger
 from recsys_lib.reporting import explorer, glossary
 from recsys_lib.reporting.site import home, layout
-from recsys_lib.reporting.site.rendering import exporter_class, notebook_page, title_of
+from recsys_lib.reporting.site.rendering import exporter_class, notebook_page, title_of, with_table_roles
 from recsys_lib.reporting.site.sections import sections
 
 __all__ = ["SCRIPTS", "build", "exporter_class", "notebook_page", "sections"]
@@ -71,9 +71,9 @@ def _pages(notebooks: dict[str, Any], titles: dict[str, str]) -> dict[str, str]:
     for name, notebook in notebooks.items():
         pages[f"{name}.html"] = layout.notebook(notebook_page(notebook), name, titles)
     bodies = {
-        "ledger.html": ledger.table_html(),
+        "ledger.html": with_table_roles(ledger.table_html()),
         "figures.html": home.figures(titles),
-        "glossary.html": glossary.table_html(),
+        "glossary.html": with_table_roles(glossary.table_html()),
     }
     for name, body in bodies.items():
         pages[name] = layout.plain(name, layout.PAGES[name], body, titles)

@@ -176,10 +176,16 @@ def save(fig: Figure, name: str) -> Path:
     return path
 
 
-def write_index(folder: Path | None = None) -> Path:
-    """Write ``README.md`` beside the figures: every figure with its finding, in order of its notebook."""
+def figure_title(path: Path) -> str:
+    """The finding that ``save`` wrote into a figure's file."""
     from PIL import Image
 
+    with Image.open(path) as image:
+        return str(image.info.get("Title", path.stem))
+
+
+def write_index(folder: Path | None = None) -> Path:
+    """Write ``README.md`` beside the figures: every figure with its finding, in order of its notebook."""
     from recsys_lib.core.files import write_atomically
 
     folder = folder or ROOT / "figures"
@@ -187,8 +193,7 @@ def write_index(folder: Path | None = None) -> Path:
         "# Figures\n\nEach is saved by the notebook whose number it carries; titles state what was found.\n"
     ]
     for path in sorted(folder.glob("*.png")):
-        with Image.open(path) as image:
-            title = image.info.get("Title", path.stem)
+        title = figure_title(path)
         parts.append(f"## {title}\n\n![{title}]({path.name})\n\n`{path.name}`\n")
     write_atomically(folder / "README.md", "\n".join(parts))
     return folder / "README.md"

@@ -11,8 +11,8 @@ from typing import Any
 
 from recsys_lib.core import paths
 from recsys_lib.reporting import claims as ledger
-from recsys_lib.reporting import readme
-from recsys_lib.reporting.site.rendering import figure_title, with_table_roles
+from recsys_lib.reporting import plots, readme
+from recsys_lib.reporting.site.rendering import with_table_roles
 
 THUMBNAIL = (480, 300)
 
@@ -92,7 +92,7 @@ def _figure(path: Path, below: str = "", caption: bool = True) -> str:
     """A figure inside the page, under the title that its file holds."""
     from PIL import Image
 
-    title = html.escape(figure_title(path))
+    title = html.escape(plots.figure_title(path))
     with Image.open(path) as image:
         width, height = image.size
     data = base64.b64encode(path.read_bytes()).decode()

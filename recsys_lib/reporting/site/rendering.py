@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys_lib.core import paths
-from recsys_lib.reporting import figures
+from recsys_lib.reporting import figures, plots
 
 if TYPE_CHECKING:
     from nbconvert import HTMLExporter
@@ -78,8 +78,9 @@ def notebook_page(notebook: Any) -> str:
 
 
 def with_table_roles(body: str) -> str:
-    """Header cells with their scope, and every table inside a region that scrolls and can be reached by "
-    "keys."""
+    """Header cells with their scope, and every table inside a region that scrolls and can be reached by
+    keys.
+    """
 
     def marked(found: re.Match[str]) -> str:
         head, closed, rows = found[0].partition("</thead>")
@@ -116,7 +117,7 @@ def _title_of_cell(source: str, saved_by: dict[str, str]) -> str:
     for stem in [*named, *called]:
         path = paths.ROOT / "figures" / f"{stem}.png"
         if path.exists():
-            return figure_title(path)
+            return plots.figure_title(path)
     return "A figure"
 
 
@@ -145,11 +146,3 @@ def _with_diagram_titles(body: str) -> str:
         return found[1] + "\n".join(["", *lines, ""]) + found[3]
 
     return re.sub(r'(<pre class="mermaid">)(.*?)(</pre>)', titled, body, flags=re.S)
-
-
-def figure_title(path: Path) -> str:
-    """The finding that a figure's file holds."""
-    from PIL import Image
-
-    with Image.open(path) as image:
-        return str(image.info.get("Title", path.stem))

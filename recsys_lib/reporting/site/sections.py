@@ -51,8 +51,9 @@ class _Sections(HTMLParser):
 
 
 def sections(page: str, text: str) -> list[list[str]]:
-    """What search finds in a page: ``[page, anchor, title of the page, heading, words]`` for every heading "
-    "with words."""
+    """What search finds in a page: ``[page, anchor, title of the page, heading, words]`` for every heading
+    with words.
+    """
     parser = _Sections()
     parser.feed(text)
     title = re.search(r"<title>(.*?)</title>", text, re.S)

@@ -113,6 +113,13 @@ def test_formulas_diagrams_and_links_of_a_page():
     page = layout.notebook(site.notebook_page(bare), "99_page", titles)
     assert "mathjax.js" not in page and "mermaid.js" not in page
     assert "mathjax.js" not in layout.plain("x.html", "X", "<p>$5 and $6</p>", titles)
+    priced = new_output("display_data", data={"text/markdown": "about $65 a month ($5.0 a list)"})
+    cells = [new_markdown_cell("# Priced"), new_code_cell("x", outputs=[priced])]
+    page = layout.notebook(site.notebook_page(new_notebook(cells=cells)), "99_page", titles)
+    assert "about <span>$</span>65 a month (<span>$</span>5.0 a list)" in page and "mathjax.js" not in page
+    cells[0].source = "# Both\nof $10^{-5}$ and $5"
+    page = layout.notebook(site.notebook_page(new_notebook(cells=cells)), "99_page", titles)
+    assert "of $10^{-5}$ and <span>$</span>5" in page and "mathjax.js" in page
 
 
 def test_a_notebooks_page_has_contents_folded_code_and_a_download(folder):

@@ -65,10 +65,9 @@ def _contents(body: str, name: str) -> str:
 
 
 def _page(name: str, title: str, main: str, titles: dict[str, str]) -> str:
-    # Formulas stand in notebooks only; elsewhere a dollar is a dollar.
-    prose = (
-        re.sub(r"<pre.*?</pre>|<code.*?</code>", "", main, flags=re.S) if 'class="notebook"' in main else ""
-    )
+    # Formulas stand in notebooks only; elsewhere a dollar is a dollar, as it is in an element of its own.
+    other = r"<pre.*?</pre>|<code.*?</code>|<span>\$</span>"
+    prose = re.sub(other, "", main, flags=re.S) if 'class="notebook"' in main else ""
     needed = MATH if re.search(r"\$[^$\n]+\$|\$\$", prose) else ""
     drawn = DIAGRAMS if 'class="mermaid"' in main else ""
     return f"""<!doctype html>

@@ -35,6 +35,11 @@ INPUT = re.compile(
     r"\s*</div>",
     re.S,
 )
+# A tag, code or a formula, which stay as they are; or a dollar. As in Pandoc, a formula neither begins nor
+# ends with a space, and no digit follows it: "$5 a month ($6 before)" has none.
+DOLLAR = re.compile(
+    r"<code.*?</code>|<pre.*?</pre>|<[^>]*>|\$\$.*?\$\$|\$(?![\s$])[^$<]*(?<!\s)\$(?!\d)|(\$)", re.S
+)
 PROMPT = re.compile(r'<div class="prompt (?:in|out)put_prompt">.*?</div>', re.S)
 
 
@@ -54,9 +59,19 @@ def exporter_class() -> type[HTMLExporter]:
     class Exporter(HTMLExporter):
         @pass_context
         def markdown2html(self, context, source):
-            return cleaner.clean(super().markdown2html(context, source))
+            return _with_dollars(cleaner.clean(super().markdown2html(context, source)))
 
     return Exporter
+
+
+def _with_dollars(text: str) -> str:
+    """HTML in which every dollar that opens no formula stands in an element of its own, where MathJax does
+    not pair it with the next one.
+
+    >>> _with_dollars("<p>$65 a month ($5 less) for $n$ items</p>")
+    '<p><span>$</span>65 a month (<span>$</span>5 less) for $n$ items</p>'
+    """
+    return DOLLAR.sub(lambda found: f"<span>{found[1]}</span>" if found[1] else found[0], text)
 
 
 def title_of(notebook: Any, name: str) -> str:

@@ -13,8 +13,8 @@ import numpy as np
 from recsys_lib.core.errors import InputError
 from recsys_lib.cost.assumptions import Assumptions
 from recsys_lib.cost.services import Service
-from recsys_lib.cost.turning_points import net_usd_by_method
-from recsys_lib.cost.uncertainty import Draws, MethodQuality, moved
+from recsys_lib.cost.turning_points import net_usd_by_method, net_usd_moved
+from recsys_lib.cost.uncertainty import RANGES, Draws, MethodQuality
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,7 @@ TORNADO: dict[str, tuple[float, float]] = {
     "text_tokens": (0.25, 4.0),
     "latency_limit_s": (0.3, 10.0),
     "refits_per_month": (0.25, 8.0),
-    "cpu_price": (0.6, 1.25),
-    "gpu_price": (0.45, 1.75),
-    "max_load": (0.5 / 0.7, 0.85 / 0.7),
-    "mean_to_peak": (0.6, 1.6),
-    "speed": (0.5, 1.5),
+    **RANGES,
 }
 
 
@@ -155,7 +151,11 @@ def tornado(
     at_base = _lead(base, best)[0] / (fixed.lists_per_month / 1e6)
     rows = []
     for name, factors in (ranges or TORNADO).items():
-        ends = [_moved_lead(methods, fixed, a, usd_per_point, best, name, factor) for factor in factors]
+        ends = []
+        for factor in factors:
+            net, millions = net_usd_moved(methods, fixed, a, usd_per_point, name, factor)
+            lead, leader = _lead(net, best)
+            ends.append((lead / millions if math.isfinite(lead) else -usd_per_point * 100, leader))
         (at_low, then_low), (at_high, then_high) = ends
         rows.append(TornadoRow(name, *factors, at_low, at_high, at_base, then_low, then_high))
     rows += _quality_row(methods, base, fixed, usd_per_point, best)
@@ -169,22 +169,6 @@ def _lead(net: Mapping[str, float], best: str) -> tuple[float, str]:
         return (0.0 if net[best] == -math.inf else net[best]), best
     lead = net[best] - net[other]
     return lead, best if lead >= 0 else other
-
-
-def _moved_lead(
-    methods: Mapping[str, MethodQuality],
-    service: Service,
-    a: Assumptions,
-    usd_per_point: float,
-    best: str,
-    name: str,
-    factor: float,
-) -> tuple[float, str]:
-    worth = usd_per_point * (factor if name == "usd_per_point" else 1.0)
-    there, assumed = (service, a) if name == "usd_per_point" else moved(service, a, {name: factor})
-    lead, leader = _lead(net_usd_by_method(methods, there, assumed, worth), best)
-    millions = there.lists_per_month / 1e6
-    return (lead / millions if math.isfinite(lead) else -usd_per_point * 100), leader
 
 
 def _quality_row(

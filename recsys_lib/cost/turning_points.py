@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from recsys_lib.cost.assumptions import Assumptions
-from recsys_lib.cost.deployments import deployments
+from recsys_lib.cost.deployments import cheapest
 from recsys_lib.cost.services import Service
 from recsys_lib.cost.uncertainty import MethodQuality, moved, options_of
 from recsys_lib.cost.units import two_digits
@@ -66,8 +67,8 @@ def nearest_turning_points(
     best_at = _best_at(methods, service, a, usd_per_point)
     found = []
     for number, base in _bases(service, a, usd_per_point).items():
-        ways = [_first_change(best_at, number, base, up) for up in (True, False)]
-        near = [p for p in ways if p]
+        changes = [_first_change(best_at, number, base, up) for up in (True, False)]
+        near = [p for p in changes if p]
         if near:
             found.append(min(near, key=lambda p: p.factor))
     found += _quality_point(methods, service, a, usd_per_point)
@@ -78,14 +79,13 @@ def points_towards(
     methods: Mapping[str, MethodQuality], service: Service, a: Assumptions, usd_per_point: float, rival: str
 ) -> list[TurningPoint]:
     """Where ``rival`` becomes the best as the value of quality, or the catalogue, moves alone."""
-    best_at, bases, found = (
-        _best_at(methods, service, a, usd_per_point),
-        _bases(service, a, usd_per_point),
-        [],
-    )
-    for number in ("usd_per_point", "items"):
-        if number in bases:
-            found += [_first_change(best_at, number, bases[number], up) for up in (True, False)]
+    best_at, bases = _best_at(methods, service, a, usd_per_point), _bases(service, a, usd_per_point)
+    found = [
+        _first_change(best_at, number, bases[number], up)
+        for number in ("usd_per_point", "items")
+        if number in bases
+        for up in (True, False)
+    ]
     return [point for point in found if point and point.then == rival]
 
 
@@ -128,17 +128,36 @@ def net_usd_by_method(
     """Dollars a month that each method's quality earns less what serving it costs; -inf where it cannot
     serve or was not measured.
     """
-    share, found = service.cold_share, {}
-    placed = deployments(service, a, options_of(methods))
-    for (name, quality), one in zip(methods.items(), placed, strict=True):
+    share, found = service.cold_share, dict.fromkeys(methods, -np.inf)
+    for (name, quality), option in zip(methods.items(), options_of(methods), strict=True):
         warm = 0.0 if share == 1 else quality.warm
         cold = 0.0 if share == 0 else quality.cold
-        if one.problem or warm is None or cold is None:
-            found[name] = -np.inf
+        # What was not measured can never be best: it is not placed on machines.
+        if warm is None or cold is None:
             continue
-        mixed = (1 - share) * warm + share * cold
-        found[name] = 100 * mixed * usd_per_point * service.lists_per_month / 1e6 - one.usd_per_month
+        one = cheapest(option, service, a)
+        if not one.problem:
+            mixed = (1 - share) * warm + share * cold
+            found[name] = 100 * mixed * usd_per_point * service.lists_per_month / 1e6 - one.usd_per_month
     return found
+
+
+def net_usd_moved(
+    methods: Mapping[str, MethodQuality],
+    service: Service,
+    a: Assumptions,
+    usd_per_point: float,
+    number: str,
+    factor: float,
+) -> tuple[dict[str, float], float]:
+    """``net_usd_by_method`` with one number multiplied (``usd_per_point``, or one of ``uncertainty.moved``),
+    and the millions of lists a month then served.
+    """
+    if number == "usd_per_point":
+        usd_per_point *= factor
+    else:
+        service, a = moved(service, a, {number: factor})
+    return net_usd_by_method(methods, service, a, usd_per_point), service.lists_per_month / 1e6
 
 
 def _best_at(
@@ -148,10 +167,9 @@ def _best_at(
     # The fraction of cold requests moves on its own, not with the new items.
     fixed = service.change(cold_requests=service.cold_share)
 
+    @cache
     def best(number: str, factor: float) -> str:
-        worth = usd_per_point * (factor if number == "usd_per_point" else 1.0)
-        there, assumed = (fixed, a) if number == "usd_per_point" else moved(fixed, a, {number: factor})
-        net = net_usd_by_method(methods, there, assumed, worth)
+        net, _ = net_usd_moved(methods, fixed, a, usd_per_point, number, factor)
         leader = max(net, key=lambda name: net[name])
         return leader if net[leader] > -np.inf else "no option"
 

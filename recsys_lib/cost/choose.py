@@ -138,16 +138,16 @@ def decide(
     share = service.cold_share
     net, quality = found.net_usd(share, usd_per_point), found.quality(share)
     order, ranked = _ranked(methods, placed(methods, service, a), net, quality)
-    second = _second(ranked)
-    regret = _regret(net, order, second)
+    others = _others(ranked)
+    regret = _regret(net, order, others)
     points = nearest_turning_points(methods, service, a, usd_per_point) if np.isfinite(net[0]).any() else ()
-    rival, chances = _rival(ranked, draws)
+    rival, chances = _rival(ranked, others, draws)
+    sentence = _sentence(ranked, service)
     if rival:
         towards = points_towards(methods, service, a, usd_per_point, rival.name)
-        others = _rivals(ranked[0], rival, chances, usd_per_point, towards)
-    else:
-        others = _clear(ranked, second, chances[0], usd_per_point, regret)
-    sentence = _sentence(ranked, service) + others
+        sentence += _rivals(ranked[0], rival, chances, usd_per_point, towards)
+    elif others:
+        sentence += _clear(ranked[others[0]], chances[0], usd_per_point, regret)
     changes = tuple(str(p) for p in points)
     return Decision(ranked, regret, sentence, changes, points, service, usd_per_point, rival, chances)
 
@@ -163,31 +163,31 @@ def near_duplicates(one: RankedOption, other: RankedOption) -> bool:
     )
 
 
-def _second(ranked: tuple[RankedOption, ...]) -> int | None:
-    """The place of the second best that can serve and is no near duplicate of the best."""
-    for place, one in enumerate(ranked[1:], 1):
-        if one.net_usd_per_month is not None and not near_duplicates(ranked[0], one):
-            return place
-    return None
+def _others(ranked: Sequence[RankedOption]) -> list[int]:
+    """The places of what can serve, is measured, and is neither the best nor a near duplicate of it."""
+    return [
+        place
+        for place, one in enumerate(ranked)
+        if place and one.net_usd_per_month is not None and not near_duplicates(ranked[0], one)
+    ]
 
 
-def _rival(ranked: tuple[RankedOption, ...], draws: int) -> tuple[RankedOption | None, tuple[float, float]]:
+def _rival(
+    ranked: Sequence[RankedOption], others: Sequence[int], draws: int
+) -> tuple[RankedOption | None, tuple[float, float]]:
     """The option that the draws do not tell from the best, and in which parts of the draws each is best.
 
     Not told apart: the rival is best more often, or the difference of the two counts is within the 95%
     interval of ``draws`` paired draws.
     """
-    best = ranked[0]
-    others = [o for o in ranked[1:] if o.net_usd_per_month is not None and not near_duplicates(best, o)]
-    if best.net_usd_per_month is None or not others:
+    if not others:
         return None, (1.0, 0.0)
 
     def chance(one: RankedOption) -> float:
-        same = (o.probability for o in ranked if o is one or near_duplicates(o, one))
-        return sum(same)
+        return sum(o.probability for o in ranked if o is one or near_duplicates(o, one))
 
-    other = max(others, key=lambda o: o.probability)
-    p, q = chance(best), chance(other)
+    other = max((ranked[place] for place in others), key=lambda o: o.probability)
+    p, q = chance(ranked[0]), chance(other)
     spread = 1.96 * ((p + q - (p - q) ** 2) / draws) ** 0.5
     return (other if q > 0 and p - q <= spread else None), (p, q)
 
@@ -211,12 +211,13 @@ def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _regret(net: np.ndarray, order: list[int], second: int | None) -> float:
-    """Mean loss of the second against the best, over the draws in which both can serve."""
-    if second is None:
+def _regret(net: np.ndarray, order: Sequence[int], others: Sequence[int]) -> float:
+    """Mean loss of the best of the others against the best, over the draws in which both can serve."""
+    if not others:
         return 0.0
-    both = np.isfinite(net[:, order[0]]) & np.isfinite(net[:, order[second]])
-    return float((net[both, order[0]] - net[both, order[second]]).mean())
+    best, second = net[:, order[0]], net[:, order[others[0]]]
+    both = np.isfinite(best) & np.isfinite(second)
+    return float((best[both] - second[both]).mean())
 
 
 def _sentence(ranked: tuple[RankedOption, ...], service: Service) -> str:
@@ -254,27 +255,20 @@ def _rivals(
     )
     if not towards:
         return text + "."
-    ways = []
+    where = []
     for point in towards:
-        side = "above" if point.value > point.base else "below"
         value = two_digits(point.value)
-        ways.append(
-            f"{side} ${value} a point" if point.number == "usd_per_point" else f"{side} {value} items"
-        )
-    return f"{text}; {' or '.join(ways)} {rival.name} leads."
+        value = f"${value} a point" if point.number == "usd_per_point" else f"{value} items"
+        where.append(f"{point.side} {value}")
+    return f"{text}; {' or '.join(where)} {rival.name} leads."
 
 
-def _clear(
-    ranked: tuple[RankedOption, ...], second: int | None, chance: float, usd_per_point: float, regret: float
-) -> str:
+def _clear(second: RankedOption, chance: float, usd_per_point: float, regret: float) -> str:
     """How sure the choice is, and what the second best would lose."""
-    if second is None:
-        return ""
-    other = ranked[second]
     return (
         f" It is the best with probability {chance:.0%}, near duplicates counted with it, "
         f"if 0.01 NDCG is worth ${usd_per_point:g} per million lists; "
-        f"{other.name} at {other.usd_text} is second, and choosing it would lose about "
+        f"{second.name} at {second.usd_text} is second, and choosing it would lose about "
         f"${two_digits(max(regret, 0))} a month."
     )
 

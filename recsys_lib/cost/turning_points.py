@@ -45,13 +45,18 @@ class TurningPoint:
         """How far away it is: the ratio of the larger to the smaller value."""
         return max(self.value, self.base) / max(min(self.value, self.base), 1e-12)
 
+    @property
+    def side(self) -> str:
+        """Where the other method is the best: above or below ``value``."""
+        return "above" if self.value > self.base else "below"
+
     def __str__(self) -> str:
-        side = "above" if self.value > self.base else "below"
-        words = WORDS.get(self.number, self.number)
-        if words not in WORDS.values():
+        if self.number in WORDS:
+            words, value, base = WORDS[self.number], two_digits(self.value), two_digits(self.base)
+        else:
             # A quality differs in its third digit.
-            return f"{words} {side} {self.value:.4f} (now {self.base:.4f}): {self.then}"
-        return f"{words} {side} {two_digits(self.value)} (now {two_digits(self.base)}): {self.then}"
+            words, value, base = self.number, f"{self.value:.4f}", f"{self.base:.4f}"
+        return f"{words} {self.side} {value} (now {base}): {self.then}"
 
 
 def nearest_turning_points(

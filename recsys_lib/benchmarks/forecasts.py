@@ -9,7 +9,6 @@ same clock.
 from __future__ import annotations
 
 import datetime
-import json
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,8 +20,8 @@ import numpy as np
 from recsys_lib import cost, encoders
 from recsys_lib.benchmarks.workloads import points
 from recsys_lib.benchmarks.workloads.timed_rows import counting
+from recsys_lib.core import records
 from recsys_lib.core.errors import InputError
-from recsys_lib.core.files import write_atomically
 from recsys_lib.hardware import machine
 from recsys_lib.hardware.measure import threads_in_use
 from recsys_lib.recommenders import EASE, EASEMap
@@ -155,7 +154,7 @@ def run(json_file: Path | None = None) -> str:
         "rows": rows,
     }
     if json_file:
-        write_atomically(json_file, json.dumps(content, indent=1))
+        records.write(json_file, content)
     lines = [
         f"{r['kind']:11} {r['what']:20} {r['shape']!s:50} {min(r['samples']) * 1e3:10.3f} ms" for r in rows
     ]

@@ -8,13 +8,13 @@ make of the first candidates.
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from recsys_lib.core import records
 from recsys_lib.core.errors import InputError
 from recsys_lib.core.paths import MEASUREMENTS
 from recsys_lib.cost.options import OPTIONS, DeploymentOption
@@ -44,8 +44,8 @@ COMMON = {
 @lru_cache
 def study(folder: Path = MEASUREMENTS) -> dict[str, dict[str, Any]]:
     """Metrics of the study by protocol."""
-    rows = json.loads((folder / f"{STUDY}.json").read_text(encoding="utf-8"))
-    return {row["parameters"]["protocol"]: row["metrics"] for row in rows}
+    runs = records.runs_of(folder / f"{STUDY}.json")
+    return {run["parameters"]["protocol"]: run["metrics"] for run in runs}
 
 
 def protocols() -> list[str]:
@@ -98,11 +98,11 @@ def rerank_weight(option: DeploymentOption) -> float | None:
     return None if found is None else float(found["weight"])
 
 
-def rerank_ceiling() -> float:
+def rerank_ceiling(folder: Path = MEASUREMENTS) -> float:
     """NDCG@10 of the best order of the first 20 candidates, of the recorded case with the most users; 1
     where none was recorded.
     """
-    found = _largest(COMMON, MEASUREMENTS)
+    found = _largest(COMMON, folder)
     return 1.0 if found is None else float(found["ceiling"])
 
 
@@ -116,13 +116,14 @@ def _largest(wanted: dict[str, Any], folder: Path) -> dict[str, Any] | None:
     equal cases the latest.
     """
     path = folder / f"{RERANK_STUDY}.json"
-    best, most = None, 0
-    for row in json.loads(path.read_text(encoding="utf-8")) if path.exists() else ():
-        parameters, metrics = row["parameters"], row["metrics"]
-        matches = all(parameters.get(key) == value for key, value in wanted.items())
-        if matches and "fused" in metrics.get("per_user", ()) and parameters["users"] >= most:
-            best, most = metrics, parameters["users"]
-    return best
+    cases = [
+        run
+        for run in (records.runs_of(path) if path.exists() else ())
+        if wanted.items() <= run["parameters"].items() and "fused" in run["metrics"].get("per_user", ())
+    ]
+    if not cases:
+        return None
+    return max(reversed(cases), key=lambda run: run["parameters"]["users"])["metrics"]
 
 
 def recorded_methods(protocol: str = PROTOCOL) -> dict[str, MethodQuality]:

@@ -4,7 +4,6 @@ others published.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from recsys_lib.core import records
 from recsys_lib.core.paths import MEASUREMENTS
 from recsys_lib.cost import sizing
 from recsys_lib.cost.architectures import architecture
@@ -32,13 +32,15 @@ def recorded_fractions(folder: Path | None = None) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for path in sorted((folder or MEASUREMENTS).glob("*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = records.read_json(path)
         parts = content.get("parts", {}) if isinstance(content, dict) else {}
         for name in ("ceilings", "points", "language"):
             part = parts.get(name, {"rows": ()})
             sheet = sheet_of(part["environment"], part["device"]) if part["rows"] else None
-            for kind, reached in _reached(part["rows"], sheet) if sheet else ():
-                key = f"{kind} on {family(sheet)}" if sheet else kind
+            if sheet is None:
+                continue
+            for kind, reached in _reached(part["rows"], sheet):
+                key = f"{kind} on {family(sheet)}"
                 found[key] = min(found.get(key, 1.0), reached)
     return {**published_fractions(), **found}
 
@@ -71,7 +73,7 @@ def lookup_fraction(folder: Path = MEASUREMENTS) -> float:
     path = folder / "forecast-check.json"
     if not path.exists():
         return 1.0
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = records.read(path)
     rows = [row for row in content["rows"] if row["kind"] == "lookup"]
     return min(row["bytes"] / content["ceilings"]["read_bytes_per_s"] / min(row["samples"]) for row in rows)
 

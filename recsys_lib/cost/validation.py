@@ -6,7 +6,6 @@ fraction was taken from is not forecast; everything else is.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from recsys_lib.core import records
 from recsys_lib.core.errors import InputError
 from recsys_lib.core.paths import MEASUREMENTS
 from recsys_lib.cost import sizing
@@ -137,7 +137,7 @@ def _fleet_usd(row: Mapping[str, Any], reached: Mapping[str, float]) -> float:
 
 @lru_cache
 def _parts(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / f"{XEON}.json").read_text(encoding="utf-8"))["parts"]
+    return records.read(folder / f"{XEON}.json")["parts"]
 
 
 def _ceilings(parts: Mapping[str, Any]) -> Ceilings:
@@ -201,7 +201,7 @@ def fresh_checks(folder: Path = MEASUREMENTS) -> list[Check]:
     Xeon's fractions and from that machine's ceilings: neither its fractions nor its times were used.
     Entries looked up are the reference of their kind.
     """
-    content = json.loads((folder / f"{FRESH}.json").read_text(encoding="utf-8"))
+    content = records.read(folder / f"{FRESH}.json")
     limits, fractions, found = content["ceilings"], reference_fractions(folder), []
     for row in content["rows"]:
         if row["kind"] == "lookup":

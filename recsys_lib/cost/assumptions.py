@@ -1,4 +1,4 @@
-"""What holds for every deployment option: planning values that a reader may replace."""
+"""What holds for every deployment option: planning values that a user may replace."""
 
 from __future__ import annotations
 

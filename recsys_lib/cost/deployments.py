@@ -4,11 +4,11 @@ what stops it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from recsys_lib.cost.assumptions import Assumptions
-from recsys_lib.cost.energy import IDLE_SHARE
+from recsys_lib.cost.energy import model_watts
 from recsys_lib.cost.fleet import Fleet, fleet, shards_for
 from recsys_lib.cost.machines import Hardware
 from recsys_lib.cost.options import OPTIONS, PATTERNS, DeploymentOption
@@ -18,7 +18,6 @@ from recsys_lib.cost.units import DAYS_PER_MONTH, convert
 from recsys_lib.cost.workloads import (
     DENSE_BYTES,
     ENCODERS,
-    RERANKERS,
     Workload,
     encode_workload,
     has_8_bits,
@@ -160,27 +159,41 @@ def front(fleets: Sequence[Fleet]) -> list[Fleet]:
     return kept
 
 
-def serving_fleets(option: DeploymentOption, service: Service, a: Assumptions) -> list[Fleet]:
-    """Fleets of processors that serve the requests, the cheapest first."""
-    works = serving_workloads(option, service, a)
-    state = state_bytes(option, float(service.items), service.cold_items, a)
-    rate = service.requests_per_s
+def fleets(
+    machines: Sequence[Hardware],
+    works: Sequence[Workload],
+    rate_per_s: float,
+    state_of: Callable[[Hardware, int], float],
+    a: Assumptions,
+    handling_s: float = 0.0,
+) -> list[Fleet]:
+    """The front over machines, batches and loads; ``state_of`` a machine and a batch is the memory taken."""
     return front(
         [
-            fleet(works, machine, batch, load * a.max_load, rate, state, a, a.handling_s)
-            for machine in a.where_known(rentable(("cpu",)), works)
+            fleet(
+                works, machine, batch, load * a.max_load, rate_per_s, state_of(machine, batch), a, handling_s
+            )
+            for machine in machines
             for batch in BATCHES
             for load in LOADS
         ]
     )
 
 
+def serving_fleets(option: DeploymentOption, service: Service, a: Assumptions) -> list[Fleet]:
+    """Fleets of processors that serve the requests, the cheapest first."""
+    works = serving_workloads(option, service, a)
+    state = state_bytes(option, float(service.items), service.cold_items, a)
+    machines = a.where_known(rentable(("cpu",)), works)
+    return fleets(machines, works, service.requests_per_s, lambda *_: state, a, a.handling_s)
+
+
 def rerankers_of(
     option: DeploymentOption, service: Service, a: Assumptions
-) -> tuple[tuple[Workload, ...], list[Hardware]]:
+) -> tuple[tuple[Workload, ...], tuple[Hardware, ...]]:
     """The work of ordering one request's candidates, and the machines to do it on."""
     works = rerank_workloads(option.reranker, service.text_tokens, a.shown, a.candidates, a.answer_tokens)
-    return works, list(a.where_known(rentable(), works))
+    return works, a.where_known(rentable(), works)
 
 
 def rerank_state(
@@ -194,23 +207,11 @@ def rerank_state(
 def rerank_fleets(option: DeploymentOption, service: Service, a: Assumptions) -> list[Fleet]:
     """Fleets that rerank every request, the cheapest first."""
     works, machines = rerankers_of(option, service, a)
-    rate = service.requests_per_s
-    return front(
-        [
-            fleet(
-                works,
-                machine,
-                batch,
-                load * a.max_load,
-                rate,
-                rerank_state(option, machine, batch, service, a),
-                a,
-            )
-            for machine in machines
-            for batch in BATCHES
-            for load in LOADS
-        ]
-    )
+
+    def state_of(machine: Hardware, batch: int) -> float:
+        return rerank_state(option, machine, batch, service, a)
+
+    return fleets(machines, works, service.requests_per_s, state_of, a)
 
 
 def nightly_usd(option: DeploymentOption, service: Service, a: Assumptions) -> tuple[float, bool]:
@@ -308,7 +309,7 @@ def _deployment(
 
 
 def limits(service: Service, p99_s: float, fastest_s: float, refit_s: float) -> tuple[str, str]:
-    """Which limit is broken, in words, and the nearest change that would mend it; empty texts if none is."""
+    """Which limit is broken, in words, and the nearest change that would lift it; empty texts if none is."""
     if p99_s > service.latency_limit_s:
         return (
             f"latency: p99 {three(p99_s)} s, limit {three(service.latency_limit_s)} s",
@@ -335,7 +336,7 @@ def joules(service: Service, serving: Fleet, reranking: Fleet | None) -> float:
     total = 0.0
     for one in (serving, reranking):
         if one:
-            watts = one.machine.watts * (IDLE_SHARE + (1 - IDLE_SHARE) * (one.load * service.mean_to_peak))
+            watts, _, _ = model_watts(one.machine.watts, one.load * service.mean_to_peak)
             total += one.machines * watts * MONTH_S
     return total
 
@@ -345,8 +346,3 @@ def deployments(
 ) -> list[Deployment]:
     """Every option at its cheapest, in the order of ``options``."""
     return [cheapest(one, service, a) for one in options]
-
-
-def reranker_model(option: DeploymentOption) -> str:
-    """The model of data/models.toml that reranks, or an empty text."""
-    return RERANKERS[option.reranker][0] if option.reranker else ""

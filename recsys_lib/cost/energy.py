@@ -1,10 +1,11 @@
 """Energy of a piece of work: measured where the machine tells, else a stated model with its range.
 
-* A GPU: NVML's total energy counter (Volta and later), if ``pynvml`` is installed. * A processor: RAPL's
-package counters under ``/sys/class/powercap``, if this process may read them (often only root). * Else a
-model: the rated power times a share that grows linearly from idle to full load (Fan, Weber and Barroso,
-"Power
-  provisioning for a warehouse-sized computer", 2007). It is marked as a model and carries a range.
+* A GPU: NVML's total energy counter (Volta and later), if ``pynvml`` is installed.
+* A processor: RAPL's package counters under ``/sys/class/powercap``, if this process may read them (often
+  only root).
+* Else a model: the rated power times a fraction that grows linearly from idle to full load (Fan, Weber and
+  Barroso, "Power provisioning for a warehouse-sized computer", 2007). It is marked as a model and carries a
+  range.
 """
 
 from __future__ import annotations

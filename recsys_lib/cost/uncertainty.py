@@ -26,7 +26,6 @@ RANGES: dict[str, tuple[float, float]] = {
     "mean_to_peak": (0.6, 1.6),
     "speed": (0.5, 1.5),
 }
-NOT_MEASURED = np.empty(0)
 
 
 @dataclass(frozen=True)

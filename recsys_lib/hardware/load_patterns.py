@@ -61,10 +61,9 @@ class Result:
     """What a scenario found.
 
     latency: seconds from a request's arrival to its answer, one sample each (offline: one per batch); its
-    ``first`` is the cold call,
-    before the scenario starts. stages: the same for each stage, one sample per call of the service. seconds:
-    of the whole scenario.
-    target_per_s: arrivals per second that were asked for, None where requests do not arrive by themselves.
+    ``first`` is the cold call, before the scenario starts. stages: the same for each stage, one sample per
+    call of the service. seconds: of the whole scenario. target_per_s: arrivals per second that were asked
+    for, None where requests do not arrive by themselves.
     """
 
     scenario: str

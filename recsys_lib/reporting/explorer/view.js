@@ -163,7 +163,7 @@
       parts.push(closest ? `<p>The closest is ${escape(closest.name)}. What stops it: ${escape(closest.problem)}. It could serve with ${escape(closest.nearest)}.</p>`
         : "<p>No quality was measured for requests of this kind.</p>");
     }
-    if (best && blocked.length) parts.push(`<p class="soft">${blocked.length} option${blocked.length > 1 ? "s" : ""} cannot serve this; the table says what stops each and the nearest change that would mend it.</p>`);
+    if (best && blocked.length) parts.push(`<p class="soft">${blocked.length} option${blocked.length > 1 ? "s" : ""} cannot serve this; the table says what stops each and the nearest change that would lift it.</p>`);
     $("verdict").innerHTML = parts.join("");
   }
 

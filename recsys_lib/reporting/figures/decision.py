@@ -76,12 +76,12 @@ def _map_axes(ax: Axes, x: np.ndarray, y: np.ndarray) -> None:
 
 
 def _dollars(value: float) -> str:
-    """A power of ten as a tick.
+    """An amount as a tick.
 
-    >>> _dollars(0.01), _dollars(1000.0)
-    ('$0.01', '$1,000')
+    >>> _dollars(0.01), _dollars(1000.0), _dollars(-10.0)
+    ('$0.01', '$1,000', '-$10')
     """
-    return f"${value:,.10g}"
+    return f"{'-' if value < 0 else ''}${abs(value):,.10g}"
 
 
 def quality_against_dollars(ax: Axes, ranked: Sequence[RankedOption], shown: Sequence[str]) -> None:
@@ -124,7 +124,7 @@ def dollars_axis(ax: Axes) -> None:
     """Dollars as ticks of a logarithmic x axis, without exponents."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"${value:,.10g}"))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _dollars(value)))
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
@@ -202,7 +202,7 @@ def tornado(ax: Axes, rows: Sequence[TornadoRow]) -> None:
     ax.axvline(rows[0].at_base, color="#333333", linewidth=1)
     ax.axvline(0, color=plots.PALETTE[3], linewidth=1, linestyle="--")
     ax.set_xscale("symlog", linthresh=max(0.1, abs(rows[0].at_base)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{'-' if v < 0 else ''}${abs(v):,.10g}"))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _dollars(value)))
     ax.set_yticks(range(len(rows)), [_input(row) for row in rows])
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)

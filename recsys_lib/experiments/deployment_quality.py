@@ -88,17 +88,19 @@ def validation_of(parts: Parts, seed: int) -> Parts:
     return Parts(train, tuning.known_users(warm, train), tuning.known_users(found, train), cold)
 
 
-class Pruned:
-    """A fitted item-item model with every column cut to its ``top`` largest weights, which is how it is
-    served.
+class ItemWeights:
+    """A fitted item-item model: whole, or with every column cut to its ``top`` largest weights, which is how
+    it is served.
     """
 
-    def __init__(self, weights: np.ndarray, train: sp.csr_matrix, top: int):
-        self.weights, self.train = largest_per_column(weights, top), train
+    def __init__(self, weights: np.ndarray, train: sp.csr_matrix, top: int | None = None):
+        self.weights = weights if top is None else largest_per_column(weights, top)
+        self.train = train
 
     def scores(self, users: Sequence[int] | np.ndarray) -> np.ndarray:
         """``[len(users), n_items]``."""
-        return (self.train[users] @ self.weights).toarray()
+        scores = self.train[users] @ self.weights
+        return scores.toarray() if sp.issparse(scores) else np.asarray(scores)
 
 
 def warm_methods(vectors: Mapping[str, np.ndarray], train: sp.csr_matrix) -> dict[str, Method]:
@@ -177,24 +179,13 @@ def of_split(
     for name, method in map_methods(vectors, parts.train).items():
         chosen = tuned(inner_maps[name], inner, "cold", trials, seed)
         weights = fitted_weights(method.make(**chosen), parts.train)
-        cold[f"{name}, whole"] = look(_Whole(weights, parts.train), "cold")
-        cold[name] = look(Pruned(weights, parts.train, SERVED_TOP), "cold")
+        cold[f"{name}, whole"] = look(ItemWeights(weights, parts.train), "cold")
+        cold[name] = look(ItemWeights(weights, parts.train, SERVED_TOP), "cold")
         if name == "MiniLM map":
             both = fitted_weights(method.make(**chosen, keep_warm=True), parts.train)
-            one = Pruned(both, parts.train, SERVED_TOP)
+            one = ItemWeights(both, parts.train, SERVED_TOP)
             warm["one list"], cold["one list"] = look(one, "warm", True), look(one, "cold", True)
     return {"warm": warm, "cold": cold}
-
-
-class _Whole(Pruned):
-    """The same with all its weights."""
-
-    def __init__(self, weights: np.ndarray, train: sp.csr_matrix):
-        self.weights, self.train = weights, train
-
-    def scores(self, users: Sequence[int] | np.ndarray) -> np.ndarray:
-        """``[len(users), n_items]``."""
-        return np.asarray(self.train[users] @ self.weights)
 
 
 # ---------------------------------------------------------------- the bootstrap

@@ -34,7 +34,8 @@ def test_the_split_hides_every_interaction_with_a_cold_item():
 def test_a_cut_model_scores_with_its_largest_weights():
     weights = np.array([[0, 3, 1], [2, 0, -4], [1, 1, 0]], dtype=np.float32)
     train = sp.csr_matrix(np.array([[1, 1, 0]], dtype=np.float32))
-    assert study.Pruned(weights, train, 1).scores(np.array([0])).tolist() == [[2.0, 3.0, -4.0]]
+    assert study.ItemWeights(weights, train, 1).scores(np.array([0])).tolist() == [[2.0, 3.0, -4.0]]
+    assert study.ItemWeights(weights, train).scores(np.array([0])).tolist() == [[2.0, 3.0, -3.0]]
 
 
 def test_the_bootstrap_is_paired_and_centred_on_the_mean():

@@ -16,7 +16,7 @@ from recsys_lib.cost.options import DeploymentOption
 from recsys_lib.cost.recorded_fractions import default_assumptions
 from recsys_lib.cost.services import Service
 from recsys_lib.cost.turning_points import TurningPoint, nearest_turning_points, points_towards
-from recsys_lib.cost.uncertainty import MethodQuality, draw, placed
+from recsys_lib.cost.uncertainty import MethodQuality, draw
 from recsys_lib.cost.units import positive, two_digits
 
 USD_PER_POINT = 10.0
@@ -137,7 +137,7 @@ def decide(
     found = draw(methods, service, a, draws, seed)
     share = service.cold_share
     net, quality = found.net_usd(share, usd_per_point), found.quality(share)
-    order, ranked = _ranked(methods, placed(methods, service, a), net, quality)
+    order, ranked = _ranked(methods, found.deployments, net, quality)
     others = _others(ranked)
     regret = _regret(net, order, others)
     points = nearest_turning_points(methods, service, a, usd_per_point) if np.isfinite(net[0]).any() else ()
@@ -193,7 +193,10 @@ def _rival(
 
 
 def _ranked(
-    methods: Mapping[str, MethodQuality], deployments: list[Deployment], net: np.ndarray, quality: np.ndarray
+    methods: Mapping[str, MethodQuality],
+    deployments: Sequence[Deployment],
+    net: np.ndarray,
+    quality: np.ndarray,
 ) -> tuple[list[int], tuple[RankedOption, ...]]:
     """The methods from best to worst in the base case, and their order as indices."""
     leads = (net == net.max(axis=1, keepdims=True)) & np.isfinite(net)

@@ -61,7 +61,7 @@ class MethodQuality:
 class Draws:
     """What came out of ``n`` draws for ``m`` methods: dollars a month, qualities (NaN: not measured),
     whether each can serve, all ``[n, m]``, and the millions of lists a month ``[n]``. Row 0 is the base
-    case: every value as given.
+    case: every value as given; ``deployments`` are its cheapest, ``[m]``.
     """
 
     names: tuple[str, ...]
@@ -70,6 +70,7 @@ class Draws:
     cold: np.ndarray
     able: np.ndarray
     millions: np.ndarray
+    deployments: tuple[Deployment, ...]
 
     def quality(self, cold_share: float) -> np.ndarray:
         """NDCG@10 over all requests ``[n, m]``, of which ``cold_share`` concern cold items; NaN where a
@@ -121,6 +122,7 @@ def draw(
     distinct = list(dict.fromkeys(one for one, known in zip(chosen, measured, strict=True) if known))
     usd, able = np.full((n, len(chosen)), np.nan), np.zeros((n, len(chosen)), dtype=bool)
     millions = np.empty(n)
+    base: tuple[Deployment, ...] = ()
     for i in range(n):
         there, assumed = (service, a) if i == 0 else moved(service, a, _factors(rng))
         placed_once = list(dict.fromkeys(chosen)) if i == 0 else distinct
@@ -129,6 +131,8 @@ def draw(
             if one in found:
                 usd[i, j], able[i, j] = found[one].usd_per_month, not found[one].problem
         millions[i] = there.lists_per_month / 1e6
+        if i == 0:
+            base = tuple(found[one] for one in chosen)
     picks = rng.random(n)
     warm, cold = (
         np.stack(
@@ -137,7 +141,7 @@ def draw(
         )
         for name in ("warm", "cold")
     )
-    return Draws(tuple(methods), usd, warm, cold, able, millions)
+    return Draws(tuple(methods), usd, warm, cold, able, millions, base)
 
 
 def _factors(rng: np.random.Generator) -> dict[str, float]:
@@ -176,8 +180,3 @@ def _sampled(value: float | None, samples: np.ndarray, picks: np.ndarray) -> np.
     drawn = samples[(picks * len(samples)).astype(int)]
     drawn[0] = value
     return drawn
-
-
-def placed(methods: Mapping[str, MethodQuality], service: Service, a: Assumptions) -> list[Deployment]:
-    """The cheapest deployment of every method."""
-    return deployments(service, a, options_of(methods))

@@ -118,8 +118,8 @@ def decide(
     top 200, static vectors, MiniLM, ItemKNN + MiniLM, EASE + TF-IDF map, EASE + MiniLM map, EASE + all
     encoders map, ...). service: traffic, catalogue and limits. usd_per_point: US dollars that 0.01 NDCG@10
     is worth per million lists. assumptions: planning values; by default those of this repository, with the
-    fractions of the roofline that were measured. draws: of everything uncertain; 200 take about two
-    seconds.
+    fractions of the roofline that were measured. draws: of everything uncertain; 200 take two to
+    three seconds.
 
     Raises:
         InputError: no method, an unknown deployment, or a number out of its range.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from recsys_lib.cost.assumptions import Assumptions
 from recsys_lib.cost.energy import model_watts
-from recsys_lib.cost.fleet import Fleet, fleet, shards_for
+from recsys_lib.cost.fleet import Fleet, fleets_at, shards_for
 from recsys_lib.cost.machines import Hardware
 from recsys_lib.cost.options import OPTIONS, PATTERNS, DeploymentOption
 from recsys_lib.cost.queueing import BATCHES
@@ -168,16 +168,12 @@ def fleets(
     handling_s: float = 0.0,
 ) -> list[Fleet]:
     """The front over machines, batches and loads; ``state_of`` a machine and a batch is the memory taken."""
-    return front(
-        [
-            fleet(
-                works, machine, batch, load * a.max_load, rate_per_s, state_of(machine, batch), a, handling_s
-            )
-            for machine in machines
-            for batch in BATCHES
-            for load in LOADS
-        ]
-    )
+    loads, found = [load * a.max_load for load in LOADS], []
+    for machine in machines:
+        for batch in BATCHES:
+            state = state_of(machine, batch)
+            found += fleets_at(loads, works, machine, batch, rate_per_s, state, a, handling_s)
+    return front(found)
 
 
 def serving_fleets(option: DeploymentOption, service: Service, a: Assumptions) -> list[Fleet]:

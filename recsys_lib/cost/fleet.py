@@ -83,25 +83,30 @@ def batch_seconds(
     return handling_s * batch / (machine.cores or 1) + work_s / shards
 
 
-def fleet(
+def fleets_at(
+    loads: Sequence[float],
     works: Sequence[Workload],
     machine: Hardware,
     batch: int,
-    load: float,
     rate_per_s: float,
     state_bytes: float,
     a: Assumptions,
     handling_s: float = 0.0,
-) -> Fleet:
-    """The machines of one kind that serve the rate at no more than ``load`` of their throughput."""
+) -> list[Fleet]:
+    """The machines of one kind that serve the rate at no more than each of ``loads``, fractions of their
+    throughput.
+    """
     shards = shards_for(state_bytes, machine)
     batch_s = batch_seconds(works, machine, batch, shards, handling_s, a)
     single_s = batch_seconds(works, machine, 1, shards, handling_s, a)
-    machines, groups = machines_held(rate_per_s, batch / batch_s / shards, shards, load)
-    reached = rate_per_s / (groups * (batch / batch_s))
     fixed = 0.0 if batch == 1 else (single_s / batch_s - 1 / batch) / (1 - 1 / batch)
-    # One core receives, parses and answers a request whatever the batch.
-    p99_s = handling_s + batch_s * queueing.p99_factor(batch, fixed, reached)
-    usd = machines * (a.usd_per_hour(machine) * HOURS_PER_MONTH)
     basis = "model" if all(a.knows(work, machine) for work in works) else "bound"
-    return Fleet(machine, batch, shards, groups, batch_s, single_s, reached, p99_s, usd, basis)
+    usd_each, found = a.usd_per_hour(machine) * HOURS_PER_MONTH, []
+    for load in loads:
+        machines, groups = machines_held(rate_per_s, batch / batch_s / shards, shards, load)
+        reached = rate_per_s / (groups * (batch / batch_s))
+        # One core receives, parses and answers a request whatever the batch.
+        p99_s = handling_s + batch_s * queueing.p99_factor(batch, fixed, reached)
+        usd = machines * usd_each
+        found.append(Fleet(machine, batch, shards, groups, batch_s, single_s, reached, p99_s, usd, basis))
+    return found

@@ -1,6 +1,6 @@
 """The rules for notebooks hold for every committed one, and each rule and comparison is able to fail."""
 
-import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -10,22 +10,12 @@ import nbformat
 import notebook_rules
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from numeric_text import same_text
 
 from recsys_lib.experiments.notebooks import mark_executed, source_hash
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-
-
-def _root_conftest():
-    """The conftest of the repository by its path: several folders have one, and they share a name."""
-    spec = importlib.util.spec_from_file_location("root_conftest", ROOT / "conftest.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-same_text = _root_conftest().same_text
 
 
 def test_there_are_notebooks():
@@ -191,9 +181,14 @@ def nbval(folder):
     """
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--nbval"]
     command += ["--nbval-current-env", f"--rootdir={ROOT}", "-c", str(ROOT / "pyproject.toml")]
-    # The sample lies outside the repository, so its conftest is named explicitly.
+    # The sample lies outside the repository, so its conftest is named explicitly; it is then imported before
+    # pytest adds the folder of tests.
     command += ["-p", "conftest", "-rA", str(folder)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240).stdout
+    places = os.pathsep.join([str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": places}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240
+    ).stdout
 
 
 def test_nbval_sees_a_changed_number(tmp_path):

@@ -13,6 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from numeric_text import same_text
 
 from recsys_lib.experiments.notebooks import mark_executed, source_hash
+from recsys_lib.reporting.site.rendering import figures_of
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -39,6 +40,17 @@ def test_links_between_files_lead_somewhere(path):
 def test_readme_names_every_notebook():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [p.name for p in NOTEBOOKS if p.name not in readme] == []
+
+
+def test_every_committed_figure_is_saved_by_its_notebook():
+    saved = {
+        name
+        for path in NOTEBOOKS
+        for cell in nbformat.read(path, as_version=4).cells
+        for name in (figures_of(cell.source) if cell.cell_type == "code" else [])
+        if name[:2] == path.stem[:2]
+    }
+    assert [p.stem for p in sorted((ROOT / "figures").glob("*.png")) if p.stem not in saved] == []
 
 
 def good_notebook():

@@ -112,10 +112,9 @@ def _with_descriptions(body: str, notebook: Any) -> str:
     """The body with the title of each figure, as its file in ``figures/`` holds it, for readers who do not
     see the figure.
     """
-    saved_by = _figures_of_functions()
     titles = []
     for cell in (c for c in notebook.cells if c.cell_type == "code"):
-        title = _title_of_cell(cell.source, saved_by)
+        title = _title_of_cell(cell.source)
         titles += [title for output in cell.outputs if "image/png" in output.get("data", {})]
     following = iter(titles)
     return re.sub(
@@ -125,11 +124,21 @@ def _with_descriptions(body: str, notebook: Any) -> str:
     )
 
 
-def _title_of_cell(source: str, saved_by: dict[str, str]) -> str:
-    """The title of the figure that a cell saves, itself or by a function of ``reporting.figures``."""
+def figures_of(source: str) -> list[str]:
+    """Names of the figures that a cell of code saves: those in it, else those that the functions of
+    ``reporting.figures`` give which it calls.
+
+    >>> figures_of('figures.gain(table, margin, k)'), figures_of('figures.gain(all, margin, k, "04_all")')
+    (['04_gain'], ['04_all'])
+    """
+    saved_by = _figures_of_functions()
     named = re.findall(r"\"(\d\d_\w+)\"", source)
-    called = [saved_by[name] for name in re.findall(r"(\w+)\(", source) if name in saved_by]
-    for stem in [*named, *called]:
+    return named or [saved_by[name] for name in re.findall(r"(\w+)\(", source) if name in saved_by]
+
+
+def _title_of_cell(source: str) -> str:
+    """The title of the first figure that a cell saves."""
+    for stem in figures_of(source):
         path = paths.ROOT / "figures" / f"{stem}.png"
         if path.exists():
             return plots.figure_title(path)

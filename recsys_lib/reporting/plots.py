@@ -111,18 +111,6 @@ def dots(ax: Axes, table: pd.DataFrame) -> None:
     ax.invert_yaxis()
 
 
-def histograms(ax: Axes, samples: dict[str, np.ndarray], bins: int = 60) -> None:
-    """Overlaid densities of several samples on shared bins, drawn so that each stays visible."""
-    everything = np.concatenate([np.asarray(s, dtype=float) for s in samples.values()])
-    edges = np.linspace(everything.min(), everything.max(), bins + 1).tolist()
-    for colour, (label, sample) in zip(PALETTE, samples.items(), strict=False):
-        ax.hist(
-            sample, bins=edges, density=True, histtype="stepfilled", alpha=0.35, color=colour, label=label
-        )
-        ax.hist(sample, bins=edges, density=True, histtype="step", color=colour, linewidth=1.3)
-    ax.legend()
-
-
 def ecdfs(ax: Axes, samples: dict[str, np.ndarray]) -> None:
     """The fraction of each sample at or below a value: nothing is binned, and samples of any size compare."""
     for i, (label, sample) in enumerate(samples.items()):

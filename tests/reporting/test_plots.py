@@ -1,7 +1,6 @@
 """Figures carry their finding: in the picture, in the file and on the index page."""
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -60,13 +59,6 @@ def test_a_figure_without_a_finding_is_refused(folder):
     with pytest.raises(InputError, match="what was found"):
         plots.finish(ax, " ")
     assert not folder.exists()
-
-
-def test_histograms_share_their_bins():
-    _, (ax,) = plots.figure()
-    plots.histograms(ax, {"a": np.zeros(10), "b": np.ones(10)}, bins=4)
-    assert ax.get_xlim()[0] < 0 < 1 < ax.get_xlim()[1]
-    assert len(ax.get_legend().get_texts()) == 2
 
 
 def test_bars_with_negative_and_with_no_values():

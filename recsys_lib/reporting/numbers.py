@@ -15,6 +15,7 @@ from typing import Any
 
 from recsys_lib.core import paths, records
 from recsys_lib.core.errors import InputError
+from recsys_lib.cost.units import two_digits
 
 PLACE = re.compile(r"\{([^{}]+):([^{}:]+)\}")
 FOLDER = paths.MEASUREMENTS / "notebooks"
@@ -44,7 +45,7 @@ def _formatted(number: float, form: str) -> str:
     >>> _formatted(19912.5, "two digits"), _formatted(0.2443, ".3f")
     ('20,000', '0.244')
     """
-    return f"{float(f'{number:.1e}'):,.0f}" if form == "two digits" else f"{number:{form}}"
+    return two_digits(number) if form == "two digits" else f"{number:{form}}"
 
 
 def value(place: str, folder: Path = paths.MEASUREMENTS) -> float:

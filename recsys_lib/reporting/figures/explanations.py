@@ -9,6 +9,7 @@ import numpy as np
 
 from recsys_lib.evaluation import compare, holm, p_text
 from recsys_lib.reporting import plots
+from recsys_lib.reporting.takeaways import bullets
 from recsys_lib.trust.explanations import faithfulness
 
 if TYPE_CHECKING:
@@ -154,4 +155,4 @@ def takeaways(
             f"{rationale['leaves without as many at random']:.0%}, without the largest contributions in "
             f"{rationale['leaves without the largest contributions']:.0%}."
         )
-    return "\n".join(f"* {line}" for line in lines)
+    return bullets(lines)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsys_lib.reporting import plots
+from recsys_lib.reporting.takeaways import bullets
 from recsys_lib.trust.privacy import price
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def takeaways(
         "which is hardly a guarantee, NDCG@10 is "
         f"{private[largest]:.3f}; EASE has {ease:.3f}, popularity {popular:.3f}.",
     ]
-    return "\n".join(f"* {line}" for line in lines)
+    return bullets(lines)
 
 
 def _listed(parts) -> str:

@@ -38,7 +38,7 @@ sweep: assets          ## one notebook over a grid: make sweep NOTEBOOK=03 GRID=
 study: assets          ## rerun the full studies of notebooks 04 to 09 and refresh data/measurements/: about seven hours
 	$(PY) -m recsys_lib study
 
-bench: $(READY) assets ## against peers, in one run
+bench: $(READY) assets ## against baselines, in one run
 	$(PY) -m recsys_lib bench similarity
 	$(PY) -m recsys_lib bench encode
 	$(PY) -m recsys_lib bench recommend

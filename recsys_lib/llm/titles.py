@@ -39,6 +39,7 @@ class TitleTrie:
         self.paths = [
             tokenizer.encode(f" {line}", add_special_tokens=False) if line else [] for line in lines
         ]
+        self.longest = max(map(len, self.paths), default=0)
 
     def tree(self, items: Iterable[int]) -> dict[int, Any]:
         """Nested dictionaries token → next tokens of the titles of ``items``; under ``end`` stands the item.
@@ -85,102 +86,86 @@ def write_titles(
         raise InputError(
             f"count={count!r}, max_tokens={max_tokens!r}, {len(prompts)} prompts: expected at least 1 each"
         )
+    writer = _Writer(model, tokenizer, length_penalty)
     if allowed is None:
-        known = {}
-        for item, title in reversed(list(enumerate(titles))):
-            known[_normalized(title)] = item
-        return [
-            _written_freely(model, tokenizer, prompt, known, count, max_tokens, length_penalty)
-            for prompt in prompts
-        ]
+        known = _first_items(titles)
+        return [writer.freely(prompt, known, count, max_tokens) for prompt in prompts]
     if len(allowed) != len(prompts):
         raise InputError(
             f"allowed has {len(allowed)} lists for {len(prompts)} prompts: expected one for each"
         )
     trie = TitleTrie(tokenizer, titles)
-    return [
-        _written_under(
-            model, tokenizer, prompt, trie, trie.tree(items), min(count, len(set(items))), length_penalty
-        )
-        for prompt, items in zip(prompts, allowed, strict=True)
-    ]
+    return [writer.under(prompt, trie, items, count) for prompt, items in zip(prompts, allowed, strict=True)]
 
 
-def _written_freely(
-    model: Any,
-    tokenizer: Any,
-    prompt: str,
-    known: dict[str, int],
-    count: int,
-    max_tokens: int,
-    penalty: float,
-) -> list[Written]:
-    found = _beam_search(model, tokenizer, prompt, count, max_tokens, penalty, _end_token(tokenizer), None)
-    texts = [
-        (tokenizer.decode(tokens, skip_special_tokens=True).split(END)[0].strip(), s) for tokens, s in found
-    ]
-    return [Written(text, known.get(_normalized(text)), score) for text, score in texts]
+@dataclass(frozen=True, eq=False)
+class _Writer:
+    """A model that continues prompts with titles by beam search."""
+
+    model: Any
+    tokenizer: Any
+    length_penalty: float
+
+    def freely(self, prompt: str, known: dict[str, int], count: int, max_tokens: int) -> list[Written]:
+        """Whatever the model writes; ``known``: items by ``_normalized`` title."""
+        written = []
+        for tokens, score in self._search(prompt, count, max_tokens, _end_token(self.tokenizer)):
+            text = self.tokenizer.decode(tokens, skip_special_tokens=True).split(END)[0].strip()
+            written.append(Written(text, known.get(_normalized(text)), score))
+        return written
+
+    def under(self, prompt: str, trie: TitleTrie, items: Sequence[int], count: int) -> list[Written]:
+        """Titles of ``items`` only."""
+        tree, beams = trie.tree(items), min(count, len(set(items)))
+        written = []
+        for tokens, score in self._search(prompt, beams, trie.longest + 1, trie.end, tree):
+            item = _node(tree, tokens)
+            if isinstance(item, int):
+                written.append(Written(self.tokenizer.decode(trie.paths[item]).strip(), item, score))
+        return written
+
+    def _search(
+        self, prompt: str, beams: int, max_tokens: int, end: int, tree: dict[int, Any] | None = None
+    ) -> list[tuple[list[int], float]]:
+        """New tokens up to ``end`` and scores of the ``beams`` best continuations of ``prompt``."""
+        import torch
+
+        inputs = self.tokenizer(prompt, return_tensors="pt", add_special_tokens=False).to(self.model.device)
+        start = inputs["input_ids"].shape[1]
+
+        def next_tokens(_: int, ids: Any) -> list[int]:
+            node = _node(tree, ids[start:].tolist())
+            # A finished title is padded; transformers asks for tokens there too.
+            return list(node) if isinstance(node, dict) else [end]
+
+        with torch.inference_mode(), quiet():
+            found = self.model.generate(
+                **inputs,
+                num_beams=beams,
+                num_return_sequences=beams,
+                max_new_tokens=max_tokens,
+                do_sample=False,
+                length_penalty=self.length_penalty,
+                early_stopping=False,
+                eos_token_id=end,
+                pad_token_id=end,
+                prefix_allowed_tokens_fn=None if tree is None else next_tokens,
+                return_dict_in_generate=True,
+                output_scores=True,
+            )
+        rows = found.sequences[:, start:].tolist()
+        scores = found.sequences_scores.tolist() if beams > 1 else [float("nan")] * len(rows)
+        return [
+            (row[: row.index(end) + 1] if end in row else row, score)
+            for row, score in zip(rows, scores, strict=True)
+        ]
 
 
-def _written_under(
-    model: Any, tokenizer: Any, prompt: str, trie: TitleTrie, tree: dict[int, Any], count: int, penalty: float
-) -> list[Written]:
-    longest = max(len(path) for path in trie.paths) + 1
-    found = _beam_search(model, tokenizer, prompt, count, longest, penalty, trie.end, tree)
-    written = []
-    for tokens, score in found:
-        node: Any = tree
-        for token in tokens:
-            node = node.get(token) if isinstance(node, dict) else node
-        if isinstance(node, int):
-            written.append(Written(tokenizer.decode(trie.paths[node]).strip(), node, score))
-    return written
-
-
-def _beam_search(
-    model: Any,
-    tokenizer: Any,
-    prompt: str,
-    beams: int,
-    max_tokens: int,
-    penalty: float,
-    end: int,
-    tree: dict | None,
-) -> list[tuple[list[int], float]]:
-    """New tokens up to ``end`` and scores of the ``beams`` best continuations of ``prompt``."""
-    import torch
-
-    inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=False).to(model.device)
-    start = inputs["input_ids"].shape[1]
-
-    def next_tokens(_: int, ids: Any) -> list[int]:
-        node: Any = tree
-        for token in ids[start:].tolist():
-            node = node.get(token, {}) if isinstance(node, dict) else {}
-        # A finished title is padded; transformers asks for tokens there too.
-        return list(node) if isinstance(node, dict) and node else [end]
-
-    with torch.inference_mode(), quiet():
-        found = model.generate(
-            **inputs,
-            num_beams=beams,
-            num_return_sequences=beams,
-            max_new_tokens=max_tokens,
-            do_sample=False,
-            length_penalty=penalty,
-            early_stopping=False,
-            eos_token_id=end,
-            pad_token_id=end,
-            prefix_allowed_tokens_fn=None if tree is None else next_tokens,
-            return_dict_in_generate=True,
-            output_scores=True,
-        )
-    rows = found.sequences[:, start:].tolist()
-    scores = found.sequences_scores.tolist() if beams > 1 else [float("nan")] * len(rows)
-    return [
-        (row[: row.index(end) + 1] if end in row else row, score)
-        for row, score in zip(rows, scores, strict=True)
-    ]
+def _node(tree: Any, tokens: Iterable[int]) -> Any:
+    """Where ``tokens`` lead in ``tree``: next tokens, the item once a title has ended, None outside."""
+    for token in tokens:
+        tree = tree.get(token) if isinstance(tree, dict) else tree
+    return tree
 
 
 def matching_item(text: str, titles: Sequence[str]) -> int | None:
@@ -190,8 +175,12 @@ def matching_item(text: str, titles: Sequence[str]) -> int | None:
     >>> matching_item("the  usual suspects (1995)", ["Emma", "The Usual Suspects (1995)"])
     1
     """
-    sought = _normalized(text)
-    return next((i for i, title in enumerate(titles) if _normalized(title) == sought), None)
+    return _first_items(titles).get(_normalized(text))
+
+
+def _first_items(titles: Sequence[str]) -> dict[str, int]:
+    """The first item of every title, by the title's ``_normalized`` form."""
+    return {_normalized(title): item for item, title in reversed(list(enumerate(titles)))}
 
 
 def _normalized(title: str) -> str:

@@ -8,9 +8,9 @@ import numpy as np
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.vectors.quantization import QuantizedVectors
+from recsys_lib.vectors.quantization.arrays import blocks
+from recsys_lib.vectors.quantization.bounds import norms
 
-# Rows that are checked against their codes at once: their float64 temporaries stay in the cache.
-BLOCK_ROWS = 1024
 # Lengths of rows that products with unit vectors in float32 neither lose nor overflow; others are never
 # ranked by their codes.
 SHORTEST, LONGEST = 1e-30, 1e37
@@ -34,15 +34,6 @@ class Certificate:
     scaled: bool
 
 
-def blocks(n: int) -> list[slice]:
-    return [slice(start, min(start + BLOCK_ROWS, n)) for start in range(0, n, BLOCK_ROWS)]
-
-
-def row_lengths(v: np.ndarray) -> np.ndarray:
-    """In float64, where no square of a float32 number overflows or vanishes."""
-    return np.sqrt(np.einsum("ij,ij->i", v, v, dtype=np.float64))
-
-
 def weights(metric: str, lengths: np.ndarray) -> tuple[np.ndarray, float]:
     """What to scale the product with each item by, 0 where its length is not usable; and the longest length,
     for dot.
@@ -60,7 +51,7 @@ def common_direction(rows: np.ndarray) -> np.ndarray:
     direction.
     """
     some = np.asarray(rows[:: max(1, len(rows) // 4096)], dtype=np.float64)
-    lengths = row_lengths(some)
+    lengths = norms(some)
     mean = (some / np.where(lengths > 0, lengths, 1)[:, None]).sum(axis=0)
     length = np.sqrt(mean @ mean)
     return mean / length if np.isfinite(length) and length > 0 else np.zeros(rows.shape[1])
@@ -75,10 +66,10 @@ def checked_rows(
     lengths, along = np.empty(len(rows)), np.empty(len(rows))
     for block in blocks(len(rows)):
         exact = np.asarray(rows[block], dtype=np.float64)
-        lengths[block] = row_lengths(exact)
+        lengths[block] = norms(exact)
         lost = exact - quantized.dequantize(block)
         along[block] = lost @ direction
-        distances, bounds = row_lengths(lost), quantized.errors[block]
+        distances, bounds = norms(lost), quantized.errors[block]
         bad = np.flatnonzero(~(distances <= bounds * (1 + 1e-6) + 1e-44))
         if len(bad):
             i = int(bad[0])

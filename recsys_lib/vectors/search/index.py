@@ -17,15 +17,15 @@ from recsys_lib.core import storage
 from recsys_lib.core.errors import InputError
 from recsys_lib.core.files import sha256_of
 from recsys_lib.vectors.quantization import QuantizedVectors, stored
+from recsys_lib.vectors.quantization.arrays import blocks
+from recsys_lib.vectors.quantization.bounds import norms
 from recsys_lib.vectors.quantization.product import grouped
 from recsys_lib.vectors.search import kernel
 from recsys_lib.vectors.search.certificate import (
     LONGEST,
     Certificate,
-    blocks,
     checked_rows,
     common_direction,
-    row_lengths,
     weights,
 )
 from recsys_lib.vectors.search.forms import Form, linear_form
@@ -67,7 +67,7 @@ class Index:
         if metric not in METRICS:
             raise InputError(f"metric={metric!r}: expected one of {', '.join(METRICS)}")
         if rows is None:
-            parts = [row_lengths(quantized.dequantize(block)) for block in blocks(len(quantized))]
+            parts = [norms(quantized.dequantize(block)) for block in blocks(len(quantized))]
             weight, longest = weights(metric, np.concatenate(parts or [np.empty(0)]))
             quantized, form = readable(quantized, weight)
             return Index(quantized, metric, weight, longest, None, form, None)

@@ -12,8 +12,8 @@ import scipy.sparse as sp
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.vectors import checked_vectors, similarity
+from recsys_lib.vectors.quantization.bounds import norms
 from recsys_lib.vectors.search import kernel, torch_scan
-from recsys_lib.vectors.search.certificate import row_lengths
 from recsys_lib.vectors.search.forms import sign_form
 from recsys_lib.vectors.search.kernel import NO_ID, Bounds, Candidates
 
@@ -89,7 +89,7 @@ class Search:
         return self.found
 
     def _search(self, part: slice) -> None:
-        lengths = row_lengths(self.queries[part])
+        lengths = norms(self.queries[part])
         unit = self.queries[part] / np.where(lengths > 0, lengths, 1)[:, None]
         seen = None if self.seen is None else self.seen[part]
         if self.exact:
@@ -130,7 +130,7 @@ class Search:
         slack = tie + 2 * (fine + rounding)
         bounds = Bounds(
             certificate.margin,
-            row_lengths(across) * (1 + 1e-6) + 1e-6,
+            norms(across) * (1 + 1e-6) + 1e-6,
             slack,
             (fine + coarse) * (1 + 1e-5) + 2 * rounding,
         )

@@ -12,7 +12,7 @@ bits, so a weight takes ``bits + 16 / group`` or ``bits + 32 / group`` bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -148,23 +148,33 @@ def linears(model: Any) -> dict[str, torch.nn.Linear]:
     }
 
 
+@contextmanager
+def inputs_to(model: Any, receive: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Call ``receive(name, x)`` with the inputs ``x [..., in]`` of every linear layer that runs inside the
+    block.
+    """
+
+    def hook_of(name: str) -> Callable[[Any, tuple], None]:
+        return lambda _, inputs: receive(name, inputs[0].detach())
+
+    handles = [layer.register_forward_pre_hook(hook_of(name)) for name, layer in linears(model).items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def hessians(model: Any, run: Callable[[], object]) -> dict[str, Tensor]:
     """``Xᵀ X`` of the inputs of every linear layer while ``run`` runs the model."""
     sums: dict[str, Tensor] = {}
 
-    def listen(name: str) -> Callable:
-        def hook(module: Any, inputs: tuple) -> None:
-            x = inputs[0].detach().reshape(-1, inputs[0].shape[-1]).float()
-            sums[name] = sums.get(name, 0) + x.T @ x
+    def add(name: str, x: Tensor) -> None:
+        rows = x.reshape(-1, x.shape[-1]).float()
+        sums[name] = sums.get(name, 0) + rows.T @ rows
 
-        return hook
-
-    handles = [layer.register_forward_pre_hook(listen(name)) for name, layer in linears(model).items()]
-    try:
+    with inputs_to(model, add):
         run()
-    finally:
-        for handle in handles:
-            handle.remove()
     return sums
 
 

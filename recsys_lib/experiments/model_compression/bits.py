@@ -33,7 +33,7 @@ def rounded(
         raise InputError(f"method={method!r}: expected one of {'; '.join(METHODS)}")
 
     def change(name: str, weight: Tensor) -> Tensor:
-        width = weight.shape[1] if method == "nearest, per channel" or weight.shape[1] % group else group
+        width = _width(weight, method, group)
         if method == "GPTQ":
             return weights.gptq(weight, (sums or {})[name], bits, width)
         return weights.round_to_nearest(weight, bits, width, offset=method != "nearest, symmetric")
@@ -41,13 +41,20 @@ def rounded(
     return change
 
 
+def _width(weight: Tensor, method: str, group: int) -> int:
+    """Inputs of a group: all of an output where ``group`` does not divide them, or each output is one
+    group.
+    """
+    n = weight.shape[1]
+    return n if method == "nearest, per channel" or n % group else group
+
+
 def _size(model: Any, method: str, bits: int, group: int) -> float:
     """Bits per weight of ``model``'s linear layers, steps and minima included."""
     layers = [layer.weight for layer in weights.linears(model).values()]
-    widths = [w.shape[1] if method == "nearest, per channel" or w.shape[1] % group else group for w in layers]
     total = sum(
-        w.numel() * weights.bits_per_weight(bits, g, method != "nearest, symmetric")
-        for w, g in zip(layers, widths, strict=True)
+        w.numel() * weights.bits_per_weight(bits, _width(w, method, group), method != "nearest, symmetric")
+        for w in layers
     )
     return total / sum(w.numel() for w in layers)
 

@@ -77,24 +77,13 @@ def outlying(largest: dict[str, np.ndarray]) -> pd.DataFrame:
 
 def activations(encoder: Transformer, texts: Sequence[str]) -> dict[str, np.ndarray]:
     """Largest absolute input of every channel of every linear layer over ``texts``, ``[in]`` each."""
-    model = encoder.model
     largest: dict[str, np.ndarray] = {}
 
-    def listen(name: str) -> Callable:
-        def hook(module: Any, inputs: tuple) -> None:
-            most = inputs[0].abs().flatten(0, -2).amax(0).numpy()
-            largest[name] = np.maximum(largest.get(name, 0), most)
+    def raise_to(name: str, x: Tensor) -> None:
+        largest[name] = np.maximum(largest.get(name, 0), x.abs().flatten(0, -2).amax(0).numpy())
 
-        return hook
-
-    handles = [
-        layer.register_forward_pre_hook(listen(name)) for name, layer in weights.linears(model).items()
-    ]
-    try:
-        through(model, encoder.tokenize(list(texts)))
-    finally:
-        for handle in handles:
-            handle.remove()
+    with weights.inputs_to(encoder.model, raise_to):
+        through(encoder.model, encoder.tokenize(list(texts)))
     return largest
 
 

@@ -97,15 +97,16 @@ class LanguageModel:
         Raises:
             InputError: two answers begin with the same token, so that its logit cannot tell them apart.
         """
-        tokens = [self.answer_token(a) for a in answers]
-        if len(set(tokens)) < len(tokens):
-            same = next(a for i, a in enumerate(answers) if tokens.index(tokens[i]) < i)
-            other = answers[tokens.index(self.answer_token(same))]
-            raise InputError(
-                f"model {self.name!r}: answers {other!r} and {same!r} begin with the same token; "
-                "expected answers that differ in their first token"
-            )
-        return tokens
+        answer_of: dict[int, str] = {}
+        for answer in answers:
+            token = self.answer_token(answer)
+            if token in answer_of:
+                raise InputError(
+                    f"model {self.name!r}: answers {answer_of[token]!r} and {answer!r} begin with the same "
+                    "token; expected answers that differ in their first token"
+                )
+            answer_of[token] = answer
+        return list(answer_of)
 
     def logits(self, hidden: Tensor, tokens: Sequence[int] | None = None) -> Tensor:
         """Logits float32 ``[n, len(tokens)]`` of hidden states ``[n, d]``; of the whole vocabulary without

@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from itertools import combinations
 
 import numpy as np
+from scipy.special import log_softmax
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.llm.packed_attention import Prefix
@@ -54,8 +55,7 @@ def _per_set(sets: Sequence[tuple[int, ...]], logits: np.ndarray) -> list[np.nda
     found, at = [], 0
     for chosen in sets:
         n = len(chosen)
-        shown = logits[at : at + n, :n].astype(np.float64)
-        log_p = shown - np.logaddexp.reduce(shown, axis=1, keepdims=True)
+        log_p = log_softmax(logits[at : at + n, :n].astype(np.float64), axis=1)
         # In rotation r, letter j names member (r + j) mod n.
         found.append(np.mean([np.roll(log_p[r], r) for r in range(n)], axis=0))
         at += n

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import log_softmax
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.llm.packed_attention import Group, Prefix, extend
@@ -49,12 +50,7 @@ class FirstToken:
         for own, drawn, logits in zip(
             items, orders, self.reader.ask(users, asked, tokens, usage), strict=True
         ):
-            shown = logits[:, : len(own)].astype(np.float64)
-            log_p = (
-                shown
-                - np.log(np.exp(shown - shown.max(1, keepdims=True)).sum(1, keepdims=True))
-                - shown.max(1, keepdims=True)
-            )
+            log_p = log_softmax(logits[:, : len(own)].astype(np.float64), axis=1)
             placed = np.empty_like(log_p)
             np.put_along_axis(placed, np.stack(drawn), log_p, axis=1)
             scores.append(placed.astype(np.float32))
@@ -132,11 +128,8 @@ def write(
     """Greedy answers to one question per user, all users a token at a time together, up to ``max_tokens``
     tokens."""
     model = prompts.model
-    stops = (
-        {model.tokenizer.eos_token_id, *model.ids(model.chat[1])[:1]}
-        if model.chat[0]
-        else {model.tokenizer.eos_token_id}
-    )
+    before, after = model.chat
+    stops = {model.tokenizer.eos_token_id, *(model.ids(after)[:1] if before else ())}
     answers: list[list[int]] = [[] for _ in users]
     running, prefixes = list(range(len(users))), list(users)
     segments = [list(q) for q in questions]

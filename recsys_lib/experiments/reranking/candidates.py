@@ -21,7 +21,7 @@ from recsys_lib.evaluation.tuning import Method, cold_validation, known_users, t
 from recsys_lib.experiments.study.methods import Space
 from recsys_lib.llm.prompts import rated
 from recsys_lib.llm.rerank import Lists
-from recsys_lib.vectors import geometry, similarity
+from recsys_lib.vectors import geometry
 
 STAGES = ("EASE", "ItemKNN", "cold map")
 CATALOGUES = ("ml-100k", "book-crossing", "citeulike")
@@ -149,10 +149,8 @@ def first_stage(
     split = warm_split(source, seed)
     held = known_users(split.validation, split.train)
     best = tune(Method(make, space), split.train, held, TRIALS, seed)[0].parameters
-    test_users, validation_users = _draw(
-        split.test, split.with_validation().train, held, n_users, n_validation, seed
-    )
     whole = split.with_validation()
+    test_users, validation_users = _draw(split.test, whole.train, held, n_users, n_validation, seed)
     validation = _lists(make(**best).fit(split.train), split, held, validation_users, k, None, seed)
     return validation, _lists(make(**best).fit(whole.train), whole, whole.test, test_users, k, None, seed)
 
@@ -251,11 +249,3 @@ CONTROLS: dict[str, Callable[[Catalogue, Candidates], tuple[list[str], Candidate
         replace(found, histories=[h[:0] for h in found.histories]),
     ),
 }
-
-
-def history_scores(found: Candidates, vectors: np.ndarray) -> np.ndarray:
-    """Cosine of each candidate to the mean of the history's unit vectors, ``[n, k]``: the cheapest user
-    vector."""
-    unit = similarity.normalize(vectors)
-    means = np.stack([unit[h].mean(axis=0) if len(h) else np.zeros(unit.shape[1]) for h in found.histories])
-    return np.einsum("nkd,nd->nk", unit[found.ids], means)

@@ -8,7 +8,7 @@ means, paired tests, tokens and seconds, and the values of every user.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -57,16 +57,17 @@ class Case:
     seed: int = 0
 
 
-METHODS = (
-    "yes/no",
-    "likelihood",
-    "first token",
-    "pairwise heap",
-    "setwise 4",
-    "all pairs",
-    "written",
-    "cross-encoder",
-)
+# How the methods that ask a language model are made.
+ASKING: dict[str, Callable[[Prompts, Case], rerank.Reranker]] = {
+    "yes/no": lambda prompts, _: rerank.YesNo(prompts),
+    "likelihood": lambda prompts, _: rerank.TitleLikelihood(prompts),
+    "first token": lambda prompts, case: rerank.FirstToken(prompts, case.permutations, seed=case.seed),
+    "pairwise heap": lambda prompts, _: rerank.HeapSort(prompts, 2),
+    "setwise 4": lambda prompts, _: rerank.HeapSort(prompts, 4),
+    "all pairs": lambda prompts, _: rerank.AllPairs(prompts),
+    "written": lambda prompts, _: rerank.WrittenPermutation(prompts),
+}
+METHODS = (*ASKING, "cross-encoder")
 
 
 def _films(model: str, users: int, validation: int, precision: str = "float32", **more: Any) -> Case:
@@ -146,15 +147,7 @@ def reranker(case: Case, kind: str) -> rerank.Reranker:
     if case.method == "cross-encoder":
         return rerank.CrossEncoder(max_history=case.history)
     prompts = Prompts(_model(case.model, case.precision), case.language, kind, max_history=case.history)
-    if case.method == "first token":
-        return rerank.FirstToken(prompts, case.permutations, seed=case.seed)
-    if case.method in ("pairwise heap", "setwise 4"):
-        return rerank.HeapSort(prompts, 2 if case.method == "pairwise heap" else 4)
-    makes: dict[str, Any] = {
-        "yes/no": rerank.YesNo, "likelihood": rerank.TitleLikelihood,
-        "all pairs": rerank.AllPairs, "written": rerank.WrittenPermutation,
-    }  # fmt: skip
-    return makes[case.method](prompts)
+    return ASKING[case.method](prompts, case)
 
 
 def run_case(case: Case) -> dict[str, Any]:

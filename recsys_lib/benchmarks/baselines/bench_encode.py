@@ -27,6 +27,8 @@ PEERS = {
     "bfloat16": ("openvino",),
     "int8": ("openvino", "onnxruntime", "torchao"),
 }
+# Of a weight.
+BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
 QUERY = "space opera with a strong heroine"
 
 
@@ -122,13 +124,11 @@ def latency_rows(ours: dict[str, Transformer], reference, weights: int) -> list[
     }
     rows, bandwidth = [], machine.read_bandwidth(seconds=0.3).throughput
     size = len(ours["float32"].tokenize([QUERY])[0][0])
-    for p, n_bytes in {
-        p: n for p, n in {"float32": 4, "bfloat16": 2, "int8": 1}.items() if p in ours
-    }.items():
+    for p, encoder in ours.items():
+        what, limit = f"{size} tokens, {p}, {encoder.backend}", weights * BYTES[p] / bandwidth
         for peer in (name for name in (f"onnxruntime {p}", DEFAULT) if name in work):
             p99 = f"p99 {timed[p].p99 * 1e3:.2f} ms, baseline's {timed[peer].p99 * 1e3:.2f} ms"
             both = {"ours": timed[p], peer: timed[peer]}
-            what, limit = f"{size} tokens, {p}, {ours[p].backend}", weights * n_bytes / bandwidth
             rows.append(row("one query", what, peer, both, limit, p99))
     return rows
 

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from recsys_lib.benchmarks.baselines.rows import Row, row
-from recsys_lib.core.quiet import quiet
 from recsys_lib.data import assets, datasets
 from recsys_lib.hardware import machine, measure
-from recsys_lib.llm import language_model, rerank
+from recsys_lib.llm import language_model, perplexity, rerank
 from recsys_lib.llm.packed_attention import Group, extend
 from recsys_lib.llm.prompts import Prompts
 from recsys_lib.llm.weights import linears
@@ -89,13 +88,7 @@ class PaddedForward:
     """Yes/no scores by transformers alone: every prompt whole, a user's candidates padded to the longest."""
 
     def __init__(self, model: str, prompts: Prompts):
-        import torch
-        from transformers import AutoModelForCausalLM
-
-        self.prompts = prompts
-        with quiet():
-            source = assets.resolve_model(model)
-            self.model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
+        self.prompts, self.model = prompts, perplexity.language_model(model)[0]
 
     def score(self, lists: rerank.Lists) -> list[np.ndarray]:
         """Scores ``[candidates]`` of every list."""

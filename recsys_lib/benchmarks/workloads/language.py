@@ -15,9 +15,9 @@ from recsys_lib import cost
 from recsys_lib.benchmarks.workloads.timed_rows import PROTOCOL, counting, model_row
 from recsys_lib.core.quiet import quiet
 from recsys_lib.cost import Architecture
-from recsys_lib.data.assets import locate
 from recsys_lib.hardware import machine
 from recsys_lib.hardware.measure import measure, peak_memory
+from recsys_lib.llm import perplexity
 
 # From 22 million to 8 billion parameters, encoders and decoders.
 SIZES = ("minilm", "bert-base", "e5-large", "qwen2.5-0.5b", "smollm2-1.7b", "qwen3-8b", "llama-3-8b")
@@ -111,16 +111,8 @@ def trained(precision: str, device: str) -> tuple[Any, Architecture]:
     Raises:
         InputError: it was not fetched.
     """
-    import torch
-
-    folder = locate("smollm2")
-    with quiet():
-        from transformers import AutoModelForCausalLM
-
-        model = (
-            AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, precision)).eval().to(device)
-        )
-    return model, cost.architecture("smollm2-135m")
+    model, _ = perplexity.language_model("smollm2", precision)
+    return model.to(device), cost.architecture("smollm2-135m")
 
 
 def generation_points(

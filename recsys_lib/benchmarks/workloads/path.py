@@ -70,7 +70,7 @@ class Path:
         """
         if not 1 <= k <= candidates:
             raise InputError(f"k={k}, candidates={candidates}: expected 1 <= k <= candidates")
-        if encoder not in encoders.NAMES or encoder not in ("tfidf", "genres", "wordllama"):
+        if encoder not in ("tfidf", "genres", "wordllama"):
             options |= {"device": device, "precision": precision, "cache": False}
         elif device != "cpu":
             raise InputError(f"device={device!r}: {encoder!r} runs on the processor only")

@@ -143,14 +143,10 @@ def _pooled(encoder: Any, tokens: list[tuple[list[int], int]]) -> Any:
     """Mean-pooled vectors with their gradients, ``[texts, d]``."""
     import torch
 
+    from recsys_lib.encoders import backends
     from recsys_lib.encoders.pooling import pool
 
-    longest = max(len(ids) for ids, _ in tokens)
-    ids = torch.zeros((len(tokens), longest), dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for i, (line, _) in enumerate(tokens):
-        ids[i, : len(line)], mask[i, : len(line)] = torch.tensor(line), 1
-    ids, mask = ids.to(encoder.device), mask.to(encoder.device)
+    ids, mask, _ = (torch.from_numpy(a).to(encoder.device) for a in backends.padded(encoder, tokens))
     return pool("mean", encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state, mask)
 
 

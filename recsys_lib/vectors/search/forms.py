@@ -8,14 +8,14 @@ of the codes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from recsys_lib.vectors.quantization import QuantizedVectors
 
-# As in kernel.c.
+# As in search.h.
 INT8, INT4, BINARY, FLOAT32, FLOAT16, BFLOAT16, PRODUCT, PRODUCT4, BITS = range(9)
 KINDS = {
     "float32": FLOAT32, "float16": FLOAT16, "bfloat16": BFLOAT16, "int8": INT8, "int8-offset": INT8,
@@ -63,11 +63,11 @@ class Form:
 
     def with_term(self, term: np.ndarray, direction: np.ndarray) -> Form:
         """The form with one more term."""
-        return Form(
-            self.kind, self.codes, self.d, self.codebook, self.to_codes, self.factor,
-            np.ascontiguousarray(np.vstack([self.terms, term.astype(np.float32)])),
-            np.vstack([self.directions, direction]), self.code_length,
-        )  # fmt: skip
+        return replace(
+            self,
+            terms=np.ascontiguousarray(np.vstack([self.terms, term.astype(np.float32)])),
+            directions=np.vstack([self.directions, direction]),
+        )
 
     def tables(self, v: np.ndarray) -> np.ndarray:
         """Products of each part of the queries with each of its centroids, ``[n, parts, entries]``."""

@@ -251,7 +251,7 @@ class Bounds:
     """How far true scores may lie from those of the codes: ``margin[item] * spread[query]``, and per query
     what rounding adds.
 
-    margin: ``[n_items]`` or None for 0. spread: ``[n]``. slack, coarse_slack: ``[n]``, as in search.c.
+    margin: ``[n_items]`` or None for 0. spread: ``[n]``. slack, coarse_slack: ``[n]``, as in search.h.
     """
 
     margin: np.ndarray | None

@@ -41,8 +41,9 @@ K = 10
 
 @dataclass(frozen=True)
 class Parts:
-    """Training matrix and what is to be found: interactions with warm items, and with cold ones; ``cold``
-    are their ids.
+    """Training matrix and what is to be found: interactions with warm items, and with cold ones.
+
+    cold_items: ids of the cold items.
     """
 
     train: sp.csr_matrix
@@ -70,10 +71,9 @@ def hold_out(matrix: sp.csr_matrix, fraction: float, seed: int) -> tuple[sp.csr_
 def parts_of(protocol: str, seed: int) -> Parts:
     """The split of one seed."""
     split = splits.cold_item_split(protocols.dataset_of(protocol), 0.2, seed)
-    assert split.cold_items is not None
     train, warm = hold_out(split.train, 0.2, seed)
-    cold = np.asarray(split.cold_items)
-    return Parts(train, tuning.known_users(warm, train), tuning.known_users(split.test, train), cold)
+    warm, cold = (tuning.known_users(held, train) for held in (warm, split.test))
+    return Parts(train, warm, cold, split.cold_items)
 
 
 def validation_of(parts: Parts, seed: int) -> Parts:
@@ -150,9 +150,9 @@ def fitted_weights(model: Any, train: sp.csr_matrix) -> np.ndarray:
 def tuned(method: Method, parts: Parts, target: str, trials: int, seed: int) -> dict[str, Any]:
     """The parameters that rank the ``target`` ("warm" or "cold") of the validation part best."""
     candidates = parts.warm_items if target == "warm" else parts.cold_items
-    return tuning.tune(method, parts.train, getattr(parts, target), trials, seed, k=K, candidates=candidates)[
-        0
-    ].parameters
+    held = getattr(parts, target)
+    best, *_ = tuning.tune(method, parts.train, held, trials, seed, k=K, candidates=candidates)
+    return best.parameters
 
 
 def of_split(

@@ -29,14 +29,14 @@ def regret_title(found: DecisionMap) -> str:
     return f"Taking the second best loses ${lost} per million lists in the median"
 
 
-def services_title(placed: Mapping[str, Sequence], dear: str, cheap: str, subject: str) -> str:
+def services_title(placed: Mapping[str, Sequence], expensive: str, cheap: str, subject: str) -> str:
     """How many times as much one option costs as another, over all services; ``subject`` names the first
     in words.
     """
     ratios = []
     for deployments in placed.values():
         by = {one.name: one.usd_per_month for one in deployments}
-        ratios.append(by[dear] / by[cheap])
+        ratios.append(by[expensive] / by[cheap])
     low, high = two_digits(min(ratios)), two_digits(max(ratios))
     return f"{subject} costs {low} to {high} times as much as {cheap}"
 

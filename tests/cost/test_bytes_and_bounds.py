@@ -168,7 +168,7 @@ def test_memory_adds_up_and_gpus_are_counted_whole():
     assert needed.total == needed.weights + needed.cache + needed.activations
     assert needed.cache == 8 * 4096 * 327_680
     card = cost.hardware("h100-sxm").memory_bytes
-    # 141 GB of weights fill two cards to 98%: with 90% usable they need a third of the room of another.
+    # 141 GB of weights fill two cards to 98%: with 90% usable they need a third of the memory of another.
     assert cost.machines_needed(needed.weights, card) == 2
     assert cost.machines_needed(needed.total, card) == 3
     assert cost.machines_needed(cost.weight_bytes(model, "int4"), card) == 1

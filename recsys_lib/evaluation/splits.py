@@ -29,6 +29,15 @@ class Split:
     validation_rows: np.ndarray
     cold_items: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
+    def __repr__(self) -> str:
+        roles = (self.train_rows, self.validation_rows, self.test_rows)
+        train, validation, test = (f"{len(rows):,}" for rows in roles)
+        return (
+            f"<Split {self.name!r} of {self.dataset.name!r}: {self.dataset.n_users:,} users, "
+            f"{self.dataset.n_items:,} items, {train} + {validation} + {test} interactions "
+            "to train, validate and test>"
+        )
+
     @property
     def train(self) -> sp.csr_matrix:
         return self.dataset.matrix(self.train_rows)

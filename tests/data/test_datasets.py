@@ -27,6 +27,10 @@ def books():
     return datasets.load("book-crossing")
 
 
+def test_a_data_set_shows_itself_in_one_line(films):
+    assert repr(films) == "<Dataset 'ml-100k': 943 users, 1,682 items, 100,000 interactions>"
+
+
 def test_movielens_counts_and_repairs(films):
     assert (films.n_users, films.n_items, films.n_interactions) == (943, 1682, 100_000)
     assert films.items["id"].tolist() == [str(i) for i in range(1, 1683)]

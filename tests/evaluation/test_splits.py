@@ -36,6 +36,13 @@ def all_splits(films):
     ]
 
 
+def test_a_split_shows_itself_in_one_line(films):
+    assert repr(splits.random_split(films, 0.2, 0.1)) == (
+        "<Split 'random per user 80%/20%, seed 0' of 'ml-100k': 943 users, 1,682 items, "
+        "69,963 + 10,037 + 20,000 interactions to train, validate and test>"
+    )
+
+
 def test_every_row_has_exactly_one_role(films):
     for split in all_splits(films):
         rows = np.concatenate([split.train_rows, split.validation_rows, split.test_rows])

@@ -43,6 +43,12 @@ class Dataset:
     n_merged: int = 0
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return (
+            f"<Dataset {self.name!r}: {self.n_users:,} users, {self.n_items:,} items, "
+            f"{self.n_interactions:,} interactions>"
+        )
+
     @property
     def n_users(self) -> int:
         return len(self.users)

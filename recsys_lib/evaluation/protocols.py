@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -48,14 +47,7 @@ def split_of(protocol: str, seed: int = 0) -> Split:
             np.argsort(data.timestamp, kind="stable")[: round(data.n_interactions * (1 - 0.1 * seed))]
         )
         # The same users and items, in the same places, as the vectors have; only the interactions are fewer.
-        early = replace(
-            data,
-            user=data.user[rows],
-            item=data.item[rows],
-            rating=data.rating[rows],
-            timestamp=data.timestamp[rows],
-        )
-        return splits.temporal_split(early, 0.2, VALIDATION)
+        return splits.temporal_split(data.of_interactions(rows), 0.2, VALIDATION)
     if kind == "leave-one-out":
         return splits.leave_one_out(data, validation=True)
     return splits.random_split(data, 0.2, VALIDATION, seed, per_user=data.name != "ml-100k")

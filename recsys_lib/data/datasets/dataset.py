@@ -88,20 +88,26 @@ class Dataset:
             (seconds, (self.user[rows], self.item[rows])), shape=(self.n_users, self.n_items)
         )
 
-    def select(self, rows: np.ndarray) -> Dataset:
-        """The data set of these interactions only (places or a mask ``[n]``).
-
-        Users and items left without any go, and indices become dense again.
-        """
+    def of_interactions(self, rows: np.ndarray) -> Dataset:
+        """All users and items, in their places, with these interactions only (places or a mask ``[n]``)."""
         rows = _places(rows)
-        users, user = np.unique(self.user[rows], return_inverse=True)
-        items, item = np.unique(self.item[rows], return_inverse=True)
         return replace(
             self,
-            user=user.astype(np.int32),
-            item=item.astype(np.int32),
+            user=self.user[rows],
+            item=self.item[rows],
             rating=self.rating[rows],
             timestamp=None if self.timestamp is None else self.timestamp[rows],
+        )
+
+    def select(self, rows: np.ndarray) -> Dataset:
+        """As ``of_interactions``, but users and items left without any go, and indices become dense again."""
+        part = self.of_interactions(rows)
+        users, user = np.unique(part.user, return_inverse=True)
+        items, item = np.unique(part.item, return_inverse=True)
+        return replace(
+            part,
+            user=user.astype(np.int32),
+            item=item.astype(np.int32),
             items=self.items.iloc[items].reset_index(drop=True),
             users=self.users.iloc[users].reset_index(drop=True),
         )

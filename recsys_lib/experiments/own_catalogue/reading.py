@@ -121,13 +121,7 @@ def _rated(data: Dataset, min_rating: float) -> Dataset:
         absent = np.isnan(data.rating).all()
         seen = "there are no ratings" if absent else f"the highest is {np.nanmax(data.rating):g}"
         raise InputError(f"min_rating={min_rating!r}: no interaction is rated so high; {seen}")
-    return replace(
-        data,
-        user=data.user[liked],
-        item=data.item[liked],
-        rating=data.rating[liked],
-        timestamp=None if data.timestamp is None else data.timestamp[liked],
-    )
+    return data.of_interactions(liked)
 
 
 def _notes(whole: Dataset, data: Dataset, min_rating: float, min_interactions: int) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from recsys_lib.evaluation.statistics import (
     equivalent,
     holm,
     p_text,
+    resampled_means,
 )
 
 __all__ = [
@@ -37,5 +38,6 @@ __all__ = [
     "holm",
     "p_text",
     "recommend",
+    "resampled_means",
     "restrict",
 ]

@@ -64,7 +64,7 @@ def compare(
     from scipy import stats
 
     differences = np.subtract(*_paired(a, b, metric))
-    low, high = np.percentile(_resampled_means(differences, resamples, seed), [2.5, 97.5])
+    low, high = np.percentile(resampled_means(differences, resamples, seed), [2.5, 97.5])
     p = 1.0 if not differences.any() else float(stats.wilcoxon(differences).pvalue)
     return Comparison(metric, float(differences.mean()), float(low), float(high), p)
 
@@ -81,7 +81,7 @@ def _paired(a: Evaluation, b: Evaluation, metric: str) -> tuple[np.ndarray, np.n
     return a.per_user[metric], b.per_user[metric]
 
 
-def _resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+def resampled_means(values: np.ndarray, resamples: int, seed: int = 0) -> np.ndarray:
     """Means of ``values [n]`` over ``resamples`` bootstrap samples, drawn in blocks of bounded memory.
 
     Resampling users is resampling counts; a multinomial draw is the same and needs no gather. The generator
@@ -109,7 +109,7 @@ def bootstrap_means(
     """
     first = next(iter(evaluations.values()))
     return {
-        name: _resampled_means(_paired(found, first, metric)[0], resamples, seed)
+        name: resampled_means(_paired(found, first, metric)[0], resamples, seed)
         for name, found in evaluations.items()
     }
 

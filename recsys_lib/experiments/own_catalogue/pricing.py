@@ -196,13 +196,9 @@ def _warm_ndcg(compared: Compared, result: Result) -> np.ndarray:
     return metrics.all_metrics(lists, held[users])["ndcg"]
 
 
-def _samples(values: np.ndarray, seed: int = 0) -> np.ndarray:
+def _samples(values: np.ndarray) -> np.ndarray:
     """Means of bootstrap samples of the users ``[SAMPLES]``, the same users for every method."""
-    if not len(values):
-        return np.empty(0)
-    n = len(values)
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=SAMPLES)
-    return counts @ values / n
+    return evaluation.resampled_means(values, SAMPLES) if len(values) else np.empty(0)
 
 
 def decide(

@@ -71,7 +71,7 @@ def curve_table(curves: Mapping[tuple[str, int], Sequence[Outcome]]) -> pd.DataF
     """NDCG of every method at every number of interactions with its 95% bootstrap interval over users."""
     rows = {}
     for key, found in averaged(curves).items():
-        low, high = np.percentile(evaluation.bootstrap_means({"": found}, resamples=2000)[""], [2.5, 97.5])
+        low, high = np.percentile(evaluation.resampled_means(found.per_user["ndcg"], 2000), [2.5, 97.5])
         rows[key] = {"ndcg": found.mean()["ndcg"], "low": float(low), "high": float(high)}
     return pd.DataFrame(rows).T.rename_axis(["method", "kept"])
 

@@ -270,19 +270,25 @@ def slices(compared: Compared, names: Sequence[str]) -> pd.DataFrame:
     counts = np.asarray(split.train.sum(axis=0)).ravel()
     rows = {}
     for label, mask in evaluation.by_count(counts).items():
-        held = study.known_users(evaluation.restrict(split.test, mask), split.train)
-        users = np.flatnonzero(np.diff(held.indptr))
-        if len(users):
-            row = {"items": int(mask.sum()), "test users": len(users)}
-            rows[label] = row | {name: _ndcg(compared.warm[name].last, held, users) for name in names}
+        held = held_with(split, mask)
+        n_users = np.count_nonzero(np.diff(held.indptr))
+        if n_users:
+            row = {"items": int(mask.sum()), "test users": n_users}
+            rows[label] = row | {n: float(last_ndcg(compared.warm[n], held).mean()) for n in names}
     return pd.DataFrame(rows).T.astype({"items": int, "test users": int})
 
 
-def _ndcg(result: Evaluation | None, held: sp.csr_matrix, users: np.ndarray) -> float:
-    """Mean NDCG of the lists of ``result`` for these users, of whom ``held`` is to be found."""
-    assert result is not None
-    lists = result.ids[np.searchsorted(result.users, users)]
-    return float(metrics.all_metrics(lists, held[users])["ndcg"].mean())
+def held_with(split: Split, items: np.ndarray) -> sp.csr_matrix:
+    """The test interactions with these ``items`` (bool ``[n_items]``) of users who have a history."""
+    return study.known_users(evaluation.restrict(split.test, items), split.train)
+
+
+def last_ndcg(result: Result, held: sp.csr_matrix) -> np.ndarray:
+    """NDCG of the last split's lists for every user of whom ``held`` names an item to be found."""
+    assert result.last is not None
+    users = np.flatnonzero(np.diff(held.indptr))
+    lists = result.last.ids[np.searchsorted(result.last.users, users)]
+    return metrics.all_metrics(lists, held[users])["ndcg"]
 
 
 def cold_share(split: Split) -> float:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from recsys_lib import cost, evaluation
 from recsys_lib.core.errors import InputError, did_you_mean
@@ -17,9 +18,7 @@ from recsys_lib.cost import Decision, MethodQuality, Service
 from recsys_lib.cost.choose import USD_PER_POINT
 from recsys_lib.cost.recorded_fractions import default_assumptions
 from recsys_lib.data.datasets import Dataset
-from recsys_lib.evaluation import metrics
-from recsys_lib.experiments import study
-from recsys_lib.experiments.own_catalogue.compare_methods import Compared, Result
+from recsys_lib.experiments.own_catalogue.compare_methods import Compared, Result, held_with, last_ndcg
 from recsys_lib.experiments.own_catalogue.conclusion import Conclusion, best
 from recsys_lib.experiments.own_catalogue.sources import CHEAP, COLLABORATIVE, LANGUAGE
 
@@ -139,8 +138,10 @@ def systems(compared: Compared, conclusion: Conclusion, encoder: str) -> dict[st
     interactions with warm items.
     """
     warm, cold = compared.warm, compared.cold
+    is_warm = np.asarray(compared.split.train.sum(axis=0)).ravel() > 0
+    held = held_with(compared.split, is_warm)
     found = {
-        name: System(_quality(compared, DEPLOYMENTS[name], result, cold.get("chance")))
+        name: System(_quality(held, DEPLOYMENTS[name], result, cold.get("chance")))
         for name, result in warm.items()
         if result.kind == COLLABORATIVE
     }
@@ -150,12 +151,12 @@ def systems(compared: Compared, conclusion: Conclusion, encoder: str) -> dict[st
         served = "EASE + TF-IDF map" if kind == CHEAP else encoded["map"]
         cold_out = conclusion.cold in RULED_OUT[kind]
         if filtering and ranked:
-            quality = _quality(compared, served, warm[filtering], cold[ranked])
+            quality = _quality(held, served, warm[filtering], cold[ranked])
             found[f"{filtering}; cold items by {ranked}"] = System(quality, cold_out)
         if reads and ranked:
             scan = "static vectors" if kind == CHEAP else encoded["scan"]
             option = served if reads.startswith("EASE") else scan
-            quality = _quality(compared, option, warm[reads], cold[ranked])
+            quality = _quality(held, option, warm[reads], cold[ranked])
             out = cold_out or conclusion.warm in RULED_OUT[kind]
             found[f"{reads}; cold items by {ranked}"] = System(quality, out)
     return found
@@ -173,27 +174,14 @@ def _encoder_options(encoder: str) -> dict[str, str]:
     return {"scan": "MiniLM", "map": "EASE + MiniLM map"}
 
 
-def _quality(compared: Compared, option: str, warm: Result, cold: Result | None) -> MethodQuality:
-    of_warm = _warm_ndcg(compared, warm)
+def _quality(held: sp.csr_matrix, option: str, warm: Result, cold: Result | None) -> MethodQuality:
+    of_warm = last_ndcg(warm, held)
     of_cold = np.empty(0) if cold is None else cold.test.per_user["ndcg"]
     return MethodQuality(option, _mean(of_warm), _mean(of_cold), _samples(of_warm), _samples(of_cold))
 
 
 def _mean(values: np.ndarray) -> float | None:
     return float(values.mean()) if len(values) else None
-
-
-def _warm_ndcg(compared: Compared, result: Result) -> np.ndarray:
-    """NDCG of each user of the last split's test, where only warm items are to be found."""
-    split = compared.split
-    warm = np.asarray(split.train.sum(axis=0)).ravel() > 0
-    held = study.known_users(evaluation.restrict(split.test, warm), split.train)
-    users = np.flatnonzero(np.diff(held.indptr))
-    assert result.last is not None
-    if not len(users):
-        return np.empty(0)
-    lists = result.last.ids[np.searchsorted(result.last.users, users)]
-    return metrics.all_metrics(lists, held[users])["ndcg"]
 
 
 def _samples(values: np.ndarray) -> np.ndarray:

@@ -170,7 +170,7 @@ def replaced(data: Dataset, split: Split, columns: Sequence[str], by_time: bool 
             f"{count_test_users(split):,} users: "
             f"the latest fifth of all interactions would leave {_temporal_users(data):,}."
         )
-    unseen = _users_without_history(split)
+    unseen = np.count_nonzero(np.diff(split.test.indptr)) - count_test_users(split)
     if unseen:
         lines.append(f"Test users without an earlier interaction, who are not evaluated: {unseen:,}.")
     empty = sum(not any(c.isalnum() for c in text) for text in data.item_texts(tuple(columns)))
@@ -187,11 +187,6 @@ def _temporal_users(data: Dataset) -> int:
         return count_test_users(splits.temporal_split(data, 0.2, 0.1))
     except InputError:  # all at one moment
         return 0
-
-
-def _users_without_history(split: Split) -> int:
-    asked = np.diff(split.test.indptr) > 0
-    return int((asked & (np.diff(split.with_validation().train.indptr) == 0)).sum())
 
 
 def options_table(found: Answer) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from recsys_lib import encoders
 from recsys_lib.core.errors import InputError
 from recsys_lib.data.datasets import Dataset
 from recsys_lib.evaluation.splits import Split
+from recsys_lib.experiments.own_catalogue.compare_methods import cold_share, count_test_users
 
 # Columns that say what an item is, by the end of their name: Book-Author is an author.
 TEXT_COLUMNS = (
@@ -192,17 +193,14 @@ def _times(data: Dataset) -> Check:
 
 
 def _test(split: Split) -> list[Check]:
-    train, test = split.with_validation().train, split.test
-    asked = np.diff(test.indptr) > 0
-    known = asked & (np.diff(train.indptr) > 0)
-    new = np.asarray(train.sum(axis=0)).ravel() == 0
-    cold = test[:, np.flatnonzero(new)].nnz / max(1, test.nnz)
-    unknown = 1 - known.sum() / max(1, asked.sum())
+    known, cold = count_test_users(split), cold_share(split.with_validation())
+    asked = int(np.count_nonzero(np.diff(split.test.indptr)))
+    unknown = 1 - known / max(1, asked)
     return [
         Check(
             f"test ({split.name})",
-            f"{known.sum():,} test users; {unknown:.1%} of the users in it have no history and are left out",
-            f"too few: expected at least {MIN_USERS}" if known.sum() < MIN_USERS
+            f"{known:,} test users; {unknown:.1%} of the users in it have no history and are left out",
+            f"too few: expected at least {MIN_USERS}" if known < MIN_USERS
             else "most users are new, without own lists" if unknown > 0.5 else "enough to compare methods",
         ),
         Check(

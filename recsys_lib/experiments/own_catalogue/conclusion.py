@@ -149,7 +149,8 @@ def conclude(
     """
     if not 0 < matters < 1:
         raise InputError(f"matters={matters!r}: expected a fraction between 0 and 1, such as 0.05")
-    asked = _questions(warm, COLLABORATIVE) + _questions(cold, CHANCE)
+    of_all = _questions(warm, COLLABORATIVE)
+    asked = of_all + _questions(cold, CHANCE)
     tests = [evaluation.compare(results[left].test, results[right].test) for results, left, right in asked]
     corrected = evaluation.holm([t.p_value for t in tests])
     answers = []
@@ -158,8 +159,7 @@ def conclude(
         found, baseline, users = a.mean()["ndcg"], b.mean()["ndcg"], len(a.users)
         decision = decide(found, baseline, test, float(p), users, matters)
         answers.append(Answer(decision, left, right, found, baseline, test, float(p), users, matters, a.k))
-    n_warm = len(_questions(warm, COLLABORATIVE))
-    of_warm, of_cold = _state(warm, answers[:n_warm]), _state(cold, answers[n_warm:])
+    of_warm, of_cold = _state(warm, answers[: len(of_all)]), _state(cold, answers[len(of_all) :])
     headline = _headline(warm, cold, encoder, of_warm, of_cold)
     advice = _advice(warm, cold, of_warm, of_cold, cold_fraction)
     return Conclusion(headline, advice, answers, of_warm, of_cold, cold_fraction)

@@ -17,13 +17,7 @@ from recsys_lib.data.datasets import Dataset
 from recsys_lib.evaluation import Evaluation, metrics, splits
 from recsys_lib.evaluation.splits import Split
 from recsys_lib.evaluation.tuning import Method, Outcome, cold_task, compare_methods, known_users, warm_task
-from recsys_lib.experiments.study.methods import (
-    EASE_SPACE,
-    ITEM_KNN_SPACE,
-    ITEM_KNN_TEXT_SPACE,
-    JOINT_PRIOR_SPACE,
-    cold_methods,
-)
+from recsys_lib.experiments.study.methods import EASE_SPACE, ITEM_KNN_SPACE, cold_methods, knn_with_text
 from recsys_lib.experiments.study.tables import bootstrap_record
 
 Vectors = Mapping[str, np.ndarray]
@@ -93,18 +87,15 @@ def few_interactions(
 
 
 def _few_methods(raw: Vectors, train: sp.csr_matrix, encoder: str) -> dict[str, Method]:
-    r, cold = recommenders, cold_methods(raw, train, encoder)
-    joined = cold["EASE + text: all models"].make().item_vectors  # type: ignore[attr-defined]
-    knn = Method(r.ItemKNN, ITEM_KNN_SPACE)
-
-    def with_text(**parameters: Any) -> recommenders.Recommender:
-        return r.ItemKNN(item_vectors=joined, **parameters)
-
+    cold = cold_methods(raw, train, encoder)
+    with_text = cold["EASE + text: all models"]
+    joined = with_text.make().item_vectors  # type: ignore[attr-defined]
+    knn = Method(recommenders.ItemKNN, ITEM_KNN_SPACE)
     return {
-        "EASE": Method(r.EASE, EASE_SPACE),
+        "EASE": Method(recommenders.EASE, EASE_SPACE),
         "ItemKNN": knn,
-        "EASE + text": Method(lambda **p: r.TextEASE(joined, **p), JOINT_PRIOR_SPACE, "both"),
-        "ItemKNN + text": Method(with_text, ITEM_KNN_TEXT_SPACE, "both", knn, {"text_weight": 0.0}),
+        "EASE + text": with_text,
+        "ItemKNN + text": knn_with_text(joined, knn),
         TEXT_MAP: cold["EASE map: all models and metadata"],
     }
 

@@ -122,10 +122,18 @@ def text_prior(vectors: np.ndarray, ease: Method, reads: str = "both") -> Method
     return Method(make, PRIOR_SPACE, reads, ease, {"weight": 0.0, "sharpness": 1.0})
 
 
+def knn_with_text(vectors: np.ndarray, knn: Method) -> Method:
+    """ItemKNN with ``vectors`` below the users' rows, at the tuned point of ``knn``; without weight it is
+    ItemKNN.
+    """
+    make = lambda **p: recommenders.ItemKNN(item_vectors=vectors, **p)  # noqa: E731
+    return Method(make, ITEM_KNN_TEXT_SPACE, "both", knn, {"text_weight": 0.0})
+
+
 def _joint_methods(
     vectors: np.ndarray, joined: np.ndarray, interactions: Mapping[str, Method]
 ) -> dict[str, Method]:
-    r, ease, knn = recommenders, interactions["EASE"], interactions["ItemKNN"]
+    r, ease = recommenders, interactions["EASE"]
     shuffled = joined[np.random.default_rng(0).permutation(len(joined))]
 
     def blend(regularization: float, weight: float) -> recommenders.Recommender:
@@ -134,15 +142,10 @@ def _joint_methods(
     def fusion(regularization: float, weight: float, constant: float) -> recommenders.Recommender:
         return r.RankFusion([r.EASE(regularization), r.TextProfile(vectors)], constant, [1.0, weight])
 
-    def knn_with_text(**parameters: Any) -> recommenders.Recommender:
-        return r.ItemKNN(item_vectors=joined, **parameters)
-
     without = {"weight": 0.0}
     return {
         "text and popularity": Method(lambda **p: r.TextProfile(vectors, **p), TEXT_POPULARITY_SPACE, "both"),
-        "ItemKNN + joined text": Method(
-            knn_with_text, ITEM_KNN_TEXT_SPACE, "both", knn, {"text_weight": 0.0}
-        ),
+        "ItemKNN + joined text": knn_with_text(joined, interactions["ItemKNN"]),
         "EASE + text": text_prior(vectors, ease),
         "EASE + joined text": text_prior(joined, ease),
         "EASE, text blended in": Method(blend, BLEND_SPACE, "both", ease, without),

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recsys_lib import encoders
 from recsys_lib.core.errors import InputError
 from recsys_lib.data.datasets import Dataset
 from recsys_lib.evaluation.splits import Split
 from recsys_lib.experiments.own_catalogue.compare_methods import cold_share, count_test_users
+from recsys_lib.experiments.study.item_texts import load_encoder
 
 # Columns that say what an item is, by the end of their name: Book-Author is an author.
 TEXT_COLUMNS = (
@@ -99,8 +99,7 @@ def _truncated(texts: Sequence[str], name: str) -> list[Check]:
     """The fraction of written texts that a transformer cuts; nothing for other encoders."""
     from recsys_lib.encoders.transformer import Transformer
 
-    model, _, pooling = name.partition(" ")
-    encoder = encoders.load(model, **({"pooling": pooling} if pooling else {}))
+    encoder = load_encoder(name)
     written = [text for text in texts if text]
     if not isinstance(encoder, Transformer) or not written:
         return []

@@ -15,6 +15,7 @@ from recsys_lib import encoders
 from recsys_lib.core.errors import InputError
 from recsys_lib.data.datasets import Dataset
 from recsys_lib.experiments import study
+from recsys_lib.experiments.study.item_texts import load_encoder
 from recsys_lib.vectors import geometry
 
 # What a method reads beside interactions. Chance reads nothing.
@@ -145,10 +146,8 @@ def seconds_per_1000(name: str, texts: Sequence[str], max_texts: int = 128) -> f
         start = time.perf_counter()
         encoders.load("tfidf", corpus=sample).encode(sample)
     else:
-        model, _, pooling = name.partition(" ")
-        options: dict[str, Any] = {"pooling": pooling} if pooling else {}
-        uncached = {} if model == "wordllama" else options | {"precision": "float32", "cache": False}
-        encoder = encoders.load(model, **uncached)
+        uncached = {} if name == "wordllama" else {"precision": "float32", "cache": False}
+        encoder = load_encoder(name, **uncached)
         encoder.encode(sample[:2], progress=False)  # loads the model
         start = time.perf_counter()
         encoder.encode(sample, progress=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -34,9 +35,13 @@ def encode(
         return encoders.load("tfidf", corpus=texts).encode(texts)
     if encoder == "wordllama":
         return encoders.load(encoder).encode(texts)
-    name, _, pooling = encoder.partition(" ")
-    options = {"pooling": pooling} if pooling else {}
-    return encoders.load(name, precision=precision, **options).encode(texts, progress=False)
+    return load_encoder(encoder, precision=precision).encode(texts, progress=False)
+
+
+def load_encoder(name: str, **options: Any) -> encoders.Encoder:
+    """``encoders.load`` by a name that may end in a pooling, as in ``smollm2 echo``."""
+    model, _, pooling = name.partition(" ")
+    return encoders.load(model, **options, **({"pooling": pooling} if pooling else {}))
 
 
 def _year_bumps(data: Dataset, width: float = 4.0) -> np.ndarray:

@@ -70,7 +70,6 @@ def encode_cached(
     options: dict[str, Any],
     dimension: int,
     encode: Callable[[list[str]], np.ndarray],
-    sort_key: Callable[[str], int] = len,
 ) -> np.ndarray:
     """Vectors ``[len(texts), dimension]`` float32, from the cache where known, else from ``encode`` and
     remembered.
@@ -84,7 +83,7 @@ def encode_cached(
     vectors = np.empty((len(unique), dimension), dtype=np.float32)
     connection = _open(_path(options)) if unique else None
     known = _read(connection, unique, vectors)
-    missing = sorted((t for i, t in enumerate(unique) if not known[i]), key=sort_key, reverse=True)
+    missing = sorted((t for i, t in enumerate(unique) if not known[i]), key=len, reverse=True)
     try:
         for start in range(0, len(missing), CHUNK):
             chunk = missing[start : start + CHUNK]

@@ -80,9 +80,9 @@ def instructions() -> str:
     return INSTRUCTIONS[library.instructions()]
 
 
-def why_not(config: Any, precision: str, pooling_is_causal: bool = False) -> str:
+def why_not(config: Any, precision: str) -> str:
     """Why the native path cannot run a model of this configuration in this precision; empty if it can."""
-    if config.model_type != "bert" or pooling_is_causal:
+    if config.model_type != "bert":
         return f"the native path runs BERT, not {config.model_type}"
     if getattr(config, "position_embedding_type", "absolute") != "absolute" or config.hidden_act != "gelu":
         return "the native path knows absolute positions and GELU only"

@@ -9,7 +9,6 @@ from recsys_lib.evaluation.tuning import (
     Task,
     Trial,
     chosen_edges,
-    cold_task,
     cold_validation,
     compare_methods,
     known_users,
@@ -18,12 +17,10 @@ from recsys_lib.evaluation.tuning import (
     tune,
     tune_and_evaluate,
     tune_and_evaluate_cold,
-    warm_task,
 )
 from recsys_lib.experiments.study import takeaways
 from recsys_lib.experiments.study.cold_start import (
     TEXT_MAP,
-    TRUE_POPULARITY,
     arrival_bootstrap,
     arrival_table,
     arrivals,
@@ -35,11 +32,8 @@ from recsys_lib.experiments.study.cold_start import (
 )
 from recsys_lib.experiments.study.item_texts import control_texts, encode, side_by_side, whitened
 from recsys_lib.experiments.study.methods import (
-    EASE_MAP_SPACE,
     EASE_SPACE,
-    PRIOR_SPACE,
     cold_methods,
-    text_prior,
     timed_methods,
     warm_methods,
 )
@@ -64,7 +58,6 @@ from recsys_lib.experiments.study.tables import (
 from recsys_lib.experiments.study.warm import (
     CHEAP,
     against_published,
-    best_of,
     catalogue_effects,
     compare_on_splits,
     costs,
@@ -81,13 +74,10 @@ from recsys_lib.experiments.study.warm import (
 
 __all__ = [
     "CHEAP",
-    "EASE_MAP_SPACE",
     "EASE_SPACE",
     "MARGIN",
-    "PRIOR_SPACE",
     "PROTOCOLS",
     "TEXT_MAP",
-    "TRUE_POPULARITY",
     "Method",
     "Outcome",
     "Task",
@@ -99,7 +89,6 @@ __all__ = [
     "arrivals",
     "averaged",
     "best_map",
-    "best_of",
     "bootstrap_record",
     "by_protocol",
     "catalogue_effects",
@@ -107,7 +96,6 @@ __all__ = [
     "cold_interactions",
     "cold_methods",
     "cold_questions",
-    "cold_task",
     "cold_validation",
     "compare_methods",
     "compare_on_splits",
@@ -142,13 +130,11 @@ __all__ = [
     "summary",
     "takeaways",
     "text_controls",
-    "text_prior",
     "timed_methods",
     "tune",
     "tune_and_evaluate",
     "tune_and_evaluate_cold",
     "validation_curves",
     "warm_methods",
-    "warm_task",
     "whitened",
 ]

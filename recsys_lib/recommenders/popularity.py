@@ -25,7 +25,7 @@ class Popularity(BaseRecommender):
         return np.tile(self.counts, (histories.shape[0], 1))
 
 
-class RecentPopularity(BaseRecommender):
+class RecentPopularity(Popularity):
     """Popularity in which an interaction loses half its weight every ``half_life_days`` before the latest of
     all.
 
@@ -34,19 +34,15 @@ class RecentPopularity(BaseRecommender):
 
     reads_times = True
     settings = ("half_life_days",)
-    arrays = ("counts",)
 
     def __init__(self, half_life_days: float = 30.0):
         if not half_life_days > 0:
             raise InputError(f"half_life_days={half_life_days!r}: expected more than 0")
+        super().__init__()
         self.half_life_days = half_life_days
-        self.counts = np.empty(0, dtype=np.float32)
 
     def _fit(self, train: sp.csr_matrix, times: sp.csr_matrix | None) -> None:
         age_days = checks.times_for(train, times)
         age_days.data = (age_days.data.max(initial=0) - age_days.data) / 86_400
         weights = train.data * 0.5 ** (age_days.data / self.half_life_days)
         self.counts = np.bincount(train.indices, weights, minlength=train.shape[1]).astype(np.float32)
-
-    def _score(self, histories: sp.csr_matrix) -> np.ndarray:
-        return np.tile(self.counts, (histories.shape[0], 1))

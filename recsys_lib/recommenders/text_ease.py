@@ -52,13 +52,15 @@ class TextEASE(BaseRecommender):
     def _fit(self, train: sp.csr_matrix, times: sp.csr_matrix | None) -> None:
         checks.vectors_for(train, self.item_vectors)
         checks.square_memory(train.shape[1], 6, "TextEASE", ADVICE)
-        if not self.weight:
-            self.weights = ease_weights((train.T @ train).toarray(), self.regularization, device=self.device)
-            return
+        prior = self._prior() if self.weight else None
+        self.weights = ease_weights((train.T @ train).toarray(), self.regularization, prior, self.device)
+
+    def _prior(self) -> np.ndarray:
+        """``wS``, see the class: what the weights are drawn to."""
         prior = np.maximum(similarity.cosine(self.item_vectors, self.item_vectors), 0) ** self.sharpness
         np.fill_diagonal(prior, 0)
         prior *= self.weight
-        self.weights = ease_weights((train.T @ train).toarray(), self.regularization, prior, self.device)
+        return prior
 
     def _score(self, histories: sp.csr_matrix) -> np.ndarray:
         return np.asarray(histories @ self.weights)

@@ -68,6 +68,12 @@ def _fraction(name: str, value: float, zero: bool = False) -> None:
         raise InputError(f"{name}={value!r}: expected a fraction between 0 and 1")
 
 
+def _fractions(test: float, validation: float) -> None:
+    _fraction("test_fraction", test)
+    _fraction("validation_fraction", validation, zero=True)
+    _fraction("test_fraction + validation_fraction", test + validation)
+
+
 def _generator(seed: int) -> np.random.Generator:
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise InputError(f"seed={seed!r}: expected a whole number of at least 0")
@@ -98,6 +104,17 @@ def _last_ranks(user: np.ndarray, order: np.ndarray) -> np.ndarray:
     return rank
 
 
+def _last_roles(place: np.ndarray, count: np.ndarray, test: float, validation: float) -> np.ndarray:
+    """Roles ``[n]`` from each interaction's ``place`` from the end among the ``count`` of its group: the last
+    are the test, those before them for validation, rounded, and at least one is left to train on.
+    """
+    n_test, n_held = (
+        np.minimum(np.rint(count * fraction), np.maximum(count - 1, 0))
+        for fraction in (test, test + validation)
+    )
+    return np.where(place < n_test, 2, np.where(place < n_held, 1, 0))
+
+
 def random_split(
     dataset: Dataset,
     test_fraction: float = 0.2,
@@ -112,9 +129,7 @@ def random_split(
     it the interactions of all users are drawn together, as most published holdouts do: users with few may get
     no test item.
     """
-    _fraction("test_fraction", test_fraction)
-    _fraction("validation_fraction", validation_fraction, zero=True)
-    _fraction("test_fraction + validation_fraction", test_fraction + validation_fraction)
+    _fractions(test_fraction, validation_fraction)
     order = _generator(seed).permutation(dataset.n_interactions)
     if per_user:
         place, counts = _last_ranks(dataset.user, order), np.bincount(dataset.user, minlength=dataset.n_users)
@@ -123,9 +138,7 @@ def random_split(
         place[order] = np.arange(dataset.n_interactions)
         counts = np.array([dataset.n_interactions])
     group = dataset.user if per_user else np.zeros(dataset.n_interactions, dtype=np.int64)
-    n_test = np.minimum(np.rint(counts * test_fraction), np.maximum(counts - 1, 0))
-    n_held = np.minimum(np.rint(counts * (test_fraction + validation_fraction)), np.maximum(counts - 1, 0))
-    role = np.where(place < n_test[group], 2, np.where(place < n_held[group], 1, 0))
+    role = _last_roles(place, counts[group], test_fraction, validation_fraction)
     kind = "random per user" if per_user else "random"
     return _split(f"{kind} {1 - test_fraction:.0%}/{test_fraction:.0%}, seed {seed}", dataset, role)
 
@@ -137,9 +150,7 @@ def temporal_split(dataset: Dataset, test_fraction: float = 0.2, validation_frac
     Interactions of the very second of a boundary all fall on its later side, so that no training interaction
     is as late as a test one; the test part may therefore be a little larger than asked for.
     """
-    _fraction("test_fraction", test_fraction)
-    _fraction("validation_fraction", validation_fraction, zero=True)
-    _fraction("test_fraction + validation_fraction", test_fraction + validation_fraction)
+    _fractions(test_fraction, validation_fraction)
     times = _times(dataset)
     ordered = np.sort(times, kind="stable")
     n = len(ordered)
@@ -161,16 +172,10 @@ def last_of_each_user(
     Counts are rounded and a user keeps at least one for training; equal times go by the order of rows. Unlike
     in ``temporal_split``, some training interactions of other users are later than a user's test.
     """
-    _fraction("test_fraction", test_fraction)
-    _fraction("validation_fraction", validation_fraction, zero=True)
-    _fraction("test_fraction + validation_fraction", test_fraction + validation_fraction)
+    _fractions(test_fraction, validation_fraction)
     place = _last_ranks(dataset.user, np.argsort(_times(dataset), kind="stable"))
     counts = np.bincount(dataset.user, minlength=dataset.n_users)
-    n_test, n_held = (
-        np.minimum(np.rint(counts * share), np.maximum(counts - 1, 0))[dataset.user]
-        for share in (test_fraction, test_fraction + validation_fraction)
-    )
-    role = np.where(place < n_test, 2, np.where(place < n_held, 1, 0))
+    role = _last_roles(place, counts[dataset.user], test_fraction, validation_fraction)
     return _split(f"last {test_fraction:.0%} of each user", dataset, role)
 
 

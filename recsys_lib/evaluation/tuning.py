@@ -244,7 +244,12 @@ def tune_and_evaluate(method: Method, split: Split, trials: int = 12, seed: int 
 
 def known_users(held: sp.csr_matrix, train: sp.csr_matrix) -> sp.csr_matrix:
     """The held-out interactions of those users who have a training interaction."""
-    kept = sp.csr_matrix(sp.diags((np.diff(train.indptr) > 0).astype(np.float32)) @ held)
+    return _of_users(held, np.diff(train.indptr) > 0)
+
+
+def _of_users(held: sp.csr_matrix, users: np.ndarray) -> sp.csr_matrix:
+    """The held-out interactions of these ``users`` (bool ``[n_users]``)."""
+    kept = sp.csr_matrix(sp.diags(users.astype(np.float32)) @ held)
     kept.eliminate_zeros()
     return kept
 
@@ -261,11 +266,9 @@ def sampled_users(held: sp.csr_matrix, max_users: int | None, seed: int = 0) -> 
     users = np.flatnonzero(np.diff(held.indptr))
     if max_users is None or len(users) <= max_users:
         return held
-    chosen = np.zeros(held.shape[0], dtype=np.float32)
-    chosen[np.random.default_rng(seed).permutation(users)[:max_users]] = 1
-    kept = sp.csr_matrix(sp.diags(chosen) @ held)
-    kept.eliminate_zeros()
-    return kept
+    chosen = np.zeros(held.shape[0], dtype=bool)
+    chosen[np.random.default_rng(seed).permutation(users)[:max_users]] = True
+    return _of_users(held, chosen)
 
 
 def stored_bytes(model: Any) -> int:

@@ -25,7 +25,7 @@ FINDS_MORE = {
 }
 # What the cell of the answer calls.
 ANSWER = "found.markdown("
-# Light and dark follow the reader's system. Figures have a white ground in both.
+# Light and dark follow the user's system. Figures have a white ground in both.
 STYLE = """
 :root{color-scheme:light dark;--ink:#1d2329;--soft:#5b6670;--line:#d9dee3;
 --paper:#fff;--wash:#f4f6f8;--accent:#0072b2}

@@ -6,3 +6,4 @@ TEXTS = [
     "word " * 400, "tab\tnew\nline", "\x00\x01 control", "Gödel, Escher, Bach", "1234567890", "!!!",
     "Toy Story",
 ]  # fmt: skip
+WORDS = ["the", "red", "blue", "house", "of", "stars", "night", "garden", "king", "lost", "river", "secret"]

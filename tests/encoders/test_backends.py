@@ -4,6 +4,7 @@ import importlib.util
 import json
 from pathlib import Path
 
+import encoder_cases
 import numpy as np
 import pytest
 import torch
@@ -16,25 +17,7 @@ from recsys_lib.encoders.pooling import pool
 from recsys_lib.hardware import machine, measure
 from recsys_lib.vectors import similarity
 
-WORDS = [
-    "the",
-    "red",
-    "blue",
-    "house",
-    "of",
-    "stars",
-    "night",
-    "garden",
-    "king",
-    "lost",
-    "river",
-    "secret",
-    "1984",
-    "!",
-    "Köln",
-    "喜欢",
-    "a",
-]
+WORDS = [*encoder_cases.WORDS, "1984", "!", "Köln", "喜欢", "a"]
 needs_kernel = pytest.mark.skipif(native.load() is None, reason="no C compiler")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 

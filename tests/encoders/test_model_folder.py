@@ -5,6 +5,7 @@ or is refused in one line.
 import json
 import shutil
 
+import encoder_cases
 import numpy as np
 import pytest
 import torch
@@ -14,24 +15,7 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.encoders import native
 from recsys_lib.vectors import similarity
 
-WORDS = [
-    "the",
-    "red",
-    "blue",
-    "house",
-    "of",
-    "stars",
-    "night",
-    "garden",
-    "king",
-    "lost",
-    "river",
-    "secret",
-    "query",
-    "passage",
-    ":",
-    "represent",
-]
+WORDS = [*encoder_cases.WORDS, "query", "passage", ":", "represent"]
 SIZE = {
     "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
     "intermediate_size": 64,

@@ -11,12 +11,6 @@ from recsys_lib.experiments.notebooks import EXECUTED, source_hash
 TAGS = {"parameters", "nbval-ignore-output", "nbval-skip", "nbval-raises-exception"}
 LONGEST_CELL, LEAST_PROSE, LARGEST_BYTES = 15, 0.35, 1_000_000
 LONGEST_LINE = 110
-# Longer lines that notebooks still hold, at most: a number here may only become smaller.
-LONG_LINES = {
-    "08_vector_quantization": 1,
-    "09_model_quantization": 40,
-    "15_hardware_timing": 20,
-}
 # A name, attribute or column that holds a time or a speed: what a busy machine changes.
 TIMING = re.compile(
     r"throughput|per_s$|per_second|seconds|latency|elapsed|speedup|^p50$|^p9\d$|(^|_)ms$|(^| )ms( |$)"
@@ -33,7 +27,7 @@ def problems(path: Path) -> list[str]:
     code = [c for c in notebook.cells if c.cell_type == "code"]
     found = [] if path.stat().st_size < LARGEST_BYTES else [f"larger than {LARGEST_BYTES:,} bytes"]
     found += _execution(code) + _tags(notebook.cells) + _shape(notebook.cells, code) + _parameters(code)
-    found += _lines(path.stem, code) + _asserted_times(code) + _stale(code)
+    found += _lines(code) + _asserted_times(code) + _stale(code)
     text = "\n".join(str(c) for c in notebook.cells)
     found += [f"holds a machine's path: {m}" for m in sorted(set(MACHINE_PATH.findall(text)))]
     found += [
@@ -95,14 +89,11 @@ def _shape(cells: list, code: list) -> list[str]:
     return found
 
 
-def _lines(name: str, code: list) -> list[str]:
+def _lines(code: list) -> list[str]:
     long = [line for c in code for line in c.source.splitlines() if len(line) > LONGEST_LINE]
-    allowed = LONG_LINES.get(name, 0)
-    if len(long) <= allowed:
+    if not long:
         return []
-    return [
-        f"{len(long)} code lines over {LONGEST_LINE} characters, expected at most {allowed}: {long[0][:60]} …"
-    ]
+    return [f"{len(long)} code lines over {LONGEST_LINE} characters: {long[0][:60]} …"]
 
 
 def asserted_times(source: str) -> list[str]:

@@ -70,6 +70,12 @@ def stages(rows: list[dict[str, Any]], scenario: str = "single stream") -> pd.Da
     return pd.DataFrame(found).T
 
 
+def lightly_loaded_ms(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Encoder → p50 in ms of its server at the lowest rate that was tried."""
+    first = {row["encoder"]: servers(row).iloc[0] for row in rows}
+    return {name: float(tried["p50 ms"]) for name, tried in first.items()}
+
+
 def servers(row: dict[str, Any]) -> pd.DataFrame:
     """p50 and p99 in ms at each rate that was tried."""
     tried = [s for s in row["scenarios"] if s["scenario"] == "server"]

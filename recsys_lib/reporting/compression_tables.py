@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recsys_lib.core import paths, records
+from recsys_lib.core import records
 from recsys_lib.experiments import cold_ranking
 
 if TYPE_CHECKING:
@@ -74,13 +74,6 @@ def recorded_encode_ms(path: str = "torch float32") -> float:
             if (row["path"], row["length"], row["batch"]) == (path, 8, 1):
                 return 1e3 * row["s"]
     return float("nan")
-
-
-def recorded_models(name: str = "model-quantization-study") -> tuple[dict[str, Any], dict[str, Any]]:
-    """Metrics of the recorded runs of notebook 09: of quality by encoder, and of speed and memory."""
-    runs = records.measurements(name)
-    quality = {r["parameters"]["encoder"]: r["metrics"] for r in runs if not r["parameters"]["paths"]}
-    return quality, next(r["metrics"] for r in runs if r["parameters"]["paths"])
 
 
 def depth_for(found: pd.DataFrame, enough: float) -> str:
@@ -183,76 +176,4 @@ def vector_takeaways(
         f"**Exact search of {largest:,} books** takes {1e3 * exact['query_s']:.1f} ms with certified int8; "
         f"the graph takes {1e3 * graph['query_s']:.1f} ms and misses {1 - graph['recall']:.0%} of the best "
         "ten.",
-    ]
-
-
-def recorded_bench(name: str) -> tuple[pd.DataFrame, str]:
-    """A recorded comparison with baselines, and when and where it ran.
-
-    Columns: work, size, baseline, ratio (the baseline's time over ours), fraction (of the roofline), quality.
-    Rows of one work keep the order of the record: baselines of the same precision first.
-    """
-    import pandas as pd
-
-    record = records.read(paths.MEASUREMENTS / f"{name}.json")
-    table = pd.DataFrame(record["rows"]).rename(columns={"peer": "baseline", "share_of_limit": "fraction"})
-    where = record["environment"]
-    load = record.get("load") or 0
-    shared = f" · shared machine, load {load:.0f}" if load > where["cores_logical"] + 1 else ""
-    head = f"{record['date']} · {where['processor']} · {where['cores_logical']} cores{shared}"
-    return table[["work", "size", "baseline", "ratio", "fraction", "quality"]], head
-
-
-def best_baseline(against: pd.DataFrame, work: str, precision: str) -> tuple[str, float]:
-    """Of the rows of ``recorded_bench`` with this work and precision, the fastest baseline and its ratio.
-
-    Baselines of the same precision where there are any.
-    """
-    rows = against[(against["work"] == work) & against["size"].str.contains(f", {precision},")]
-    own = rows[rows["baseline"].str.endswith(precision)]
-    chosen = (own if len(own) else rows).sort_values("ratio").iloc[0]
-    return str(chosen["baseline"]), float(chosen["ratio"])
-
-
-def model_takeaways(
-    cold_bits: pd.DataFrame,
-    decoder: pd.DataFrame,
-    outlying: Mapping[str, pd.DataFrame],
-    processors: pd.DataFrame,
-    parts: pd.DataFrame,
-    against: pd.DataFrame,
-    layers: str,
-) -> list[str]:
-    """The takeaways of notebook 09 from its tables, a sentence or two each.
-
-    cold_bits: ``encoder_bits`` of the cold study; decoder: recorded ``decoder_bits`` by method and bits;
-    outlying: of each model; processors: texts per second by instruction set and precision; parts:
-    ``parts_quality`` with speeds; against: ``recorded_bench``; layers: the row with fewer layers.
-    """
-    from recsys_lib.reporting.figures.model_compression import fewest_bits
-
-    factor = max(float(t.max().max()) for t in outlying.values())
-    gain = processors["int8"] / processors["float32"]
-    whole = float(parts.loc["whole", "cold_ndcg"])
-    static = next(name for name in parts.index if name.startswith("static"))
-    came, four, gptq = (
-        decoder.loc[key, "perplexity"] for key in (decoder.index[0], ("nearest", 4), ("GPTQ", 4))
-    )
-    kept = {name: float(parts.loc[name, "cold_ndcg"]) / whole for name in (layers, static)}
-    times = float(parts.loc[static, "texts per s"]) / float(parts.loc["whole", "texts per s"])
-    baselines = {p: best_baseline(against, "encode", p) for p in ("float32", "int8")}
-    said = ", ".join(f"{ratio:.1f} times as long in {p} ({name})" for p, (name, ratio) in baselines.items())
-    return [
-        f"**Bits, cold items.** The fewest bits of MiniLM's weights within 1% of float32's cold NDCG@10 are "
-        f"{fewest_bits(cold_bits)}.",
-        f"**Bits, decoder.** SmolLM2's perplexity is {came:.1f} as it came, {four:.1f} at 4 bits, {gptq:.1f} "
-        "by GPTQ.",
-        f"**Outliers decide scales.** One input channel is up to {factor:,.0f} times the median one: scales "
-        "per token and per group hold where scales per batch and per channel break.",
-        f"**Speed is a matter of instructions**: int8 over float32 is {gain.iloc[0]:.1f} times with "
-        f"{gain.index[0]}, {gain.iloc[-1]:.1f} with AMX. The best baseline of the same precision takes "
-        f"{said}.",
-        f"**Removing parts costs more than removing bits.** {layers} keep {kept[layers]:.0%} of cold "
-        f"NDCG@10, a static table {kept[static]:.0%} at {times:,.0f} times the speed of the whole model in "
-        "float32.",
     ]

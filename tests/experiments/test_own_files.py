@@ -1,5 +1,7 @@
 """What a new user's files hold: the whole way from two files to the answer, or one clear line."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -46,9 +48,10 @@ def test_two_files_get_an_answer_in_dollars(folder):
     found = find(folder, traffic={"requests_per_s": 50, "latency_ms": 100})
     text = found.markdown()
     assert text.startswith(f"**{found.conclusion.headline}.**")
-    assert found.decision.sentence in text and "50 lists a second" in text
+    assert answer.with_prices(found.decision.sentence) in text and "50 lists a second" in text
+    assert "$" in text and not re.search(r"(?<!\\)\$", text)
     assert 1 <= len(found.decision.changes) <= 3
-    assert all(change in text for change in found.decision.changes)
+    assert all(answer.with_prices(change) in text for change in found.decision.changes)
     assert found.markdown(sample=True).startswith("*This run is on the sample")
     table = answer.options_table(found)
     assert found.decision.best.name in table.index

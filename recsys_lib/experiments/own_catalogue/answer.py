@@ -86,7 +86,7 @@ class Answer:
         ]
         lines += ["", "**What to do:**", "", *(f"* {sentence}" for sentence in self.conclusion.advice)]
         lines += ["", "**What was left out:**", "", *(f"* {note}" for note in self.notes or ("nothing.",))]
-        return "\n".join(lines)
+        return with_prices("\n".join(lines))
 
     def metrics(self) -> dict[str, Any]:
         """What a record of the run holds: names and numbers."""
@@ -110,6 +110,11 @@ class Answer:
             "ndcg": {name: result.test.mean()["ndcg"] for name, result in self.compared.warm.items()},
             "ndcg_cold": {name: result.test.mean()["ndcg"] for name, result in self.compared.cold.items()},
         }
+
+
+def with_prices(markdown: str) -> str:
+    """Markdown in which every dollar is a price: unescaped, two in a paragraph would enclose a formula."""
+    return markdown.replace("$", r"\$")
 
 
 def find_answer(

@@ -201,7 +201,10 @@ def tornado(ax: Axes, rows: Sequence[TornadoRow]) -> None:
     ax.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=2)
     ax.axvline(rows[0].at_base, color="#333333", linewidth=1)
     ax.axvline(0, color=plots.PALETTE[3], linewidth=1, linestyle="--")
-    ax.set_xscale("symlog", linthresh=max(0.1, abs(rows[0].at_base)))
+    linear = max(0.1, abs(rows[0].at_base))
+    ax.set_xscale("symlog", linthresh=linear)
+    # Around zero the scale is linear, and decades would be written over each other.
+    ax.set_xticks([tick for tick in ax.get_xticks() if tick == 0 or abs(tick) >= linear])
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _dollars(value)))
     ax.set_yticks(range(len(rows)), [_input(row) for row in rows])
     ax.set_ylim(len(rows) - 0.4, -0.6)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recsys_lib.reporting import plots
+from recsys_lib.reporting import compression_titles, plots
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,46 +58,6 @@ def stacked_sizes(ax: Axes, sizes: pd.DataFrame) -> None:
     ax.legend(loc="lower right")
 
 
-def sizes_and_memory(axes: Sequence[Axes], sizes: pd.DataFrame, memory: pd.DataFrame, decoder: str) -> None:
-    """Words and layers of each model in each form, and what each path of MiniLM takes in memory.
-
-    sizes: ``weight_sizes``; memory: a row of ``footprint`` for each path.
-    """
-    words = sizes["float32"].unstack()["words"] / sizes["float32"].groupby(level=0).sum()
-    stacked_sizes(axes[0], sizes_by_form(sizes))
-    title = f"Words are {words['e5']:.0%} of the weights of e5, {words[decoder]:.0%} of {decoder}'s"
-    plots.finish(axes[0], title, "MB of weights")
-    shown = memory[["disk_MB", "resident_MB", "peak_MB"]]
-    sideways(axes[1], shown.set_axis(["file", "in memory", "while loading"], axis=1))
-    held = memory["resident_MB"]
-    title = f"{held.idxmin()} stays in {held.min():.0f} MB, {held.idxmax()} in {held.max():.0f}"
-    plots.finish(axes[1], title, "MB of MiniLM beyond the libraries")
-
-
-def sizes_by_form(sizes: pd.DataFrame) -> pd.DataFrame:
-    """``weight_sizes`` as ``stacked_sizes`` draws it: a row (model, form), a column words and layers."""
-    import pandas as pd
-
-    models = list(dict.fromkeys(sizes.index.get_level_values(0)))
-    rows = {(m, form): sizes.loc[m, form] for m in models for form in sizes.columns}
-    return pd.DataFrame(rows).T[["words", "layers"]]
-
-
-def named_bits(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of ``encoder_bits`` without the unchanged model, named by bits and method as "4, GPTQ", most bits
-    first.
-    """
-    changed = table[table["method"] != "float32"].sort_values("bits", ascending=False, kind="stable")
-    return changed.set_index(changed["bits"].astype(int).astype(str) + ", " + changed["method"])
-
-
-def fewest_bits(table: pd.DataFrame) -> str:
-    """The fewest bits of each method that are within the margin, in words."""
-    within = table[table["conclusion"].str.startswith("within") & (table["method"] != "float32")]
-    fewest = within.groupby("method", sort=False)["bits"].min()
-    return ", ".join(f"{int(bits)} ({method})" for method, bits in fewest.items()) or "none"
-
-
 def layer_maps(
     axes: Sequence[Axes], lost: pd.DataFrame, outlying: Mapping[str, pd.DataFrame], encoder: str, decoder: str
 ) -> None:
@@ -106,18 +66,13 @@ def layer_maps(
     """
     import seaborn as sns
 
-    place = {name: t.stack().idxmax()[1] for name, t in outlying.items()}
     sns.heatmap(1000 * lost, annot=True, fmt=".0f", cmap="cividis", cbar=False, ax=axes[0])
     sns.heatmap(outlying[encoder], annot=True, fmt=".0f", cmap="cividis", cbar=False, ax=axes[1])
     bar = {"label": "powers of ten"}
     sns.heatmap(np.log10(outlying[decoder]), cmap="cividis", ax=axes[2], yticklabels=5, cbar_kws=bar)
-    title = f"{encoder}: {lost.sum().idxmax()} in 2 bits costs most (1 - cosine, thousandths)"
-    plots.finish(axes[0], title, "place", "transformer layer")
-    for ax, name in zip(axes[1:], (encoder, decoder), strict=True):
-        factor = outlying[name].max().max()
-        plots.finish(
-            ax, f"{name}: largest channel up to {factor:,.0f} times the median ({place[name]})", "place"
-        )
+    plots.finish(axes[0], compression_titles.most_lost(encoder, lost), "place", "transformer layer")
+    plots.finish(axes[1], compression_titles.loudest_channel(encoder, outlying[encoder]), "place", "")
+    plots.finish(axes[2], compression_titles.loudest_of_decoder(decoder, outlying[decoder]), "place", "")
 
 
 def parts(quality: Axes, speed: Axes, table: pd.DataFrame, reference: float | None = None) -> None:

@@ -169,7 +169,7 @@ def vector_takeaways(
         *lines,
         f"**Geometry comes before bits.** Whitening multiplies {encoder}'s warm NDCG@10 by {gain:.1f}.",
         f"**The published loss of int8 is mostly no loss of bits.** Codes compared as they are keep "
-        f"{codes:.0%} of the nearest items; dequantized, the same codes keep {decoded:.1%}.",
+        f"{codes:.2f} of the nearest items; dequantized, the same codes keep {decoded:.3f}.",
         f"**int8 certifies its lists.** Its bound leaves {float(certified.loc['int8', 'scored']):.1%} of the "
         "items to score in float32, and the list is float32's; with 4 bits and fewer the bound rules out "
         "next to nothing.",

@@ -83,7 +83,8 @@ class Answer:
         if not self.baseline:
             return f"{c.difference:+.3f} (95% interval {c.low:+.3f} to {c.high:+.3f}, {p})"
         change, low, high = (100 * value / self.baseline for value in (c.difference, c.low, c.high))
-        return f"{change:+.1f}% (95% interval {low:+.1f}% to {high:+.1f}%, {p})"
+        shown = f"{change:+.1f}%" if abs(change) >= 1 else "less than 1% apart"
+        return f"{shown} (95% interval {low:+.1f}% to {high:+.1f}%, {p})"
 
 
 def threshold(baseline: float, matters: float) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recsys_lib.cost.units import two_digits
 from recsys_lib.experiments.study.tables import MARGIN, recorded_controls, recorded_gain
 
 
@@ -63,8 +64,8 @@ def cold(
         f"chance {ndcg['chance']:.3f}, EASE {ndcg['EASE']:.3f}, ItemKNN {ndcg['ItemKNN']:.3f}."
     ]
     for question, row in answers.iterrows():
-        interval = f"{row['low']:+.3f} to {row['high']:+.3f}"
-        found.append(f"{question}: {row['NDCG gained']:+.3f} ({interval}), {row['answer']}.")
+        gained, low, high = (_signed(row[name]) for name in ("NDCG gained", "low", "high"))
+        found.append(f"{question}: {gained} ({low} to {high}), {row['answer']}.")
     points = [
         f"{n}: {'not within ' + str(max(kept)) if at is None else f'from {at}'}" for n, at in crossing.items()
     ]
@@ -75,6 +76,15 @@ def cold(
         if len(table):
             found.append(_reserved(name, table))
     return found
+
+
+def _signed(value: float) -> str:
+    """A difference in two significant digits.
+
+    >>> _signed(0.00553), _signed(-0.0038)
+    ('+0.0055', '-0.0038')
+    """
+    return f"{'+' if value >= 0 else ''}{two_digits(value)}"
 
 
 def _reserved(name: str, table: pd.DataFrame) -> str:

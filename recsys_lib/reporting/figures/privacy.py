@@ -98,11 +98,11 @@ def takeaways(
     """
     largest = max(private)
     lines = [
-        f"**A user's vector is the history.** {table.loc['float32', 'history recovered']:.0%} "
-        "of it comes back from "
-        f"float32, {table.loc['int8', 'history recovered']:.0%} from int8, "
-        f"{table.loc['1 bit', 'history recovered']:.0%} "
-        f"from one bit; who sees no vector names {table['without the vector'].mean():.0%}.",
+        "**A user's vector is the history.** The fraction of it that comes back is "
+        f"{table.loc['float32', 'history recovered']:.2f} from float32, "
+        f"{table.loc['int8', 'history recovered']:.2f} from int8 and "
+        f"{table.loc['1 bit', 'history recovered']:.2f} from one bit; who sees no vector names "
+        f"{table['without the vector'].mean():.2f}.",
         f"No release is better in all three respects than these: {', '.join(price.front(table))}.",
         "Who was in the training data is told with an area under the curve of "
         + _listed(f"{row['auc']:.2f} for {name}" for name, row in members.iterrows())

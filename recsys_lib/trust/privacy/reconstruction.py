@@ -143,5 +143,9 @@ def learned_rotation(known: np.ndarray, turned: np.ndarray) -> np.ndarray:
         raise InputError(
             f"known {known.shape}, turned {turned.shape}: expected pairs of vectors, at least one"
         )
-    left, _, right = np.linalg.svd(known.astype(np.float64).T @ turned.astype(np.float64))
+    moved = known.astype(np.float64).T @ turned.astype(np.float64)
+    # Fewer pairs than dimensions leave part of the rotation open: a little of the identity decides it, where
+    # the singular vectors of zero would be the processor's choice.
+    moved += 1e-6 * np.linalg.norm(moved) * np.eye(len(moved))
+    left, _, right = np.linalg.svd(moved)
     return left @ right

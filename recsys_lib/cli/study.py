@@ -22,7 +22,7 @@ def study(
         typer.Argument(
             metavar="NAME",
             help="ranking, cold, explanations, search, quantization, cold-bits, model-quantization, rerank, "
-            "deployment-quality (default: all), or own.",
+            "generation, deployment-quality (default: all), or own.",
         ),
     ] = None,
     catalogues: Annotated[

@@ -155,3 +155,15 @@ def test_unknown_catalogues_and_stages_are_one_line(films):
         candidates.catalogue("citeulike")
     with pytest.raises(InputError, match="stage='magic': expected one of"):
         candidates.first_stage(films, "magic", 1, 1)
+
+
+def test_leaning_finds_a_score_that_is_popularity_or_length():
+    ids, texts = [np.array([2, 0, 1])], [["abc", "a", "ab"]]
+    found = results.leaning([np.array([3.0, 1.0, 2.0])], ids, np.array([30, 20, 10]), texts)
+    assert found["popularity"] == pytest.approx(-1)
+    assert found["length"] == pytest.approx(1)
+
+
+def test_agreement_of_an_order_with_its_reverse():
+    assert results.agreement([np.array([[1.0, 2.0], [2.0, 1.0]])]) == pytest.approx(-1)
+    assert np.isnan(results.agreement([np.array([[1.0, 2.0]])]))

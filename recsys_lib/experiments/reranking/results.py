@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from recsys_lib.evaluation import metrics
 from recsys_lib.evaluation.ranking import Evaluation
@@ -73,3 +74,24 @@ def tuned_weight(found: Candidates, scores: Sequence[np.ndarray]) -> float:
     """The weight of ``WEIGHTS`` with the best mean NDCG on (validation) lists; 0 where no other is better."""
     values = [evaluate(found, fused(found, scores, w)).mean()["ndcg"] for w in WEIGHTS]
     return WEIGHTS[int(np.argmax(np.round(values, 9)))]
+
+
+def leaning(
+    scores: Sequence[np.ndarray],
+    ids: Sequence[np.ndarray],
+    popularity: np.ndarray,
+    texts: Sequence[Sequence[str]],
+) -> dict[str, float]:
+    """Mean rank correlation over lists of ``scores [n]`` with what a model may rank by that knows no user:
+    ``popularity [n_items]`` of the candidates ``ids [n]``, and the length of their ``texts``.
+    """
+    popular = [spearmanr(s, popularity[i]).statistic for s, i in zip(scores, ids, strict=True)]
+    long = [spearmanr(s, [len(t) for t in own]).statistic for s, own in zip(scores, texts, strict=True)]
+    return {"popularity": float(np.mean(popular)), "length": float(np.mean(long))}
+
+
+def agreement(by_order: Sequence[np.ndarray]) -> float:
+    """Mean correlation of the candidates' scores ``[orders, n]`` in the first order with those in its
+    reverse, the second; NaN for a single order.
+    """
+    return float(np.mean([np.corrcoef(own[0], own[1])[0, 1] if len(own) > 1 else np.nan for own in by_order]))

@@ -297,7 +297,11 @@ def ceilings(device: str = "cpu", n: int = 2048, seconds: float = 0.5) -> Ceilin
     """Measure every ceiling of ``device``; about ten seconds on a CPU.
 
     Measure alone: other work lowers them.
+
+    Raises:
+        InputError: neither cpu nor cuda, or cuda without a usable GPU.
     """
+    check_device(device)
     # float16 products are emulated on most processors and take half a minute; they are measured on GPUs only.
     precisions = [p for p in PRECISIONS if device != "cpu" or p != "float16"]
     # A GPU needs larger products to be busy.

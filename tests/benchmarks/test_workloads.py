@@ -12,7 +12,7 @@ import pytest
 from recsys_lib import cost
 from recsys_lib.__main__ import main
 from recsys_lib.benchmarks.workloads import language, points, record, scaling, timed_rows, training
-from recsys_lib.benchmarks.workloads.path import Path
+from recsys_lib.benchmarks.workloads.path import ServingPath
 from recsys_lib.core.errors import InputError
 from recsys_lib.hardware import machine
 from recsys_lib.hardware.measure import Measurement
@@ -32,7 +32,7 @@ def quick(monkeypatch):
 
 @pytest.fixture(scope="module")
 def path():
-    return Path.build("wordllama", candidates=20, k=5)
+    return ServingPath.build("wordllama", candidates=20, k=5)
 
 
 def test_the_path_recommends_what_the_person_has_not_seen(path):
@@ -50,20 +50,21 @@ def test_the_path_recommends_what_the_person_has_not_seen(path):
 def test_the_ranking_is_that_of_ease_among_the_candidates(path):
     path.serve([3])
     vectors = path.encoder.encode([path.texts[path.queries[3]]])
-    candidates = path.index.top_k(path.mend.apply(vectors), 20, exclude=path.train[path.users[[3]]]).ids[0]
+    seen = path.train[path.users[[3]]]
+    candidates = path.index.top_k(path.centring.apply(vectors), 20, exclude=seen).ids[0]
     scores = path.ranker.scores(path.users[[3]])[0, candidates]
     best = path.ranker.scores(path.users[[3]])[0, path.answers[0]]
     assert best == pytest.approx(np.sort(scores)[::-1][:5], rel=1e-4, abs=1e-6)
 
 
 def test_a_transformers_path_tokenizes_apart():
-    path = Path.build("minilm", precision="float32", k=3)
+    path = ServingPath.build("minilm", precision="float32", k=3)
     assert list(path.serve([0, 1])) == ["tokenize", "encode", "search", "rank"]
     alone = [path.serve([i]) and path.answers[0].tolist() for i in (0, 1)]
     path.serve([0, 1])
     assert path.answers.tolist() == alone
     assert path.stored_bytes()["model"] == 4 * path.encoder.n_parameters
-    found = record.serve_all(path, "minilm", requests=4, samples=64, limit_s=5.0, most_s=0.02, least=3)
+    found = record.serve_all(path, "minilm", requests=4, samples=64, limit_s=5.0, max_s=0.02, min_requests=3)
     assert {s["scenario"] for s in found["scenarios"]} == {"single stream", "offline", "server"}
     assert found["peak_process_bytes"] > found["stored_bytes"]["model"]
     json.dumps(found, allow_nan=False)
@@ -80,7 +81,7 @@ def test_rates_grow_until_the_limit_is_far_behind():
     assert simulated == pytest.approx(1e4, rel=0.01)
 
 
-def test_the_held_rate_is_the_last_before_the_first_that_fails():
+def test_the_sustained_rate_is_the_last_before_the_first_that_fails():
     def tried(*p99s):
         return {
             "limit_s": 0.5,
@@ -90,8 +91,8 @@ def test_the_held_rate_is_the_last_before_the_first_that_fails():
             ],
         }
 
-    assert record.held_rate(tried(0.6)) == 0.0
-    assert record.held_rate(tried(0.1, 0.5, 0.6, 0.4)) == 2
+    assert record.sustained_rate(tried(0.6)) == 0.0
+    assert record.sustained_rate(tried(0.1, 0.5, 0.6, 0.4)) == 2
 
 
 # --- Points
@@ -106,7 +107,7 @@ def test_operations_are_those_torch_counts(name, prompt):
 
 
 def test_points_carry_what_their_shapes_say(quick):
-    (found,) = points.encode_points(("minilm",), batches=(2,), tokens=5, ways=(("torch", "float32"),))
+    (found,) = points.encode_points(("minilm",), batches=(2,), tokens=5, variants=(("torch", "float32"),))
     sized = cost.architecture("minilm")
     assert found["operations"] == cost.encode_flops(sized, 5, 2)
     assert found["measurement"]["work"] == 2 and found["shape"] == {"batch": 2, "tokens": 5}
@@ -157,7 +158,7 @@ def test_what_does_not_fit_is_not_measured(monkeypatch):
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: Path.build("minilm", device="cuda"),
+        lambda: ServingPath.build("minilm", device="cuda"),
         lambda: language.random_points(("minilm",), device="cuda"),
         lambda: language.generation_points(device="cuda"),
         lambda: points.encode_points(device="cuda"),

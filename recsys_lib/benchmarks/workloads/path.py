@@ -1,8 +1,8 @@
 """The real path of a recommendation, stage by stage: tokenize → encode → search → rank.
 
-A request is a person who asks for "something like this": the text of one item. Its vector finds
-``candidates`` items by cosine among those the person has not seen, and EASE, which knows the person's
-history, ranks them.
+A request is a user who asks for "something like this": the text of one item. Its vector finds
+``candidates`` items by cosine among those that the user has not seen, and EASE ranks them from the user's
+history.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ STAGES = ("tokenize", "encode", "search", "rank")
 
 
 @dataclass(eq=False)
-class Path:
-    """A catalogue ready to be asked.
+class ServingPath:
+    """A catalogue that is ready to answer requests.
 
     cold_s: seconds of each part of the start, in order: data, model, catalogue (encoding all items), index,
     ranker. The operating system's file cache may be warm. users, queries: ``[requests]``, who asks with which
@@ -41,7 +41,7 @@ class Path:
     data: Dataset
     train: sp.csr_matrix
     texts: list[str]
-    mend: geometry.Geometry
+    centring: geometry.Geometry
     index: Index
     ranker: EASE
     users: np.ndarray
@@ -62,7 +62,7 @@ class Path:
         k: int = 10,
         seed: int = 0,
         **options: Any,
-    ) -> Path:
+    ) -> ServingPath:
         """Start it, timing each part once. ``options`` go to ``encoders.load``.
 
         Raises:
@@ -89,14 +89,16 @@ class Path:
         model = encoders.load(encoder, **corpus, **options)
         timed("model", lambda: model.encode(texts[:1], progress=False))
         vectors = timed("catalogue", lambda: model.encode(texts, progress=False))
-        mend = geometry.centre(vectors)
-        rows = similarity.normalize(mend.apply(vectors))
+        centring = geometry.centre(vectors)
+        rows = similarity.normalize(centring.apply(vectors))
         index = timed("index", lambda: Index.build(quantization.quantize(rows, scheme), rows))
         ranker = timed("ranker", lambda: EASE(400.0).fit(train))
         rng = np.random.default_rng(seed)
         known = np.flatnonzero(np.diff(train.indptr))
         users, queries = rng.choice(known, 4096), rng.integers(items.n_items, size=4096)
-        return Path(model, items, train, texts, mend, index, ranker, users, queries, candidates, k, cold)
+        return ServingPath(
+            model, items, train, texts, centring, index, ranker, users, queries, candidates, k, cold
+        )
 
     @property
     def device(self) -> str:
@@ -123,7 +125,7 @@ class Path:
         return self.encoder.run_tokens(tokens)
 
     def _search(self, vectors: np.ndarray, users: np.ndarray) -> np.ndarray:
-        return self.index.top_k(self.mend.apply(vectors), self.candidates, exclude=self.train[users]).ids
+        return self.index.top_k(self.centring.apply(vectors), self.candidates, exclude=self.train[users]).ids
 
     def _rank(self, found: np.ndarray, users: np.ndarray) -> np.ndarray:
         """The best ``k`` of the candidates by EASE: only their columns are multiplied."""

@@ -39,7 +39,7 @@ def bound_s(point: dict[str, Any], ceilings: machine.Ceilings) -> float:
     return ceilings.least_seconds(point["operations"], point["bytes"], point["compute"])
 
 
-def encode_ways(device: str) -> tuple[tuple[str, str], ...]:
+def encode_variants(device: str) -> tuple[tuple[str, str], ...]:
     """Backends and precisions of weights that encoders are timed with on this device."""
     if device == "cuda":
         return (("torch", "float32"), ("torch", "bfloat16"), ("torch", "float16"))
@@ -57,12 +57,12 @@ def encode_points(
     batches: tuple[int, ...] = (1, 8, 64),
     tokens: int = 16,
     device: str = "cpu",
-    ways: tuple[tuple[str, str], ...] = (),
+    variants: tuple[tuple[str, str], ...] = (),
 ) -> list[dict[str, Any]]:
     """``batch`` texts of exactly ``tokens`` tokens through an encoder, pooling included, by batch, backend
     and precision.
 
-    A way that this processor or encoder does not have is left out.
+    A variant that this processor or encoder does not have is left out.
 
     Raises:
         InputError: an unknown encoder; ``device="cuda"`` without a GPU.
@@ -70,7 +70,7 @@ def encode_points(
     rows = []
     for name in names:
         sized = cost.architecture(CONFIGURATIONS[name])
-        for backend, precision in ways or encode_ways(device):
+        for backend, precision in variants or encode_variants(device):
             encoder: Any = encoders.load(
                 name, precision=precision, backend=backend, device=device, cache=False
             )

@@ -4,8 +4,8 @@ every raw sample.
     {"machine": name, "parts": {part: {"date", "method", "device", "environment", "seconds", "rows",
     "ceilings"}}}
 
-Parts that are held against the ceilings measure them once more when they are done: on a shared machine they
-move within minutes.
+Parts that are compared with the ceilings measure them once more when they are done: on a shared machine they
+change within minutes.
 
 ``python -m recsys_lib measure [PART ...]`` makes or renews parts; each is written as soon as it is done.
 """
@@ -23,7 +23,7 @@ from typing import Any
 
 from recsys_lib import cost
 from recsys_lib.benchmarks.workloads import language, points, scaling, training
-from recsys_lib.benchmarks.workloads.path import Path as ServingPath
+from recsys_lib.benchmarks.workloads.path import ServingPath
 from recsys_lib.core import paths
 from recsys_lib.core import records as record_files
 from recsys_lib.core.errors import InputError
@@ -74,20 +74,20 @@ def serve_all(
     requests: int,
     samples: int,
     limit_s: float = LIMIT_S,
-    most_s: float = 10.0,
-    least: int = 100,
+    max_s: float = 10.0,
+    min_requests: int = 100,
 ) -> dict[str, Any]:
-    """All scenarios with one path; each takes about ``most_s`` seconds at most,
-    with fewer requests if it must, ``least`` at least.
+    """All scenarios with one path; each takes about ``max_s`` seconds at most,
+    with fewer requests if it must, ``min_requests`` at least.
     """
     probe = load_patterns.single_stream(path.serve, 16)
-    n = max(least, min(requests, int(most_s / probe.latency.p50)))
+    n = max(min_requests, min(requests, int(max_s / probe.latency.p50)))
     single = load_patterns.single_stream(path.serve, n, progress=f"{name}, single stream")
     probe = load_patterns.offline(path.serve, 128, 64)
     whole = load_patterns.offline(
-        path.serve, max(64, min(samples, int(most_s * probe.throughput))), 64, progress=f"{name}, offline"
+        path.serve, max(64, min(samples, int(max_s * probe.throughput))), 64, progress=f"{name}, offline"
     )
-    servers, predicted = find_rate(path, name, single, limit_s, most_s / 2, least)
+    servers, predicted = find_rate(path, name, single, limit_s, max_s / 2, min_requests)
     return {
         "encoder": name, "device": path.device, "precision": getattr(path.encoder, "precision", "float32"),
         "items": path.data.n_items, "candidates": path.candidates, "k": path.k, "cold_s": path.cold_s,
@@ -104,7 +104,7 @@ def find_rate(
     single: load_patterns.Result,
     limit_s: float,
     seconds: float,
-    least: int = 100,
+    min_requests: int = 100,
 ) -> tuple[list[load_patterns.Result], float]:
     """The server at growing shares of what the single stream answers per second, up to the first that takes
     twice the limit.
@@ -115,7 +115,7 @@ def find_rate(
     capacity = 1 / single.latency.p50
     found: list[load_patterns.Result] = []
     for share in SHARES:
-        n = max(least, min(1024, int(seconds * share * capacity)))
+        n = max(min_requests, min(1024, int(seconds * share * capacity)))
         found.append(
             load_patterns.server(
                 path.serve, share * capacity, n, progress=f"{name}, {share * capacity:.0f} per second"
@@ -130,17 +130,17 @@ def find_rate(
     return found, predicted
 
 
-def held_rate(row: dict[str, Any]) -> float:
+def sustained_rate(row: dict[str, Any]) -> float:
     """The highest rate tried up to which p99 stayed within the row's limit at every rate;
     0 where not even the lowest did.
     """
-    held = 0.0
+    sustained = 0.0
     for s in row["scenarios"]:
         if s["scenario"] == "server":
             if s["latency"]["p99"] > row["limit_s"]:
                 break
-            held = s["target_per_s"]
-    return held
+            sustained = s["target_per_s"]
+    return sustained
 
 
 def points_part(device: str) -> list[dict[str, Any]]:
@@ -247,7 +247,7 @@ PARTS: dict[str, Callable[[str], list[dict[str, Any]]]] = {
 }  # fmt: skip
 
 
-# Parts whose times are held against the ceilings.
+# Parts whose times are compared with the ceilings.
 BOUNDED = ("points", "language")
 
 

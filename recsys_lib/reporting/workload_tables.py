@@ -5,16 +5,19 @@ What was not measured is not in them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from recsys_lib import cost
-from recsys_lib.benchmarks.workloads import points, record, scaling
+from recsys_lib.benchmarks.workloads import language, points, record, scaling
 from recsys_lib.hardware import machine
 from recsys_lib.hardware.measure import Measurement
 
 PRECISIONS = ("float32", "bfloat16", "int8", "int4")
+# The batch that models of random weights were measured with.
+BATCH, TOKENS = 8, 16
 
 
 def ceilings(found: dict[str, machine.Ceilings]) -> pd.DataFrame:
@@ -41,7 +44,7 @@ def recorded_ceilings() -> dict[str, machine.Ceilings]:
 
 def scenarios(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """One row a path: percentiles of the single stream in ms, offline throughput,
-    the rate that held the limit, memory in MB.
+    the highest rate within the limit, memory in MB.
     """
     return pd.DataFrame([_scenarios(row) for row in rows]).set_index(["machine", "encoder"])
 
@@ -53,8 +56,9 @@ def _scenarios(row: dict[str, Any]) -> dict[str, Any]:
         "machine": row.get("machine", "here"), "encoder": row["encoder"], "precision": row["precision"],
         "cold ms": 1e3 * single.first, "p50 ms": 1e3 * single.p50, "p90 ms": 1e3 * single.p90,
         "p99 ms": 1e3 * single.p99,
-        "offline per s": by_name["offline"]["throughput_per_s"], "held per s": record.held_rate(row),
-        "simulated per s": row["predicted_rate_per_s"], "weights MB": row["stored_bytes"]["model"] / 1e6,
+        "offline per s": by_name["offline"]["throughput_per_s"],
+        "sustained per s": record.sustained_rate(row), "simulated per s": row["predicted_rate_per_s"],
+        "weights MB": row["stored_bytes"]["model"] / 1e6,
         "process MB": row["peak_process_bytes"] / 1e6, "GPU MB": row["peak_device_bytes"] / 1e6,
     }  # fmt: skip
 
@@ -67,13 +71,23 @@ def stages(rows: list[dict[str, Any]], scenario: str = "single stream") -> pd.Da
         found[row.get("machine", "here"), row["encoder"]] = {
             name: 1e3 * Measurement.from_dict(m).p50 for name, m in result["stages"].items()
         }
-    return pd.DataFrame(found).T
+    return pd.DataFrame(found).T.rename_axis(["machine", "encoder"])
 
 
-def lightly_loaded_ms(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Encoder → p50 in ms of its server at the lowest rate that was tried."""
-    first = {row["encoder"]: servers(row).iloc[0] for row in rows}
-    return {name: float(tried["p50 ms"]) for name, tried in first.items()}
+def lightly_loaded(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The server at the lowest rate that was tried beside the single stream, one row a path: that rate as a
+    fraction of the stream's, p50 of both in ms, and their ratio.
+    """
+    found = {}
+    for row in rows:
+        tried = servers(row).iloc[0]
+        single = next(s for s in row["scenarios"] if s["scenario"] == "single stream")
+        stream = 1e3 * Measurement.from_dict(single["latency"]).p50
+        found[row.get("machine", "here"), row["encoder"]] = {
+            "load": tried["rate per s"] * stream / 1e3, "server p50 ms": tried["p50 ms"],
+            "stream p50 ms": stream, "ratio": tried["p50 ms"] / stream,
+        }  # fmt: skip
+    return pd.DataFrame(found).T.rename_axis(["machine", "encoder"])
 
 
 def servers(row: dict[str, Any]) -> pd.DataFrame:
@@ -89,6 +103,19 @@ def servers(row: dict[str, Any]) -> pd.DataFrame:
     )
 
 
+def operations_by_torch(cases: Sequence[tuple[str, int, int, bool]]) -> pd.DataFrame:
+    """Operations of models by our formulas and by torch's counter, in GFLOP, and their ratio.
+
+    cases: model, tokens, batch, and whether the model generates, as ``points.counted_by_torch`` takes them.
+    """
+    rows = []
+    for name, tokens, batch, prompt in cases:
+        ours, by_torch = points.counted_by_torch(name, tokens, batch, prompt)
+        rows.append((name, batch, tokens, ours / 1e9, by_torch / 1e9, ours / by_torch))
+    columns = ["model", "batch", "tokens", "counted, GFLOP", "by torch, GFLOP", "ratio"]
+    return pd.DataFrame(rows, columns=columns).set_index("model")
+
+
 def bounds(rows: list[dict[str, Any]], ceilings_of: dict[str, machine.Ceilings]) -> pd.DataFrame:
     """Each point with its intensity, its fastest and median ms, the bound,
     and the fastest time over the bound (never below 1).
@@ -96,7 +123,7 @@ def bounds(rows: list[dict[str, Any]], ceilings_of: dict[str, machine.Ceilings])
     table = []
     for point in rows:
         roof = ceilings_of[point["machine"]]
-        least = points.bound_s(point, roof)
+        bound = points.bound_s(point, roof)
         m = Measurement.from_dict(point["measurement"])
         shape = " × ".join(
             f"{n:,} {what}" for what, n in point["shape"].items() if what not in ("dimension", "parameters")
@@ -105,31 +132,61 @@ def bounds(rows: list[dict[str, Any]], ceilings_of: dict[str, machine.Ceilings])
             0.0 if point["compute"] is None else point["operations"] / roof.operations_per_s[point["compute"]]
         )
         table.append({
-            "machine": point["machine"], "work": point["work"], "model": point["model"],
+            "machine": point["machine"], "workload": point["work"], "model": point["model"],
             "precision": point["precision"],
             "shape": shape, "op/B": points.intensity(point), "Gop/s": point["operations"] / m.p50 / 1e9,
             "median ms": 1e3 * m.p50,
-            "bound ms": 1e3 * least, "bound by": "arithmetic" if arithmetic >= least else "memory",
-            "time / bound": min(m.samples) / least,
+            "bound ms": 1e3 * bound, "bound by": "arithmetic" if arithmetic >= bound else "memory",
+            "time / bound": min(m.samples) / bound,
         })  # fmt: skip
     return pd.DataFrame(table)
+
+
+def medians(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Median ms of each point by its model."""
+    return pd.DataFrame({"median ms": {p["model"]: 1e3 * p["measurement"]["p50"] for p in rows}})
+
+
+def random_weight_bounds(
+    rows: list[dict[str, Any]], name: str, roof: machine.Ceilings, card: str = "h100-sxm"
+) -> pd.DataFrame:
+    """A batch of ``BATCH`` texts of ``TOKENS`` tokens through each model of ``language.SIZES``: the time
+    measured on the processor ``name`` (NaN where it was not), its bound there and on a card's data sheet,
+    in ms.
+    """
+    measured = {
+        r["model"]: 1e3 * r["measurement"]["p50"]
+        for r in rows
+        if (r["machine"], r["work"]) == (name, "encode, random weights")
+    }
+    found = {}
+    for model in language.SIZES:
+        sized = cost.architecture(model)
+        here, there = (
+            1e3 * cost.encode_bound(sized, peaks, TOKENS, BATCH).seconds
+            for peaks in (roof, cost.hardware(card))
+        )
+        found[model] = {
+            f"measured ms, {name}": measured.get(model), f"bound ms, {name}": here,
+            f"bound ms, {card} by data sheet": there,
+        }  # fmt: skip
+    return pd.DataFrame(found).T.astype(float)
 
 
 # ---------------------------------------------------------------- sizing
 
 
 def published_parameters() -> pd.DataFrame:
-    """Parameters counted from each configuration against the published figure,
-    with the tolerance its rounding needs.
+    """Parameters counted from each configuration and published, in millions, with their ratio
+    and the tolerance that the publisher's rounding needs.
     """
-    rows = {
-        row["model"]: {
-            "counted": cost.parameters(cost.architecture(row["model"])), "published": row["value"],
-            "ratio": cost.parameters(cost.architecture(row["model"])) / row["value"],
-            "within": row.get("within", 0.01),
-        }
-        for row in cost.published()["parameters"]
-    }  # fmt: skip
+    rows = {}
+    for row in cost.published()["parameters"]:
+        counted = cost.parameters(cost.architecture(row["model"]))
+        rows[row["model"]] = {
+            "counted, M": counted / 1e6, "published, M": row["value"] / 1e6,
+            "ratio": counted / row["value"], "within": row.get("within", 0.01),
+        }  # fmt: skip
     return pd.DataFrame(rows).T
 
 
@@ -224,14 +281,14 @@ def exponents(rows: list[dict[str, Any]]) -> pd.DataFrame:
     found = [
         {
             "machine": r["machine"],
-            "work": r["work"],
+            "workload": r["work"],
             "against": r["against"],
             "largest": max(r["sizes"]),
             **scaling.exponents(r),
         }
         for r in rows
     ]
-    return pd.DataFrame(found).set_index(["machine", "work", "against"])
+    return pd.DataFrame(found).set_index(["machine", "workload", "against"])
 
 
 def beyond_memory(rows: list[dict[str, Any]], n: int = 10_000_000) -> pd.DataFrame:
@@ -241,11 +298,11 @@ def beyond_memory(rows: list[dict[str, Any]], n: int = 10_000_000) -> pd.DataFra
     found = {}
     for r in rows:
         if r["against"] == "items" and r["work"].startswith("search"):
-            last, most = r["measurements"][-1]["p50"] / r["sizes"][-1], r["bytes"][-1] / r["sizes"][-1]
+            last, each = r["measurements"][-1]["p50"] / r["sizes"][-1], r["bytes"][-1] / r["sizes"][-1]
             found[r["machine"], r["work"]] = {
                 "items": n,
                 "ms per query, by model": 1e3 * last * n,
-                "GB, by model": most * n / 1e9,
+                "GB, by model": each * n / 1e9,
             }
     return pd.DataFrame(found).T.astype({"items": int})
 
@@ -261,7 +318,7 @@ def phases(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def energy(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Joules per 1,000 of each work with the range, and by which method."""
+    """Joules per 1,000 of each workload with the range, and by which method."""
     return pd.DataFrame(
         {
             (r.get("machine", "here"), r["work"]): {
@@ -272,4 +329,4 @@ def energy(rows: list[dict[str, Any]]) -> pd.DataFrame:
             }
             for r in rows
         }
-    ).T.rename_axis(["machine", "work"])  # fmt: skip
+    ).T.rename_axis(["machine", "workload"])  # fmt: skip

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
+
+from recsys_lib.benchmarks.workloads import scaling
+from recsys_lib.hardware import machine
+
+
+def ladder(name: str, roof: machine.Ceilings) -> str:
+    """How much faster the nearest cache reads than memory."""
+    rates = [roof.read_by_size[size] for size in sorted(roof.read_by_size)]
+    return f"{name} reads {rates[0] / rates[-1]:.1f} times as fast from its nearest cache as from memory"
 
 
 def encoder_of_a_request(share: pd.Series) -> str:
@@ -24,6 +35,24 @@ def distance_to_the_roof(bounds: pd.DataFrame) -> str:
     ratio = bounds["time / bound"]
     nearest = bounds.loc[ratio.idxmin()]
     return (
-        f"Under the roof there is room: {nearest['work']} in {nearest['precision']} comes nearest, "
+        f"Nearest to the roofline: {nearest['workload']} in {nearest['precision']}, "
         f"at {ratio.min():.2f} times its bound; half of the points take more than {ratio.median():.1f} times"
+    )
+
+
+def growth(group: str, rows: list[dict[str, Any]]) -> str:
+    """The fitted exponent of time of each series of a panel."""
+    fits = (f"{r['work'].split(', ')[-1]} n^{scaling.exponents(r)['time']:.2f}" for r in rows)
+    return f"{group}: {', '.join(fits)}"
+
+
+def backward_pass(trained: pd.DataFrame) -> str:
+    """Which fraction of training by gradient is its backward pass.
+
+    trained: ``workload_tables.phases``.
+    """
+    backward = (trained["backward"] / trained["total"]).dropna()
+    return (
+        f"The backward pass takes {backward.min():.0%} to {backward.max():.0%} of training by gradient; "
+        "EASE has none"
     )

@@ -1,9 +1,9 @@
 """Titles made of numbers: each says what its table holds."""
 
 import pandas as pd
-import pytest
 
-from recsys_lib.reporting import compression_titles, workload_tables, workload_titles
+from recsys_lib.hardware import machine
+from recsys_lib.reporting import compression_titles, workload_titles
 
 
 def by_bits(**columns):
@@ -80,16 +80,21 @@ def test_requests_and_roofs():
     share = pd.Series([0.9, 0.5, 0.01], index=pd.MultiIndex.from_tuples(names))
     title = workload_titles.encoder_of_a_request(share)
     assert title.startswith("In eager torch the encoder takes 90% to 90%") and title.endswith("50% to 50%")
-    bounds = pd.DataFrame({"work": ["scan", "decode"], "precision": ["int8", "float32"]})
+    bounds = pd.DataFrame({"workload": ["scan", "decode"], "precision": ["int8", "float32"]})
     title = workload_titles.distance_to_the_roof(bounds.assign(**{"time / bound": [1.125, 4.0]}))
-    assert "scan in int8 comes nearest, at 1.12 times its bound" in title and title.endswith("than 2.6 times")
+    assert title.startswith("Nearest to the roofline: scan in int8, at 1.12 times its bound;")
+    assert title.endswith("than 2.6 times")
 
 
-@pytest.mark.parametrize("rates", [(5.0,), (5.0, 10.0)])
-def test_the_lowest_rate_is_the_lightly_loaded_one(rates):
-    tried = [
-        {"scenario": "server", "target_per_s": rate, "requests": 10, "latency": {"p50": rate / 1e3, "p99": 1}}
-        for rate in rates
+def test_phases_and_ladders():
+    trained = pd.DataFrame({"backward": [float("nan"), 3.0, 1.0], "total": [9.0, 10.0, 2.0]})
+    title = workload_titles.backward_pass(trained)
+    assert title == "The backward pass takes 30% to 50% of training by gradient; EASE has none"
+    roof = machine.Ceilings({}, 10.0, 10.0, (), read_by_size={2048: 10.0, 1024: 45.0})
+    assert "reads 4.5 times as fast" in workload_titles.ladder("here", roof)
+    rows = [
+        {"work": work, "sizes": [1, 2, 4], "expected": [1, 2, 4], "bytes": [], "expected_bytes": []}
+        | {"measurements": [{"p50": n**power} for n in (1, 2, 4)]}
+        for work, power in (("search, int8", 1), ("EASE fit", 2))
     ]
-    row = {"encoder": "minilm", "scenarios": [{"scenario": "offline"}, *tried]}
-    assert workload_tables.lightly_loaded_ms([row]) == {"minilm": 5.0}
+    assert workload_titles.growth("Catalogue", rows) == "Catalogue: int8 n^1.00, EASE fit n^2.00"

@@ -98,7 +98,7 @@ def stacked(ax: Axes, table: pd.DataFrame, unit: str = "ms", share: bool = False
             fontsize=9,
         )
     ax.set_yticks(place, [label if isinstance(label, str) else label[-1] for label in table.index])
-    ax.set_xlim(0, 1.16 * left.max())
+    ax.set_xlim(0, 1.18 * left.max())
     ax.grid(axis="y", visible=False)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.26), ncols=min(5, len(table.columns)))
 

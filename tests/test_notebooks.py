@@ -147,6 +147,10 @@ def spoil_record(nb):
     nb.cells[5].source = "pass"
 
 
+def spoil_number_of_cells(nb):
+    nb.cells[3:3] = [new_markdown_cell("More.") for _ in range(notebook_rules.MOST_CELLS)]
+
+
 def spoil_metadata(nb):
     nb.metadata["papermill"] = {"duration": 3}
 

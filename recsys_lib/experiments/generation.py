@@ -74,6 +74,20 @@ def listed(written: Sequence[Written], known: Iterable[int], k: int = K) -> tupl
     return np.array(ids + [-1] * (k - len(ids))), counts
 
 
+def examples(source: Catalogue, history: np.ndarray, model: str, count: int = 3) -> dict[str, list[Written]]:
+    """What ``model`` writes after the titles of a history, item ids with the most recent first: freely, and
+    under the trie.
+    """
+    language, tokenizer = language_model(model)
+    start = prompt([source.titles[i] for i in history[:HISTORY]])
+    unseen = np.setdiff1d(np.arange(len(source.titles)), history).tolist()
+    ways = {"freely": None, "under the trie": [unseen]}
+    return {
+        way: write_titles(language, tokenizer, [start], source.titles, allowed, count=count)[0]
+        for way, allowed in ways.items()
+    }
+
+
 def titles(n_users: int = USERS, model: str = "smollm2") -> dict[str, Any]:
     """Metrics of the lists that ``model`` writes for the films' first ``n_users`` users, beside EASE's and
     those of the nearest neighbours of the mean of the history's vectors.

@@ -244,7 +244,7 @@ def cold_splits(data: Dataset, seeds: int) -> list[tuple[int, Split]]:
 
 def table(results: Mapping[str, Result]) -> pd.DataFrame:
     """One row per method, highest NDCG first: what it reads, the validation part's NDCG, and metrics of the
-    test.
+    test. Methods whose NDCG is the same to three digits keep the order of ``results``.
     """
     import pandas as pd
 
@@ -254,7 +254,8 @@ def table(results: Mapping[str, Result]) -> pd.DataFrame:
         mean = result.test.mean()
         rows[name] = [result.kind, result.validation, mean["ndcg"], mean["recall"], mean["hit_rate"]]
     found = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    return found.sort_values("NDCG", ascending=False, kind="stable")
+    order = found["NDCG"].round(3).sort_values(ascending=False, kind="stable").index
+    return found.loc[order]
 
 
 def slices(compared: Compared, names: Sequence[str]) -> pd.DataFrame:

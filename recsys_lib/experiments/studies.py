@@ -26,9 +26,16 @@ def _sweep(notebook: str, axes: tuple[str, ...], **fixed: Any) -> Sweep:
 BOOK_ENCODERS = ["labels", "tfidf", "wordllama", "minilm", "e5", "smollm2"]
 FILM_ENCODERS = [*BOOK_ENCODERS, "smollm2 echo"]
 MODELS = ["wordllama", "minilm", "e5", "smollm2"]
+# What notebook 09 leaves out by default: most pruned models and most of the text that perplexity is
+# taken on.
+WHOLE_GRID: dict[str, Any] = {
+    "decoder_tokens": 2048,
+    "pruning": {"kept": [0.83, 0.75, 0.5], "numbers": [256, 64]},
+}
 ROUNDED: dict[str, Any] = {
     "bits": [8, 7, 6, 5, 4, 3, 2],
     "methods": ["nearest", "nearest, per channel", "GPTQ"],
+    **WHOLE_GRID,
 }
 PATHS = [
     "torch float32",
@@ -106,12 +113,19 @@ STUDIES: dict[str, tuple[Sweep, ...]] = {
             **ROUNDED,
             decoder_bits=[8, 6, 5, 4, 3, 2],
             decoder_methods=["nearest", "GPTQ"],
-            ladders=["minilm", "smollm2"],
+            sampled={"layers": [], "ladders": ["minilm", "smollm2"], "texts": 96},
         ),
-        _sweep("09", ("encoder=e5", "paths=[]"), **ROUNDED, decoder_bits=[], ladders=["e5"]),
+        _sweep(
+            "09",
+            ("encoder=e5", "paths=[]"),
+            **ROUNDED,
+            decoder_bits=[],
+            sampled={"layers": [], "ladders": ["e5"], "texts": 96},
+        ),
         _sweep(
             "09",
             ("encoder=minilm", f"paths={json.dumps(PATHS)}"),
+            **WHOLE_GRID,
             bits=[8],
             methods=["nearest"],
             decoder_bits=[],

@@ -141,7 +141,7 @@ def test_encoders_of_the_study():
         study.encode(data, "minilm loudest")
 
 
-def test_judging_looks_at_the_test_only_once_and_after_tuning():
+def test_evaluation_looks_at_the_test_only_once_and_after_tuning():
     data = datasets.load("ml-100k")
     split = splits.random_split(data, 0.2, 0.1, seed=0)
     looked = []
@@ -177,7 +177,7 @@ def test_cold_items_stay_cold_while_tuning():
     assert set(outcome.test.ids.ravel()) <= set(split.cold_items) | {-1}
 
 
-def test_users_without_history_are_not_judged():
+def test_users_without_history_are_not_evaluated():
     train = sp.csr_matrix(np.array([[1, 0], [0, 0]], dtype=np.float32))
     held = sp.csr_matrix(np.array([[0, 1], [1, 1]], dtype=np.float32))
     assert study.known_users(held, train).toarray().tolist() == [[0, 1], [0, 0]]

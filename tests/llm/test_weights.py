@@ -15,7 +15,7 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.encoders.distilled import Distilled
 from recsys_lib.experiments import model_compression
 from recsys_lib.llm import perplexity, weights
-from recsys_lib.reporting import plots
+from recsys_lib.reporting import model_study, plots
 from recsys_lib.reporting.figures import model_compression as figures
 
 TITLES = ["Toy Story", "Alien", "The Red House", "A Night of Stars", "Lost River King"]
@@ -243,6 +243,8 @@ def test_the_ladder_and_single_layers(minilm):
     assert (ladder["worst"] <= ladder["mean"]).all()
     lost = model_compression.sensitivity(minilm, TITLES, 2, 32)
     assert lost.shape == (6, 6) and (lost.to_numpy() >= -1e-6).all()
+    last = model_compression.sensitivity(minilm, TITLES, 2, 32, layers=[5])
+    assert last.equals(lost.loc[[5]])
 
 
 # ---------------------------------------------------------------- whole tables, and their figures
@@ -326,9 +328,27 @@ def test_parts_are_evaluated_and_timed(minilm, shop):
     )
     table["texts per s"] = pd.Series(model_compression.parts_speed(minilm, texts, parts, seconds=0.0))
     assert (table["texts per s"] > 0).all()
+    tables = model_compression.static_tables(minilm, [8], texts)
+    both = model_compression.parts_quality(minilm, texts, evaluator, parts, tables)
+    assert list(both.index)[3:] == ["static, 8 numbers, even", "static, 8 numbers, by rarity"]
     _, axes = plots.figure(columns=2, sharey=True)
     figures.parts(*axes, table)
     assert [t.get_text() for t in axes[0].get_yticklabels()] == ["whole", "3 layers", "words"]
+
+
+def test_paths_are_timed_with_their_quality(minilm, shop):
+    texts, evaluator = shop
+    shapes, tokens = {"tokens": [4], "texts": [1]}, minilm.tokenize(texts)
+    timed = model_compression.timed_paths(minilm, ["torch float32"], tokens, evaluator, shapes)
+    assert timed.summary.loc["torch float32", "cosine"] == pytest.approx(1)
+    assert [row["path"] for row in timed.metrics()["speed"]] == ["torch float32"]
+    parts = {"whole": (minilm.model, "float32", list)}
+    pruned = model_compression.parts_quality(minilm, texts, evaluator, parts)
+    table = model_compression.timed_parts(minilm, texts[:4], pruned, parts, {}, timed.quality)
+    assert (table["texts per s"] > 0).all() and table.index[0] == "whole"
+    assert (table["MB"].iloc[1:] < table.loc["whole", "MB"]).all()
+    none = model_compression.timed_paths(minilm, [], tokens, evaluator, shapes).metrics()
+    assert not any(none.values())
 
 
 def test_paths_over_lengths_and_batches(minilm):
@@ -337,7 +357,7 @@ def test_paths_over_lengths_and_batches(minilm):
     )
     assert len(table) == 8 and (table["tokens per s"] > 0).all()
     assert model_compression.speeds({}, [4], [1]).empty
-    ratios = figures.speed_ratios(table, "torch float32")
+    ratios = model_study.speed_ratios(table, "torch float32")
     assert ratios.shape == (2, 4) and (ratios.loc["torch float32"] == 1).all()
     ratios.loc["again float32"] = [0.5, 1.0, 2.0, 4.0]
     _, axes = plots.figure()

@@ -61,15 +61,23 @@ def test_layers_and_scales():
 
 
 def test_parts_and_speeds():
-    pruned = pd.DataFrame({"ndcg": [0.1, 0.1, 0.09, 0.088, 0.0931]}, index=["whole", "5", "4", "3", "table"])
-    title = compression_titles.parts(pruned, "table", 0.1)
+    names = ["whole", "4 layers of 6", "3 layers of 6", "static, 256 numbers, even", "whole, int8"]
+    found = {"ndcg": [0.1, 0.09, 0.088, 0.0931, 0.1], "texts per s": [10.0, 13.0, 20.0, 900.0, 60.0]}
+    pruned = pd.DataFrame(found, index=names)
+    title = compression_titles.parts(pruned)
     assert title.startswith("A static table keeps 93% of NDCG, half the layers 88% ")
+    title = compression_titles.speed_of_parts(pruned)
+    assert title == (
+        "Eight bits are faster than any pruning (6.0 times the whole); a table is 90 times as fast"
+    )
+    pruned.loc["whole, int8", "texts per s"] = 15.0
+    assert compression_titles.speed_of_parts(pruned).startswith("Eight bits are not the fastest (1.5 times")
     ratios = pd.DataFrame({"a": [4.2, 0.5], "b": [9.4, 0.8]}, index=["native int8", "compile float32"])
     title = compression_titles.native_speed(ratios)
     assert title.startswith("native int8 is 4 to 9 times as fast") and title.endswith("in 2 of 2 cells")
     found = pd.DataFrame({"int8": [13, 33, 69], "float32": [10, 10, 10]}, index=["AVX2", "VNNI", "AMX"])
     title = compression_titles.int8_by_processor(found)
-    assert title == "int8 over float32: 1.3 times with AVX2, 3.3 with VNNI, 6.9 with the AMX of this one"
+    assert title == "int8 over float32: 1.3 times with AVX2, 3.3 with VNNI, 6.9 with AMX"
     least = pd.Series({"int4": 0.991, "binary": 0.88})
     title = compression_titles.fewest_kept(least)
     assert title == "4 bits keep at least 99% of warm NDCG, the sign (star) 88%"

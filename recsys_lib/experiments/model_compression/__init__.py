@@ -9,6 +9,7 @@ timed by ``speed``.
 
 from recsys_lib.experiments.model_compression.bits import (
     decoder_bits,
+    decoder_bits_on_films,
     encoder_bits,
     input_products,
     plot_windows,
@@ -39,16 +40,14 @@ from recsys_lib.experiments.model_compression.speed import (
     instruction_speeds,
     parts_speed,
     speeds,
+    timed_parts,
     timed_paths,
 )
 
-Judge = VectorEvaluator  # as notebook 09 calls it
-
 __all__ = [
-    "Judge",
-    "TimedPaths", "VectorEvaluator", "activations", "decoder_bits", "encoder_bits", "footprint",
-    "fraction_name", "input_products", "instruction_speeds", "int8_ladder", "largest_weight", "n_bytes",
-    "outlying", "parts_quality", "parts_speed", "plot_windows", "pruned_models", "run_model", "sensitivity",
-    "speeds", "static_tables", "timed_paths", "weight_sizes", "without_heads", "without_layers",
-    "without_neurons", "without_words",
+    "TimedPaths", "VectorEvaluator", "activations", "decoder_bits", "decoder_bits_on_films", "encoder_bits",
+    "footprint", "fraction_name", "input_products", "instruction_speeds", "int8_ladder", "largest_weight",
+    "n_bytes", "outlying", "parts_quality", "parts_speed", "plot_windows", "pruned_models", "run_model",
+    "sensitivity", "speeds", "static_tables", "timed_parts", "timed_paths", "weight_sizes", "without_heads",
+    "without_layers", "without_neurons", "without_words",
 ]  # fmt: skip

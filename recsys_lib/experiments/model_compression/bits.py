@@ -13,11 +13,15 @@ from recsys_lib.encoders import backends
 from recsys_lib.encoders.transformer import Transformer
 from recsys_lib.experiments.model_compression.evaluate import VectorEvaluator, run_model
 from recsys_lib.llm import weights
-from recsys_lib.llm.perplexity import film_summaries, perplexity, windows
+from recsys_lib.llm.perplexity import film_summaries, language_model, perplexity, windows
+from recsys_lib.vectors.geometry import random_pair_cosines
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
+
+    from recsys_lib.data.datasets import Dataset
+    from recsys_lib.evaluation import splits
 
 
 METHODS = ("nearest", "nearest, symmetric", "nearest, per channel", "GPTQ")
@@ -132,6 +136,37 @@ def decoder_bits(
                 {"method": method, "bits": n, "bits per weight": _size(model, method, n, group), **found}
             )
     return pd.DataFrame(rows)
+
+
+def decoder_bits_on_films(
+    name: str,
+    films: Dataset,
+    split: splits.Split,
+    n_films: int,
+    n_tokens: int,
+    bits: Iterable[int],
+    group: int,
+    methods: Sequence[str],
+    seed: int = 0,
+) -> pd.DataFrame:
+    """``decoder_bits`` of the language model ``name``: perplexity on ``n_tokens`` of film plots, and how the
+    vectors of ``n_films`` titles chosen at random rank these films for the users of ``split``.
+
+    Vectors are centred: there are fewer films than dimensions, too few for whitening. ``attrs``: the mean
+    cosine of two titles at random and the size of the vocabulary.
+    """
+    model, tokenizer = language_model(name)
+    encoder = Transformer(name, precision="float32", device="cpu")
+    chosen = np.sort(np.random.default_rng(seed).choice(films.n_items, n_films, replace=False))
+    titles = films.item_texts(("title", "year"))
+    texts = [titles[i] for i in chosen]
+    vectors = encoder.encode(texts, progress=False)
+    evaluator = VectorEvaluator(vectors, split.train[:, chosen], split.test[:, chosen], geometry="centred")
+    ids, calibration = plot_windows(tokenizer, n_tokens)
+    table = decoder_bits(model, encoder, texts, evaluator, ids, bits, group, methods, calibration)
+    cosine = float(random_pair_cosines(vectors).mean())
+    table.attrs |= {"random cosine": cosine, "vocabulary": model.config.vocab_size}
+    return table
 
 
 def plot_windows(tokenizer: Any, n_tokens: int, length: int = 512) -> tuple[np.ndarray, np.ndarray]:

@@ -60,8 +60,6 @@ class VectorEvaluator:
             row |= cold_ranking.against(self.cold.evaluate(vectors), self._cold_reference)
         return row
 
-    judge = evaluate  # as notebook 09 calls it
-
     @cached_property
     def _reference(self) -> tuple[evaluation.Evaluation, np.ndarray]:
         return self._ranked(self.reference)

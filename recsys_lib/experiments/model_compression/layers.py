@@ -43,9 +43,13 @@ def _place(name: str) -> tuple[int, str]:
     return int(found[1]), PLACES.get(found[2], found[2])
 
 
-def sensitivity(encoder: Transformer, texts: Sequence[str], bits: int, group: int) -> pd.DataFrame:
+def sensitivity(
+    encoder: Transformer, texts: Sequence[str], bits: int, group: int, layers: Sequence[int] | None = None
+) -> pd.DataFrame:
     """1 - mean cosine when a single linear layer is rounded to ``bits``:
     a row per transformer layer, a column per place in it.
+
+    layers: the transformer layers to try; all of them without it.
     """
     import pandas as pd
 
@@ -53,9 +57,11 @@ def sensitivity(encoder: Transformer, texts: Sequence[str], bits: int, group: in
     before = similarity.normalize(run_model(encoder, model, tokens))
     lost: dict[str, dict[int, float]] = {}
     for name in weights.linears(model):
+        layer, place = _place(name)
+        if layers is not None and layer not in layers:
+            continue
         with weights.replaced(model, rounded("nearest", bits, group), [name]):
             after = similarity.normalize(run_model(encoder, model, tokens))
-        layer, place = _place(name)
         lost.setdefault(place, {})[layer] = 1 - float(np.einsum("nd,nd->n", before, after).mean())
     return pd.DataFrame(lost)
 

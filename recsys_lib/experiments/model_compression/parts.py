@@ -145,9 +145,17 @@ def fraction_name(model: Any, kind: str, fraction: float) -> str:
     return f"{kept_of(model, kind, fraction)} {kind} of {getattr(model.config, KINDS[kind])}"
 
 
-def static_tables(encoder: Transformer, dimensions: Sequence[int]) -> dict[str, Distilled]:
-    """Static tables distilled from ``encoder``, one for each of ``dimensions``, all tokens weighing alike."""
-    return {f"static, {d} numbers": Distilled(encoder, d, "none") for d in dimensions}
+def static_tables(
+    encoder: Transformer, dimensions: Sequence[int], texts: Sequence[str]
+) -> dict[str, Distilled]:
+    """Static tables distilled from ``encoder``, two for each of ``dimensions``: all tokens weighing alike
+    ("even"), and weighed by how rare they are in ``texts`` ("by rarity").
+    """
+    tables = {}
+    for d in dimensions:
+        tables[f"static, {d} numbers, even"] = Distilled(encoder, d, "none")
+        tables[f"static, {d} numbers, by rarity"] = Distilled(encoder, d, "sif", texts)
+    return tables
 
 
 def weight_sizes(models: Mapping[str, Any]) -> pd.DataFrame:
@@ -173,13 +181,24 @@ def n_bytes(model: Any) -> int:
 
 
 def parts_quality(
-    encoder: Transformer, texts: Sequence[str], evaluator: VectorEvaluator, parts: Mapping[str, Part]
+    encoder: Transformer,
+    texts: Sequence[str],
+    evaluator: VectorEvaluator,
+    parts: Mapping[str, Part],
+    tables: Mapping[str, Distilled] | None = None,
 ) -> pd.DataFrame:
-    """What each of ``parts`` recommends, and the megabytes of its parameters: one row each."""
+    """What each of ``parts`` and of the static ``tables`` recommends, and the megabytes of its parameters:
+    one row each.
+
+    evaluator: its reference are the vectors of ``encoder``, which stand for the whole model in float32.
+    """
     import pandas as pd
 
     tokens, rows = encoder.tokenize(list(texts)), {}
     for name, (model, precision, renumber) in parts.items():
-        found = evaluator.evaluate(run_model(encoder, model, renumber(tokens), precision))
-        rows[name] = {**found, "MB": n_bytes(model) / 1e6 / SHARES[precision]}
+        whole = model is encoder.model and precision == "float32"
+        vectors = evaluator.reference if whole else run_model(encoder, model, renumber(tokens), precision)
+        rows[name] = {**evaluator.evaluate(vectors), "MB": n_bytes(model) / 1e6 / SHARES[precision]}
+    for name, table in (tables or {}).items():
+        rows[name] = {**evaluator.evaluate(table.encode(texts)), "MB": table.table.nbytes / 1e6}
     return pd.DataFrame(rows).T

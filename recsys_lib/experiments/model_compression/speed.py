@@ -19,7 +19,7 @@ from recsys_lib.encoders import backends, native
 from recsys_lib.encoders.distilled import Distilled
 from recsys_lib.encoders.transformer import Transformer
 from recsys_lib.experiments.model_compression.evaluate import VectorEvaluator, native_refuses, over_torch
-from recsys_lib.experiments.model_compression.parts import Part
+from recsys_lib.experiments.model_compression.parts import SHARES, Part, n_bytes
 from recsys_lib.experiments.notebook_record import rows as json_rows
 from recsys_lib.hardware import measure
 
@@ -99,8 +99,9 @@ def timed_paths(
     and batches.
 
     Paths that cannot run here are named on one line and left out. shapes: tokens of a text and texts at once.
-    weighed: paths whose memory is measured, each in a process of its own. Instruction sets are compared where
-    memory is.
+    weighed: paths whose memory is measured, each in a process of its own. evaluator: its reference are the
+    vectors of ``encoder``, which stand for "torch float32". Without paths nothing is timed, instruction sets
+    neither.
     """
     import pandas as pd
 
@@ -114,10 +115,14 @@ def timed_paths(
         else:
             found[path] = candidate if backend == "torch" else candidate.with_backend(backend)
     ready = [(list(ids), begin) for ids, begin in tokens]
-    quality = pd.DataFrame({path: evaluator.evaluate(e.run_tokens(ready)) for path, e in found.items()}).T
+    vectors = {
+        path: evaluator.reference if path == "torch float32" else e.run_tokens(ready)
+        for path, e in found.items()
+    }
+    quality = pd.DataFrame({path: evaluator.evaluate(v) for path, v in vectors.items()}).T
     speed = speeds(found, shapes["tokens"], shapes["texts"], seed=seed)
     memory = {path: footprint(encoder.name, *path.split()) for path in weighed if path in found}
-    processors = instruction_speeds(encoder, tokens[:64]) if memory else pd.DataFrame()
+    processors = instruction_speeds(encoder, tokens[:16], 0.1) if found else pd.DataFrame()
     summary = quality[["cosine", "ndcg"]].astype(float) if found else pd.DataFrame(columns=["cosine", "ndcg"])
     if found:
         at = speed.set_index(["length", "batch", "path"])
@@ -215,6 +220,34 @@ def parts_speed(
         }
         timed |= measure.compare(look_up, min_samples=3, min_seconds=seconds, work=len(many))
     return {name: m.throughput for name, m in timed.items()}
+
+
+def timed_parts(
+    encoder: Transformer,
+    texts: Sequence[str],
+    pruned: pd.DataFrame,
+    parts: Mapping[str, Part],
+    tables: Mapping[str, Distilled],
+    quality: pd.DataFrame,
+) -> pd.DataFrame:
+    """Rows of ``parts_quality`` with "texts per s" of ``parts_speed``, and below them the whole model in
+    bfloat16 and int8 where this processor computes them natively.
+
+    quality: ``TimedPaths.quality``, from which these two take theirs.
+    """
+    import pandas as pd
+
+    every, below = dict(parts), {}
+    for precision in ("bfloat16", "int8"):
+        if native_refuses(encoder, encoder.model, precision):
+            continue
+        name, path = f"whole, {precision}", f"native {precision}"
+        every[name] = (encoder.model, precision, list)
+        row = dict(quality.loc[path]) if path in quality.index else {}
+        below[name] = {**row, "MB": n_bytes(encoder.model) / 1e6 / SHARES[precision]}
+    table = pd.concat([pruned, pd.DataFrame(below).T])
+    table["texts per s"] = pd.Series(parts_speed(encoder, texts, every, tables=tables))
+    return table
 
 
 def footprint(name: str, backend: str, precision: str) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,9 @@ from recsys_lib.reporting import compression_titles, plots
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from recsys_lib.reporting.model_study import ModelStudy
 
 
 def over_bits(
@@ -106,14 +109,6 @@ def parts(quality: Axes, speed: Axes, table: pd.DataFrame, reference: float | No
     speed.grid(axis="y", visible=False)
 
 
-def speed_ratios(speed: pd.DataFrame, base: str) -> pd.DataFrame:
-    """Tokens per second of every path over those of ``base`` at the same length and batch:
-    a row a path, a column ``(length, batch)``.
-    """
-    rates = speed.pivot_table(index="path", columns=["length", "batch"], values="tokens per s", sort=False)
-    return rates / rates.loc[base]
-
-
 def speed_map(axes: Sequence[Axes], ratios: pd.DataFrame, precisions: Sequence[str]) -> None:
     """A heat map for each ending of a path's precision: a row a path of ``speed_ratios``;
     cells slower than the base carry a cross, in orange.
@@ -169,3 +164,100 @@ def grouped(ax: Axes, table: pd.DataFrame) -> None:
     ax.set_xticks(range(len(table)), list(table.index))
     ax.grid(axis="x", visible=False)
     ax.legend()
+
+
+# How a path's precision ends, and the title of its panel.
+KINDS = {
+    "float32": "float32", "bfloat16": "bfloat16", "int8": "int8, weights and activations",
+    "weight": "weights alone in fewer bits",
+}  # fmt: skip
+MEMORY = {"disk_MB": "file", "resident_MB": "in memory", "peak_MB": "while loading"}
+
+
+def sizes(axes: Sequence[Axes], table: pd.DataFrame, memory: pd.DataFrame, decoder: str) -> None:
+    """Megabytes of words and layers of each model and precision, and what each path takes in memory.
+
+    table: of ``weight_sizes``, ``[(model, part), precision]``; memory: a row a path, megabytes.
+    """
+    models = list(dict.fromkeys(table.index.get_level_values(0)))
+    order = [(model, precision) for model in models for precision in table.columns]
+    stacked_sizes(axes[0], table.stack().unstack(1).loc[order, ["words", "layers"]])
+    whole = table["float32"].groupby(level=0).sum()
+    title = compression_titles.share_of_words(table["float32"].xs("words", level=1), whole, decoder)
+    plots.finish(axes[0], title, "MB of weights")
+    sideways(axes[1], memory[list(MEMORY)].rename(columns=MEMORY))
+    plots.finish(axes[1], compression_titles.resident(memory), "MB of MiniLM beyond the libraries")
+
+
+def encoder_bits(axes: Sequence[Axes], study: ModelStudy, now: pd.DataFrame, encoder: str) -> None:
+    """Quality of each recorded encoder against bits: a cosine of the first one, then NDCG of all.
+
+    now: rows (method, bits) of ``encoder``, drawn as crosses.
+    """
+    axis = {"cosine": "mean cosine to float32", "ndcg": "NDCG@10 (grey: unchanged)"}
+    panels = [(next(iter(study.encoders)), "cosine"), *((name, "ndcg") for name in study.encoders)]
+    for ax, (name, column) in zip(axes, panels, strict=True):
+        table = study.encoders[name]
+        over_bits(ax, table.reset_index(), column, now.reset_index() if name == encoder else None)
+        title = compression_titles.at_four_bits(name, table, column, study.parameters["groups"][0])
+        plots.finish(ax, title, "bits of a weight", axis[column])
+    axes[0].legend()
+
+
+def decoder_bits(
+    axes: Sequence[Axes], study: ModelStudy, now: pd.DataFrame, comparable: Collection[str]
+) -> None:
+    """Perplexity, neighbours and NDCG of the recorded decoder against bits.
+
+    now: rows (method, bits), drawn as crosses where perplexity or the ranking ("ndcg") is ``comparable``.
+    """
+    table, same = study.decoder, {"perplexity": "perplexity", "neighbours": "ndcg", "ndcg": "ndcg"}
+    shown = {
+        "perplexity": (compression_titles.perplexity(table), "perplexity on film plots"),
+        "neighbours": (compression_titles.neighbours(table), "share of the 10 nearest films"),
+        "ndcg": (compression_titles.ndcg_of_decoder(table), "NDCG@10 (grey: as it came)"),
+    }
+    for ax, (column, (title, label)) in zip(axes, shown.items(), strict=True):
+        crosses = now.reset_index() if same[column] in comparable else None
+        over_bits(ax, table.reset_index(), column, crosses, log=column == "perplexity")
+        plots.finish(ax, title, "bits of a weight", label)
+    axes[1].legend()
+
+
+def ladders(axes: Sequence[Axes], study: ModelStudy, encoder: str = "minilm") -> None:
+    """What 8-bit weights and activations lose under finer and finer scales, of an encoder and the decoder."""
+    decoder, lost = study.parameters["decoder"], "1 - mean cosine, thousandths"
+    steps = {name: study.ladders[name] for name in (encoder, decoder)}
+    for ax, table in zip(axes, steps.values(), strict=True):
+        plots.bars(ax, list(table.index), (1000 * (1 - table["mean"])).tolist(), digits=1)
+    plots.finish(axes[0], compression_titles.smoothing_of_encoder(steps[encoder]), lost)
+    plots.finish(axes[1], compression_titles.smoothing_of_decoder(decoder, steps[decoder]), lost)
+
+
+def pruned(axes: Sequence[Axes], table: pd.DataFrame) -> None:
+    """Quality and speed of models with fewer parts; table: rows of ``parts_quality`` with ``texts per s``."""
+    parts(axes[0], axes[1], table)
+    label = "NDCG@10 with 95% of the difference (grey: whole)"
+    plots.finish(axes[0], compression_titles.parts(table), label)
+    plots.finish(axes[1], compression_titles.speed_of_parts(table), "texts per second, two threads")
+
+
+def speeds(width: float, height: float, ratios: pd.DataFrame) -> Figure:
+    """A heat map of ``speed_ratios`` for each kind of precision, as high as it has paths."""
+    rows = [sum(path.split()[1].endswith(kind) for path in ratios.index) for kind in KINDS]
+    grid = {"height_ratios": rows}
+    fig, axes = plots.figure(
+        rows=len(KINDS), width=width, height=height, sharex=True, gridspec_kw=grid
+    )  # fmt: skip
+    speed_map(list(axes), ratios, list(KINDS))
+    for ax, title in zip(axes, KINDS.values(), strict=True):
+        plots.finish(ax, title, "tokens of a text × texts at once" if ax is axes[-1] else "")
+    plots.suptitle(fig, compression_titles.native_speed(ratios))
+    return fig
+
+
+def processors(ax: Axes, table: pd.DataFrame) -> None:
+    """Texts per second, ``[instruction set, precision]``."""
+    grouped(ax, table)
+    label = "instructions the kernel was compiled for"
+    plots.finish(ax, compression_titles.int8_by_processor(table), label, "texts per second, two threads")

@@ -12,8 +12,6 @@ TAGS = {"parameters", "nbval-ignore-output", "nbval-skip", "nbval-raises-excepti
 LONGEST_CELL, LEAST_PROSE, LARGEST_BYTES = 15, 0.35, 1_000_000
 LONGEST_LINE = 110
 MOST_CELLS = 30
-# Notebooks with more cells than that, until they are shortened.
-TOO_LONG = {"09_model_quantization"}
 # A name, attribute or column that holds a time or a speed: what a busy machine changes.
 TIMING = re.compile(
     r"throughput|per_s$|per_second|seconds|latency|elapsed|speedup|^p50$|^p9\d$|(^|_)ms$|(^| )ms( |$)"
@@ -31,7 +29,7 @@ def problems(path: Path) -> list[str]:
     found = [] if path.stat().st_size < LARGEST_BYTES else [f"larger than {LARGEST_BYTES:,} bytes"]
     found += _execution(code) + _tags(notebook.cells) + _shape(notebook.cells, code) + _parameters(code)
     found += _lines(code) + _asserted_times(code) + _stale(code)
-    if len(notebook.cells) > MOST_CELLS and path.stem not in TOO_LONG:
+    if len(notebook.cells) > MOST_CELLS:
         found.append(f"{len(notebook.cells)} cells, expected at most {MOST_CELLS}")
     text = "\n".join(str(c) for c in notebook.cells)
     found += [f"holds a machine's path: {m}" for m in sorted(set(MACHINE_PATH.findall(text)))]

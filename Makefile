@@ -19,7 +19,7 @@ test: lint assets      ## lint, types, unit tests, doctests, and every notebook 
 unit: assets           ## the same without the notebooks
 	$(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadfile -q tests recsys_lib
 
-check: $(READY)        ## lint, types, imports and the fast unit tests, in two minutes
+check: assets         ## lint, types, imports and the fast unit tests
 check: lint
 	$(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadfile -q -m "not slow" tests
 

@@ -13,6 +13,9 @@ from recsys_lib.experiments import vector_compression as compression
 from recsys_lib.hardware import measure
 from recsys_lib.vectors import similarity
 
+# Minutes in all: `make check` leaves them out, `make test` runs them.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def small(monkeypatch):

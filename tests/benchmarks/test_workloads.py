@@ -17,6 +17,9 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.hardware import machine
 from recsys_lib.hardware.measure import Measurement
 
+# Minutes in all: `make check` leaves them out, `make test` runs them.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def quick(monkeypatch):

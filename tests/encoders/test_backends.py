@@ -17,6 +17,9 @@ from recsys_lib.encoders.pooling import pool
 from recsys_lib.hardware import machine, measure
 from recsys_lib.vectors import similarity
 
+# Minutes in all: `make check` leaves them out, `make test` runs them.
+pytestmark = pytest.mark.slow
+
 WORDS = [*encoder_cases.WORDS, "1984", "!", "Köln", "喜欢", "a"]
 needs_kernel = pytest.mark.skipif(native.load() is None, reason="no C compiler")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -18,6 +18,9 @@ from recsys_lib.llm import perplexity, weights
 from recsys_lib.reporting import model_study, plots
 from recsys_lib.reporting.figures import model_compression as figures
 
+# Minutes in all: `make check` leaves them out, `make test` runs them.
+pytestmark = pytest.mark.slow
+
 TITLES = ["Toy Story", "Alien", "The Red House", "A Night of Stars", "Lost River King"]
 
 

@@ -18,6 +18,9 @@ from recsys_lib.experiments import notebooks
 from recsys_lib.reporting import site
 from recsys_lib.reporting.site import layout
 
+# Minutes in all: `make check` leaves them out, `make test` runs them.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder():

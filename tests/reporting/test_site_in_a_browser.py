@@ -5,6 +5,9 @@ import re
 import pytest
 from browser import DARK, built_site, measured, needs_browser, rendered
 
+# Minutes in all: `make check` leaves them out, `make test` runs them.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder():

@@ -26,9 +26,9 @@ from recsys_lib.core import paths, records
 from recsys_lib.core.errors import InputError
 from recsys_lib.evaluation import Evaluation, protocols, splits, tuning
 from recsys_lib.evaluation.tuning import Method
+from recsys_lib.experiments.notebook_record import entry
 from recsys_lib.experiments.study import item_texts
 from recsys_lib.experiments.study import methods as spaces
-from recsys_lib.hardware import machine
 from recsys_lib.recommenders import EASE, EASEMap, ItemKNN, Popularity, TextProfile
 from recsys_lib.recommenders.ease import largest_per_column
 from recsys_lib.vectors import geometry
@@ -250,13 +250,8 @@ def measure(
         metrics[target] = {
             n: {"ndcg": means[n], "samples": [round(float(x), 5) for x in drawn[n]]} for n in evaluations
         }
-    return {
-        "notebook": "16_cost_benefit",
-        "parameters": {"protocol": protocol, "seeds": seeds, "trials": trials, "samples": samples},
-        "metrics": metrics,
-        "environment": machine.describe(),
-        "seconds": round(time.perf_counter() - started, 1),
-    }
+    parameters = {"protocol": protocol, "seeds": seeds, "trials": trials, "samples": samples}
+    return entry("16_cost_benefit", parameters, metrics, time.perf_counter() - started)
 
 
 # What ``run`` records.

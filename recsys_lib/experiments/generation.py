@@ -18,12 +18,12 @@ from recsys_lib import encoders, evaluation, recommenders
 from recsys_lib.core import paths, records
 from recsys_lib.evaluation import Evaluation, protocols, tuning
 from recsys_lib.evaluation.tuning import Method
-from recsys_lib.experiments.reranking import candidates
+from recsys_lib.experiments.notebook_record import entry
+from recsys_lib.experiments.reranking import candidates, results
 from recsys_lib.experiments.reranking.candidates import Candidates, Catalogue
 from recsys_lib.experiments.study.item_texts import encode, whitened
 from recsys_lib.experiments.study.methods import EASE_SPACE
 from recsys_lib.experiments.study.tables import bootstrap_record
-from recsys_lib.hardware import machine
 from recsys_lib.llm.perplexity import language_model
 from recsys_lib.llm.titles import Written, write_titles
 from recsys_lib.llm.user_encoder import UserEncoder
@@ -74,13 +74,18 @@ def listed(written: Sequence[Written], known: Iterable[int], k: int = K) -> tupl
     return np.array(ids + [-1] * (k - len(ids))), counts
 
 
+def question(source: Catalogue, history: np.ndarray) -> tuple[str, list[int]]:
+    """The prompt of a history, item ids with the most recent first, and the items that are not in it."""
+    unseen = np.setdiff1d(np.arange(len(source.titles)), history).tolist()
+    return prompt([source.titles[i] for i in history[:HISTORY]]), unseen
+
+
 def examples(source: Catalogue, history: np.ndarray, model: str, count: int = 3) -> dict[str, list[Written]]:
     """What ``model`` writes after the titles of a history, item ids with the most recent first: freely, and
     under the trie.
     """
     language, tokenizer = language_model(model)
-    start = prompt([source.titles[i] for i in history[:HISTORY]])
-    unseen = np.setdiff1d(np.arange(len(source.titles)), history).tolist()
+    start, unseen = question(source, history)
     ways = {"freely": None, "under the trie": [unseen]}
     return {
         way: write_titles(language, tokenizer, [start], source.titles, allowed, count=count)[0]
@@ -95,9 +100,11 @@ def titles(n_users: int = USERS, model: str = "smollm2") -> dict[str, Any]:
     source = candidates.catalogue("ml-100k")
     found = candidates.first_stage(source, "EASE", 200, 60)[1].first(n_users)
     language, tokenizer = language_model(model)
-    prompts = [prompt([source.titles[i] for i in history[:HISTORY]]) for history in found.histories]
-    unseen = [np.setdiff1d(np.arange(len(source.titles)), history).tolist() for history in found.histories]
-    evaluations = {"EASE": _evaluated(found, found.ids[:, :K]), "neighbours": _neighbours(source, found)}
+    prompts, unseen = zip(*(question(source, history) for history in found.histories), strict=True)
+    evaluations = {
+        "EASE": results.of_lists(found, found.ids[:, :K]),
+        "neighbours": _neighbours(source, found),
+    }
     counts: dict[str, dict[str, float]] = {}
     for name, (under_trie, penalty) in WRITING.items():
         start = time.process_time()
@@ -107,15 +114,11 @@ def titles(n_users: int = USERS, model: str = "smollm2") -> dict[str, Any]:
         )  # fmt: skip
         seconds = (time.process_time() - start) / n_users
         lists = [listed(own, history) for own, history in zip(written, found.histories, strict=True)]
-        evaluations[name] = _evaluated(found, np.array([ids for ids, _ in lists]))
+        evaluations[name] = results.of_lists(found, np.array([ids for ids, _ in lists]))
         counts[name] = {
             f"{what} per 100": 100 * sum(c[what] for _, c in lists) / (n_users * K) for what in lists[0][1]
         } | {"core seconds per list": seconds}
     return {"found": _means(evaluations), "counts": counts, "bootstrap": bootstrap_record(evaluations)}
-
-
-def _evaluated(found: Candidates, ids: np.ndarray) -> Evaluation:
-    return evaluation.evaluate_lists(ids, np.arange(len(ids)), found.relevant)
 
 
 def _neighbours(source: Catalogue, found: Candidates) -> Evaluation:
@@ -125,10 +128,7 @@ def _neighbours(source: Catalogue, found: Candidates) -> Evaluation:
     whiten = geometry.whiten(items)
     latest = [[source.texts[i] for i in history[:HISTORY]] for history in found.histories]
     users = whiten.apply(UserEncoder("mean", encoder, max_history=HISTORY).encode(latest))
-    scores = similarity.normalize(users) @ similarity.normalize(whiten.apply(items)).T
-    for row, history in zip(scores, found.histories, strict=True):
-        row[history] = -np.inf
-    return _evaluated(found, np.argsort(-scores, axis=1, kind="stable")[:, :K])
+    return results.full_ranking(found, similarity.cosine(users, whiten.apply(items)), K)
 
 
 def next_item() -> dict[str, Any]:
@@ -181,10 +181,7 @@ def run(path: Path | None = None) -> Path:
             continue
         start = time.perf_counter()
         metrics = measured()
-        found.append({
-            "notebook": NOTEBOOK, "parameters": {"part": part}, "metrics": metrics,
-            "environment": machine.describe(), "seconds": round(time.perf_counter() - start, 1),
-        })  # fmt: skip
+        found.append(entry(NOTEBOOK, {"part": part}, metrics, time.perf_counter() - start))
         records.write(path, found, indent=None)
         print(f"study generation: {part}: {', '.join(metrics['found'])}", flush=True)
     return path

@@ -31,6 +31,23 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def entry(
+    notebook: str, parameters: Mapping[str, Any], metrics: Mapping[str, Any], seconds: float
+) -> dict[str, Any]:
+    """The record of a run, for a file of one or several: ``{notebook, parameters, metrics, environment,
+    seconds}``, with this machine as environment.
+    """
+    from recsys_lib.hardware import machine
+
+    return {
+        "notebook": notebook,
+        "parameters": _plain(parameters),
+        "metrics": _plain(metrics),
+        "environment": machine.describe(),
+        "seconds": round(seconds, 1),
+    }
+
+
 def record(notebook: str, parameters: Mapping[str, Any], metrics: Mapping[str, Any]) -> Path:
     """Write ``{schema, notebook, parameters, metrics, environment, seconds}`` as one JSON file and return its
     path.
@@ -42,15 +59,7 @@ def record(notebook: str, parameters: Mapping[str, Any], metrics: Mapping[str, A
     Raises:
         InputError: a metric that is not finite or not a JSON type.
     """
-    from recsys_lib.hardware import machine
-
-    content = {
-        "notebook": notebook,
-        "parameters": _plain(parameters),
-        "metrics": _plain(metrics),
-        "environment": machine.describe(),
-        "seconds": round(time.time() - psutil.Process().create_time(), 1),
-    }
+    content = entry(notebook, parameters, metrics, time.time() - psutil.Process().create_time())
     path = Path(os.environ.get(RECORD_VARIABLE) or paths.RUNS / f"{notebook}.json")
     try:
         records.write(path, content)

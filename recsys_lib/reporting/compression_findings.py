@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from recsys_lib.reporting import compression_titles
 from recsys_lib.reporting.model_study import ModelStudy
+from recsys_lib.reporting.takeaways import bullets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,10 +15,6 @@ if TYPE_CHECKING:
 CHANNEL = "nearest, per channel"
 # A loss of NDCG counts from here on, where it is also beyond chance: of twenty rows one is so by chance.
 SMALL_LOSS = 0.02
-
-
-def _bullets(lines: list[str]) -> str:
-    return "\n".join(f"* {line}" for line in lines)
 
 
 def min_bits(table: pd.DataFrame, method: str) -> int:
@@ -68,7 +65,7 @@ def encoder_bits(study: ModelStudy) -> str:
         f"A model that keeps its ranking is not both worse beyond chance and more than {SMALL_LOSS:.0%} "
         "lower in NDCG."
     )
-    return _bullets(lines)
+    return bullets(lines)
 
 
 def layers(study: ModelStudy, encoder: str, heaviest: Mapping[str, float]) -> str:
@@ -85,7 +82,7 @@ def layers(study: ModelStudy, encoder: str, heaviest: Mapping[str, float]) -> st
         for name, t in study.outlying.items()
     ]
     weights = ", ".join(f"{place} {value:.0f}" for place, value in heaviest.items())
-    return _bullets([*lines, f"{encoder}, layer 0: largest weight over the median one: {weights}."])
+    return bullets([*lines, f"{encoder}, layer 0: largest weight over the median one: {weights}."])
 
 
 def ladders(study: ModelStudy) -> str:
@@ -100,7 +97,7 @@ def ladders(study: ModelStudy) -> str:
             f"α = ½, {smoothed:.2g} with α = ¾, {token:.2g} with a scale per token, {offset:.2g} with an "
             "offset too."
         )
-    return _bullets(lines)
+    return bullets(lines)
 
 
 def decoder_bits(study: ModelStudy, vocabulary: int) -> str:
@@ -111,7 +108,7 @@ def decoder_bits(study: ModelStudy, vocabulary: int) -> str:
     rise = ", ".join(f"{bits} bits {even[bits] / kept - 1:+.0%}" for bits in (8, 6, 5, 4))
     four, best = table.loc[("nearest", 4)], table.loc[("GPTQ", 4)]
     above = [str(bits) for bits, value in even.items() if value > vocabulary]
-    return _bullets(
+    return bullets(
         [
             f"**{decoder}**, perplexity over {kept:.1f} as it came: {rise}; by GPTQ at 4 bits "
             f"{best['perplexity']:.1f} instead of {four['perplexity']:.1f}. Above a guess of the "
@@ -145,10 +142,8 @@ def parts(study: ModelStudy) -> str:
     whole, rate = rows["whole"]["ndcg"], rows["whole"]["texts per s"]
     kept = {name: row["ndcg"] / whole for name, row in rows.items()}
     faster = {name: row["texts per s"] / rate for name, row in rows.items()}
-    within = [
-        n for n, row in study.parts.iterrows() if row["high"] >= 0 and not n.startswith("whole")
-    ]  # fmt: skip
-    return _bullets(
+    within = [n for n, row in study.parts.iterrows() if row["high"] >= 0 and not n.startswith("whole")]
+    return bullets(
         [
             f"Not worse than the whole model beyond chance, without training again: {', '.join(within)}.",
             f"The whole model in int8 is {faster['int8'] / faster['half']:.1f} times as fast as "
@@ -172,8 +167,7 @@ def _span(ratios: pd.Series | pd.DataFrame) -> str:
 def speeds(study: ModelStudy) -> str:
     """Where fewer bits are faster, and where they are slower, over the recorded lengths and batches."""
     ratios = study.speed_ratios()
-    weights = [path for path in ratios.index if path.endswith("-weight")]
-    weight_only = ratios.loc[weights]
+    weight_only = study.weight_only(ratios)
 
     def gain(backend: str, precision: str) -> str:
         return _span(ratios.loc[f"{backend} {precision}"] / ratios.loc[f"{backend} float32"])
@@ -181,13 +175,13 @@ def speeds(study: ModelStudy) -> str:
     eager = ratios.loc["torch int8"]
     ours = ratios.loc["native float32"]
     worst = study.paths.loc[[p for p in study.paths.index if p.endswith("int8")], "worst"].idxmin()
-    return _bullets(
+    return bullets(
         [
             f"**int8 over float32 of the same backend**: native {gain('native', 'int8')} times, openvino "
             f"{gain('openvino', 'int8')}, onnxruntime {gain('onnxruntime', 'int8')}, torch {_span(eager)}.",
             f"**bfloat16 over float32**: native {gain('native', 'bfloat16')} times, openvino "
             f"{gain('openvino', 'bfloat16')}.",
-            f"**Weights alone in fewer bits** ({', '.join(weights)}) run at {_span(weight_only)} "
+            f"**Weights alone in fewer bits** ({', '.join(weight_only.index)}) run at {_span(weight_only)} "
             f"times eager float32, and are slower in {int((weight_only < 1).to_numpy().sum())} of "
             f"{weight_only.size} cells.",
             f"Slower than eager float32 in some cell: {_slower(ratios)}. Native float32 runs at "
@@ -213,4 +207,4 @@ def bench(rows: pd.DataFrame) -> str:
         over = ", ".join(f"{row['ratio']:.1f} times {row['peer']}" for _, row in table.iterrows())
         share = table["share_of_limit"].iloc[0]
         lines.append(f"{work}, {size}: {over} ({share:.0%} of the upper bound).")
-    return _bullets(lines)
+    return bullets(lines)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from recsys_lib.reporting.compression_findings import min_bits, part_rows
 from recsys_lib.reporting.model_study import ModelStudy
+from recsys_lib.reporting.takeaways import bullets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +29,7 @@ def takeaways(study: ModelStudy, bench: pd.DataFrame, encoder: str = "minilm") -
         _parts(study),
         _cosine(study),
     ]
-    return "\n".join(f"* {line}" for line in lines)
+    return bullets(lines)
 
 
 def _bits(study: ModelStudy, encoder: str) -> str:
@@ -78,8 +79,7 @@ def _instructions(study: ModelStudy) -> str:
 
 
 def _weights_alone(study: ModelStudy) -> str:
-    ratios = study.speed_ratios()
-    alone = ratios.loc[[path for path in ratios.index if path.endswith("-weight")]]
+    alone = study.weight_only(study.speed_ratios())
     slower = int((alone < 1).to_numpy().sum())
     return f"**Weights alone in fewer bits** make an encoder slower in {slower} of {alone.size} cells."
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -50,6 +49,10 @@ class ModelStudy:
     def speed_ratios(self, base: str = "torch float32") -> pd.DataFrame:
         """``speed_ratios`` of the recorded speeds, ``[path, (length, batch)]``."""
         return speed_ratios(self.speed, base)
+
+    def weight_only(self, ratios: pd.DataFrame) -> pd.DataFrame:
+        """The rows of ``speed_ratios`` whose paths keep only weights in fewer bits."""
+        return ratios[ratios.index.str.endswith("-weight")]
 
 
 def read(name: str = "model-quantization-study") -> ModelStudy:
@@ -214,7 +217,7 @@ def encode_bench(
     """The rows of ``bench encode`` as recorded, and when and where it ran."""
     import pandas as pd
 
-    bench = json.loads((paths.MEASUREMENTS / "encode-bench.json").read_text(encoding="utf-8"))
+    bench = records.read(paths.MEASUREMENTS / "encode-bench.json")
     environment = bench["environment"]
     where = f"{bench['date']}, {environment['processor']}, {environment['cores_logical']} cores"
     return pd.DataFrame(bench["rows"])[list(columns)], where

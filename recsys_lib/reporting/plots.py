@@ -72,6 +72,23 @@ def suptitle(fig: Figure, title: str) -> None:
     fig.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
 
 
+def intervals(
+    ax: Axes,
+    labels: Sequence[str],
+    values: Sequence[float],
+    low: Sequence[float],
+    high: Sequence[float],
+    colours: Sequence[str] | np.ndarray,
+) -> None:
+    """A point with its interval in a row for each label, first label on top; a grey line at 0."""
+    place = np.arange(len(labels))
+    ax.hlines(place, low, high, color=colours, linewidth=2)
+    ax.scatter(values, place, color=colours, s=40, zorder=3)
+    ax.axvline(0, color=GREY, linewidth=1)
+    ax.set_yticks(place, list(labels))
+    ax.invert_yaxis()
+
+
 def bars(ax: Axes, labels: Sequence[str], values: Sequence[float], errors: Sequence[float] | None = None,
          digits: int = 3, highlight: Sequence[str] = ()) -> None:  # fmt: skip
     """Horizontal bars, first label on top, each with its value written beside it;

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from recsys_lib.core import records
 from recsys_lib.core.errors import InputError
-from recsys_lib.cost import units
 from recsys_lib.experiments import sweeps
 from recsys_lib.experiments.runs import Run
 from recsys_lib.reporting import plots
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HEADLINES = 3
 
@@ -22,9 +22,12 @@ HEADLINES = 3
 def two_digits(table: pd.DataFrame) -> pd.DataFrame:
     """A table with its fractions in two significant digits: what another processor does not change.
 
+    >>> import pandas as pd
     >>> two_digits(pd.DataFrame({"gain": [0.00553], "answer": ["better"]})).to_numpy().tolist()
     [['0.0055', 'better']]
     """
+    from recsys_lib.cost import units
+
     return table.map(lambda value: units.two_digits(value) if isinstance(value, float) else value)
 
 

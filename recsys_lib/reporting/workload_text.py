@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from recsys_lib.benchmarks.workloads import record
+from recsys_lib.cost.units import two_digits
 from recsys_lib.hardware import machine
 from recsys_lib.hardware.load_patterns import Result
 from recsys_lib.hardware.measure import MemoryUse
@@ -28,18 +29,8 @@ def span(values: pd.Series, unit: str = "") -> str:
     >>> span(pd.Series([1.12, 14.32])), span(pd.Series([127.4, 130.1]), " ms")
     ('1.1 to 14', '130 ms')
     """
-    low, high = (_short(v) for v in (values.min(), values.max()))
+    low, high = (two_digits(v) for v in (values.min(), values.max()))
     return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"
-
-
-def _short(value: float) -> str:
-    """A number with two significant digits.
-
-    >>> _short(1012.5), _short(7.46), _short(0.126)
-    ('1,000', '7.5', '0.13')
-    """
-    rounded = float(f"{value:.2g}")
-    return f"{rounded:,.0f}" if abs(rounded) >= 10 else f"{rounded:.{1 if abs(rounded) >= 1 else 2}f}"
 
 
 def _first(table: pd.DataFrame) -> pd.DataFrame:
@@ -123,7 +114,7 @@ def serving(rows: list[dict[str, Any]]) -> str:
     simulated = (table["simulated per s"] / rates)[rates > 0]
     lines = [
         f"**Search and rank** {rows[0]['items']:,} films in {span(after, ' ms')}; the slowest encoder takes "
-        f"{_short(spent['encode'].max() / spent['encode'].min())} times as long as the fastest."
+        f"{two_digits(spent['encode'].max() / spent['encode'].min())} times as long as the fastest."
     ]
     if {ENCODER, NATIVE} <= set(table.index):
         eager, ours = table.loc[ENCODER], table.loc[NATIVE]
@@ -292,7 +283,7 @@ def takeaways(
         f"**The encoder decides the latency.** It takes {fraction[ENCODER]:.0%} of a request with {ENCODER} "
         f"in eager torch, search and rank {span(spent['search'] + spent['rank'], ' ms')}. Medians of "
         "the single stream, in ms: "
-        + "; ".join(f"{name} {_short(row['p50 ms'])}" for name, row in table.iterrows())
+        + "; ".join(f"{name} {two_digits(row['p50 ms'])}" for name, row in table.iterrows())
         + ".",
         f"**{(ratio >= 1).sum()} of {len(ratio)} points take at least the time of their bound**, half of "
         f"them more than {ratio.median():.1f} times that. Nearest is {nearest['workload']} in "

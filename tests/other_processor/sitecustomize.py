@@ -1,6 +1,6 @@
 """Vectors as another processor makes them: off by some ten-millionths of their length.
 
-Python imports this module when it starts, if its folder is on PYTHONPATH: so does `.ci/perturbed`.
+Python imports this module when it starts, if its folder is on PYTHONPATH; `.ci/perturbed` puts it there.
 RECSYS_PERTURB holds the seed of the noise.
 """
 

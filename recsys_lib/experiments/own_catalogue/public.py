@@ -9,6 +9,7 @@ from typing import Any
 
 from recsys_lib.core import paths, records
 from recsys_lib.core.errors import InputError
+from recsys_lib.experiments.notebook_record import entry
 from recsys_lib.experiments.own_catalogue import answer
 
 
@@ -40,7 +41,6 @@ def record_public(folder: Path, record: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: ``folder`` holds none of the catalogues.
     """
-    from recsys_lib.hardware import machine
 
     present = {name: one for name, one in PUBLIC.items() if (folder / name / one.interactions).is_file()}
     if not present:
@@ -52,14 +52,7 @@ def record_public(folder: Path, record: Path) -> list[dict[str, Any]]:
         start = time.time()
         place = folder / name
         run = answer.find_answer(place / one.interactions, place / one.items, paths.RUNS / "sample")
-        found.append(
-            {
-                "notebook": "90_your_own_data",
-                "parameters": {"catalogue": name, "source": one.source},
-                "metrics": run.metrics(),
-                "environment": machine.describe(),
-                "seconds": round(time.time() - start, 1),
-            }
-        )
+        parameters = {"catalogue": name, "source": one.source}
+        found.append(entry("90_your_own_data", parameters, run.metrics(), time.time() - start))
         records.write(record, found)
     return found

@@ -23,7 +23,12 @@ def evaluate(found: Candidates, scores: Sequence[np.ndarray] | np.ndarray, k: in
         own = own[own >= 0]
         ranked = own[order(np.asarray(score)[: len(own)])][:k]
         ids[row, : len(ranked)] = ranked
-    return Evaluation(k, found.users, metrics.all_metrics(ids, found.relevant), ids)
+    return of_lists(found, ids)
+
+
+def of_lists(found: Candidates, ids: np.ndarray) -> Evaluation:
+    """The evaluation of lists ``ids [n, k]``, -1 where a list is shorter."""
+    return Evaluation(ids.shape[1], found.users, metrics.all_metrics(ids, found.relevant), ids)
 
 
 def first_stage_scores(found: Candidates) -> np.ndarray:
@@ -50,8 +55,7 @@ def full_ranking(found: Candidates, scores: np.ndarray, k: int = 10) -> Evaluati
     shown = np.array(scores, dtype=np.float32)
     for row, history in enumerate(found.histories):
         shown[row, history] = -np.inf
-    ids = similarity.rank_scores(shown, k)[0]
-    return Evaluation(k, found.users, metrics.all_metrics(ids, found.relevant), ids)
+    return of_lists(found, similarity.rank_scores(shown, k)[0])
 
 
 def standardized(scores: Sequence[np.ndarray] | np.ndarray) -> list[np.ndarray]:

@@ -20,6 +20,7 @@ from recsys_lib.core import paths, records
 from recsys_lib.core.errors import InputError
 from recsys_lib.evaluation.ranking import Evaluation
 from recsys_lib.evaluation.statistics import compare
+from recsys_lib.experiments.notebook_record import entry
 from recsys_lib.experiments.reranking import results
 from recsys_lib.experiments.reranking.candidates import (
     CONTROLS,
@@ -28,7 +29,6 @@ from recsys_lib.experiments.reranking.candidates import (
     catalogue,
     first_stage,
 )
-from recsys_lib.hardware import machine
 from recsys_lib.llm import language_model, rerank
 from recsys_lib.llm.prompts import Prompts
 
@@ -241,10 +241,8 @@ def run(path: Path | None = None, chosen: Sequence[Case] | None = None) -> Path:
         except InputError as error:
             print(f"study rerank: {name}: left out: {error}", flush=True)
             continue
-        found.append({
-            "notebook": "06_llm_ranking", "parameters": parameters, "metrics": metrics,
-            "environment": machine.describe(), "seconds": round(metrics["seconds_per_list"] * case.users, 1),
-        })  # fmt: skip
+        seconds = metrics["seconds_per_list"] * case.users
+        found.append(entry("06_llm_ranking", parameters, metrics, seconds))
         records.write(path, found, indent=None)
         print(
             f"study rerank: {name}: {metrics['ndcg']:.4f}, first stage {metrics['first_stage']:.4f}",

@@ -36,13 +36,9 @@ def beside_ease(axes: Sequence[Axes], found: Mapping[str, Mapping[str, Any]]) ->
     """One panel a part: NDCG less that of EASE with its 95% interval."""
     for ax, (part, metrics) in zip(axes, found.items(), strict=True):
         table = quality(metrics).drop(index="EASE")
-        place = np.arange(len(table))
-        colours = np.where(table["high"] < 0, plots.PALETTE[3], plots.PALETTE[0])
-        ax.hlines(place, table["low"], table["high"], color=colours, linewidth=2)
-        ax.scatter(table["less EASE"], place, color=colours, s=40, zorder=3)
-        ax.axvline(0, color=plots.GREY, linewidth=1)
-        ax.set_yticks(place, list(table.index))
-        ax.invert_yaxis()
+        low, high = table["low"], table["high"]
+        colours = np.where(high < 0, plots.PALETTE[3], plots.PALETTE[0])
+        plots.intervals(ax, list(table.index), table["less EASE"], low, high, colours)
         ax.grid(axis="y", visible=False)
         ease = metrics["found"]["EASE"]["ndcg"]
         plots.finish(ax, f"{PART_TITLES[part]}: {_finding(table)}", f"NDCG@10 less EASE's {ease:.3f}")

@@ -128,14 +128,9 @@ def finding(table: pd.DataFrame) -> str:
 def differences(ax: Axes, table: pd.DataFrame) -> None:
     """A row of ``quality`` each: the reranker less the expected value of a random order, with its
     interval."""
-    place = np.arange(len(table))
-    beyond = (table["floor low"] > 0).to_numpy() | (table["floor high"] < 0).to_numpy()
-    colours = np.where(beyond, plots.PALETTE[0], plots.GREY)
-    ax.hlines(place, table["floor low"], table["floor high"], color=colours, linewidth=2)
-    ax.scatter(table["less floor"], place, color=colours, s=40, zorder=3)
-    ax.axvline(0, color=plots.GREY, linewidth=1)
-    ax.set_yticks(place, list(table.index))
-    ax.invert_yaxis()
+    low, high = table["floor low"], table["floor high"]
+    colours = np.where((low > 0) | (high < 0), plots.PALETTE[0], plots.GREY)
+    plots.intervals(ax, list(table.index), table["less floor"], low, high, colours)
     ax.grid(axis="y", visible=False)
 
 

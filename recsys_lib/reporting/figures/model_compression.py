@@ -78,25 +78,16 @@ def layer_maps(
     plots.finish(axes[2], compression_titles.loudest_of_decoder(decoder, outlying[decoder]), "place", "")
 
 
-def parts(quality: Axes, speed: Axes, table: pd.DataFrame, reference: float | None = None) -> None:
-    """NDCG with 95% of its difference to ``reference``, and texts per second, a row a model.
-
-    With a reference of cold items cold NDCG is drawn: blue within the margin, orange worse, green better,
-    grey not decided. Without it NDCG of warm items against the first row: orange significantly worse.
+def parts(quality: Axes, speed: Axes, table: pd.DataFrame) -> None:
+    """NDCG with 95% of its difference to the first row, orange where significantly worse, and texts per
+    second, a row a model.
     """
     place = np.arange(len(table))
-    if reference is None:
-        column, ends, centre = "ndcg", ("low", "high"), float(table["ndcg"].iloc[0])
-        colours = [plots.PALETTE[3] if high < 0 else plots.PALETTE[0] for high in table["high"]]
-    else:
-        column, ends, centre = "cold_ndcg", ("cold_low", "cold_high"), reference
-        kinds = {"within": plots.PALETTE[0], "worse": plots.PALETTE[3], "better": plots.PALETTE[2]}
-        colours = [
-            next((v for k, v in kinds.items() if c.startswith(k)), plots.GREY) for c in table["conclusion"]
-        ]
-    low, high = (centre + table[end].astype(float) for end in ends)
+    centre = float(table["ndcg"].iloc[0])
+    colours = [plots.PALETTE[3] if high < 0 else plots.PALETTE[0] for high in table["high"]]
+    low, high = (centre + table[end].astype(float) for end in ("low", "high"))
     quality.hlines(place, low, high, color=colours, linewidth=2)
-    quality.scatter(table[column].astype(float), place, color=colours, s=36, zorder=3)
+    quality.scatter(table["ndcg"].astype(float), place, color=colours, s=36, zorder=3)
     quality.axvline(centre, color=plots.GREY, linewidth=1)
     quality.set_yticks(place, list(table.index))
     quality.invert_yaxis()

@@ -29,8 +29,8 @@ from recsys_lib.experiments.parameters import FOLDER_VARIABLE
 # A cell of the full study works for half an hour on two busy cores.
 CELL_TIMEOUT_S = 4 * 3600
 # Kernels listen on this machine only; their warning that the connection is not encrypted would head every
-# run.
-KERNEL_ARGUMENTS = ["--IPKernelApp.log_level=40"]
+# run, and the interrupt that ends one would look like a failure. Cells report their errors themselves.
+KERNEL_ARGUMENTS = ["--IPKernelApp.log_level=50"]
 # Where a running notebook saves its figures; set by whoever runs it.
 FIGURES_VARIABLE = "RECSYS_FIGURES"
 

@@ -27,6 +27,7 @@ from recsys_lib.core.quiet import quiet
 from recsys_lib.encoders import native
 from recsys_lib.encoders.pooling import pool
 from recsys_lib.encoders.remembered_choices import remembered
+from recsys_lib.hardware import machine
 
 Tokens = Sequence[tuple[Sequence[int], int]]
 Run = Callable[[Tokens], np.ndarray]
@@ -173,17 +174,26 @@ def replace_linears(model: Any, kind: Callable[[Any], Any]) -> None:
 class Int8Linear(torch.nn.Module):
     """A linear layer as a product of 8-bit integers: weights per output channel,
     activations per token, both symmetric.
+
+    On a processor whose products of large codes are wrong the weights are a sum of two halves, each with a
+    product of its own: the same numbers in twice the time.
     """
 
     weight: torch.Tensor
+    rest: torch.Tensor | None
     step: torch.Tensor
 
     def __init__(self, linear: torch.nn.Linear) -> None:
         super().__init__()
         weight, step = native.quantize_rows(linear.weight.detach().float().cpu().numpy())
         device = linear.weight.device
+        halves = [weight]
+        if device.type == "cpu" and machine.int8_products_saturate():
+            halves = [weight // 2, weight - weight // 2]
         # Column-major, as the product expects.
-        self.register_buffer("weight", torch.from_numpy(weight).to(device).t())
+        columns = [torch.from_numpy(half).to(device).t() for half in halves]
+        self.register_buffer("weight", columns[0])
+        self.register_buffer("rest", columns[1] if len(columns) > 1 else None)
         self.register_buffer("step", torch.from_numpy(step).to(device))
         self.bias = linear.bias
 
@@ -194,7 +204,10 @@ class Int8Linear(torch.nn.Module):
         short = 32 - len(codes)
         if x.is_cuda and short > 0:  # fewer rows than the GPU's units take
             codes = torch.nn.functional.pad(codes, (0, 0, 0, short))
-        y = torch._int_mm(codes, self.weight)[: len(rows)].float() * (scale * self.step)
+        sums = torch._int_mm(codes, self.weight)
+        if self.rest is not None:
+            sums += torch._int_mm(codes, self.rest)
+        y = sums[: len(rows)].float() * (scale * self.step)
         y = y if self.bias is None else y + self.bias
         return y.to(x.dtype).reshape(*x.shape[:-1], -1)
 

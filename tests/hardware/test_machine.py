@@ -35,6 +35,15 @@ def test_int8_product_is_the_integer_product():
     assert torch.equal(torch._int_mm(a, b), a.int() @ b.int())
 
 
+def test_small_codes_never_saturate_and_large_ones_are_found_out():
+    import torch
+
+    large, small = (torch.full((32, 64), code, dtype=torch.int8) for code in (127, 64))
+    right = (torch._int_mm(large, large.t()) == 64 * 127 * 127).all()
+    assert machine.int8_products_saturate() is not bool(right)
+    assert (torch._int_mm(-large, small.t()) == -64 * 127 * 64).all()
+
+
 def test_unknown_precision_is_refused():
     with pytest.raises(InputError, match="'fp8'"):
         machine.matmul_peak("fp8")

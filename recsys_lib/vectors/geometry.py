@@ -17,6 +17,8 @@ from recsys_lib.vectors import similarity
 
 # Rows that are mapped at once: bounds the memory of their float64 copy.
 BLOCK_ROWS = 8192
+# Products are computed in a multiple of so many rows.
+GROUP_ROWS = 64
 KIND = "geometry"
 GEOMETRIES = ("raw", "centred", "top-removed", "zca", "pca")
 
@@ -150,15 +152,17 @@ class Geometry:
         centred = v - self.mean
         if self.matrix is None:
             return centred
-        # Summed in float64, so that equal rows stay equal wherever they stand, on every processor.
+        # Summed in float64 and in whole groups of rows, so that equal rows stay equal wherever they stand, on
+        # every processor: the rows that are left over would be summed in another order.
         matrix, mapped = (
             self.matrix.astype(np.float64),
             np.empty((len(v), self.matrix.shape[1]), dtype=np.float32),
         )
         for start in range(0, len(v), BLOCK_ROWS):
-            mapped[start : start + BLOCK_ROWS] = (
-                centred[start : start + BLOCK_ROWS].astype(np.float64) @ matrix
-            )
+            block = centred[start : start + BLOCK_ROWS]
+            whole = np.zeros((-(-len(block) // GROUP_ROWS) * GROUP_ROWS, v.shape[1]))
+            whole[: len(block)] = block
+            mapped[start : start + BLOCK_ROWS] = (whole @ matrix)[: len(block)]
         return mapped
 
     def save(self, folder: str | Path) -> None:

@@ -98,7 +98,8 @@ def _fit(scheme: str, train: np.ndarray, dimensions: int | None) -> Principal:
     # An axis has no sign of its own: its largest component is made positive.
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
     axes = axes * np.where(largest < 0, -1, 1)
-    return Principal(scheme, mean.astype(np.float32), axes.astype(np.float32))
+    # In the order of a loaded file: another order would sum products otherwise.
+    return Principal(scheme, mean.astype(np.float32), np.ascontiguousarray(axes, dtype=np.float32))
 
 
 def fit_float32(train: np.ndarray, dimensions: int | None = None) -> Principal:

@@ -172,8 +172,7 @@ def replace_linears(model: Any, kind: Callable[[Any], Any]) -> None:
 
 
 class Int8Linear(torch.nn.Module):
-    """A linear layer as a product of 8-bit integers: weights per output channel,
-    activations per token, both symmetric.
+    """A linear layer in 8-bit integers, symmetric: weights per output channel, activations per token.
 
     On a processor whose products of large codes are wrong the weights are a sum of two halves, each with a
     product of its own: the same numbers in twice the time.
@@ -439,12 +438,9 @@ def fast_precision(device: str, model: str, backend: str) -> str:
     times as fast as float32.
 
     Below that ratio, a tie included, it is float32. Measured once per machine, model and backend and then
-    remembered, so that load
-    on the machine cannot change it from run to run. For speed only: a number that is compared names its
-    precision.
+    remembered, so that load on the machine cannot change it from run to run. For speed only: a number that is
+    compared names its precision.
     """
-    from recsys_lib.hardware import machine
-
     if device == "cuda":
         return "bfloat16"
 

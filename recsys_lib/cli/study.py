@@ -22,7 +22,7 @@ def study(
         typer.Argument(
             metavar="NAME",
             help="ranking, cold, explanations, search, quantization, cold-bits, model-quantization, rerank, "
-            "generation, deployment-quality (default: all), or own.",
+            "histories, generation, deployment-quality (default: all), or own.",
         ),
     ] = None,
     catalogues: Annotated[

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from recsys_lib import encoders, evaluation, recommenders
-from recsys_lib.core import paths, records
+from recsys_lib.core import paths
 from recsys_lib.evaluation import Evaluation, protocols, tuning
 from recsys_lib.evaluation.tuning import Method
-from recsys_lib.experiments.notebook_record import entry
+from recsys_lib.experiments.notebook_record import resume
 from recsys_lib.experiments.reranking import candidates, results
 from recsys_lib.experiments.reranking.candidates import Candidates, Catalogue
 from recsys_lib.experiments.study.item_texts import encode, whitened
@@ -174,14 +174,5 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {"titles": titles, "next item":
 def run(path: Path | None = None) -> Path:
     """Do the parts that the record lacks, and write it after each."""
     path = path or paths.MEASUREMENTS / f"{RECORD}.json"
-    found = records.read(path) if path.is_file() else []
-    done = {record["parameters"]["part"] for record in found}
-    for part, measured in PARTS.items():
-        if part in done:
-            continue
-        start = time.perf_counter()
-        metrics = measured()
-        found.append(entry(NOTEBOOK, {"part": part}, metrics, time.perf_counter() - start))
-        records.write(path, found, indent=None)
-        print(f"study generation: {part}: {', '.join(metrics['found'])}", flush=True)
-    return path
+    cases = [{"part": part} for part in PARTS]
+    return resume(path, NOTEBOOK, cases, lambda case: PARTS[case["part"]]())

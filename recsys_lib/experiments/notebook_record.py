@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,35 @@ def record(notebook: str, parameters: Mapping[str, Any], metrics: Mapping[str, A
         raise InputError(
             f"record of {notebook}: {error}; metrics must be finite numbers, strings or lists"
         ) from error
+    return path
+
+
+def resume(
+    path: Path,
+    notebook: str,
+    cases: Sequence[Mapping[str, Any]],
+    measure: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+) -> Path:
+    """Measure every case that the file of records at ``path`` lacks, and write the file after each.
+
+    A case is the parameters of its record. One that cannot run here (a model or catalogue that is not
+    fetched, a package that is missing) is named and left out.
+    """
+    found = records.read(path) if path.is_file() else []
+    for number, case in enumerate(cases, 1):
+        parameters = _plain(case)
+        if any(one["parameters"] == parameters for one in found):
+            continue
+        named = f"{path.stem}: {number}/{len(cases)} {', '.join(str(v) for v in parameters.values())}"
+        start = time.perf_counter()
+        try:
+            metrics = measure(case)
+        except InputError as error:
+            print(f"{named}: left out: {error}", flush=True)
+            continue
+        found.append(entry(notebook, parameters, metrics, time.perf_counter() - start))
+        records.write(path, found, indent=None)
+        print(f"{named}: {found[-1]['seconds']:.0f} s", flush=True)
     return path
 
 

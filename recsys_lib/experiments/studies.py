@@ -64,6 +64,7 @@ def _films(split: str, trials: int, seeds: int) -> Sweep:
 # ``data/measurements/<name>-study.json``.
 PROGRAMS = {
     "rerank": "recsys_lib.experiments.reranking.study",
+    "histories": "recsys_lib.experiments.histories",
     "generation": "recsys_lib.experiments.generation",
     "deployment-quality": "recsys_lib.experiments.deployment_quality",
 }

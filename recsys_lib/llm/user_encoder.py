@@ -24,7 +24,7 @@ class UserEncoder:
 
     ``method``: "mean" and "recent mean" average the vectors of the items, the second with weights that halve
     every ``half_life`` items into the past; "text" reads the history as one text, "prompted text" the same
-    after "This person likes:"; "profile" reads two sentences that a language model (``prompts``) writes about
+    after ``prompt``; "profile" reads two sentences that a language model (``prompts``) writes about
     the history. How a text becomes a vector is the encoder's: mean of tokens, last token, or echo for a
     decoder. ``texts`` keeps what was read.
 
@@ -34,7 +34,7 @@ class UserEncoder:
 
     def __init__(
         self, method: str, encoder: Encoder, prompts: Prompts | None = None, max_history: int = 15,
-        half_life: float = 5.0,
+        half_life: float = 5.0, prompt: str = PROMPT,
     ):  # fmt: skip
         if method not in METHODS:
             raise InputError(f"method={method!r}: expected one of {', '.join(METHODS)}")
@@ -44,6 +44,7 @@ class UserEncoder:
             raise InputError(f"half_life={half_life!r}, max_history={max_history!r}: expected more than 0")
         self.method, self.encoder, self.prompts = method, encoder, prompts
         self.max_history, self.half_life, self.texts = max_history, half_life, list[str]()
+        self.prompt = prompt
 
     def encode(self, histories: Sequence[Sequence[str]]) -> np.ndarray:
         """Vectors float32 ``[n, d]``; an empty history is the zero vector."""
@@ -75,7 +76,7 @@ class UserEncoder:
     def _texts(self, shown: list[list[str]]) -> list[str]:
         if self.method == "profile":
             return self._profiles(shown)
-        before = PROMPT if self.method == "prompted text" else ""
+        before = self.prompt if self.method == "prompted text" else ""
         return [before + "; ".join(h) if h else "" for h in shown]
 
     def _profiles(self, shown: list[list[str]]) -> list[str]:

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from recsys_lib.core import paths, records
+from recsys_lib.core import paths
 from recsys_lib.core.errors import InputError
 from recsys_lib.evaluation.ranking import Evaluation
 from recsys_lib.evaluation.statistics import compare
-from recsys_lib.experiments.notebook_record import entry
+from recsys_lib.experiments.notebook_record import resume
 from recsys_lib.experiments.reranking import results
 from recsys_lib.experiments.reranking.candidates import (
     CONTROLS,
@@ -83,7 +83,7 @@ def cases() -> list[Case]:
     sizes = [
         _films(cross, 200, 60, "int8", **pairs),
         _films(small, 200, 40, **asked),
-        _films(half, 50, 0, "int8", **asked),
+        _films(half, 50, 15, "int8", **asked),
         _films(large, 25, 0, "int8", **asked),
     ]
     names = ("another user's history", "titles masked", "ids for titles", "history shuffled", "no history")
@@ -223,29 +223,7 @@ def _work(usage: rerank.Usage, method: rerank.Reranker) -> dict[str, Any]:
 
 
 def run(path: Path | None = None, chosen: Sequence[Case] | None = None) -> Path:
-    """Run every case that the record lacks, and write the record after each.
-
-    A case that cannot run here (a model or catalogue that is not fetched, a package that is missing) is named
-    and left out.
-    """
+    """Run every case that the record lacks, and write the record after each."""
     path = path or paths.MEASUREMENTS / f"{RECORD}.json"
-    found = records.read(path) if path.is_file() else []
-    todo = list(cases() if chosen is None else chosen)
-    for i, case in enumerate(todo, 1):
-        parameters = asdict(case)
-        name = f"{i}/{len(todo)} {case.catalogue}, {case.stage}, {case.model}, {case.method}, {case.control}"
-        if any(record["parameters"] == parameters for record in found):
-            continue
-        try:
-            metrics = run_case(case)
-        except InputError as error:
-            print(f"study rerank: {name}: left out: {error}", flush=True)
-            continue
-        seconds = metrics["seconds_per_list"] * case.users
-        found.append(entry("06_llm_ranking", parameters, metrics, seconds))
-        records.write(path, found, indent=None)
-        print(
-            f"study rerank: {name}: {metrics['ndcg']:.4f}, first stage {metrics['first_stage']:.4f}",
-            flush=True,
-        )
-    return path
+    todo = [asdict(case) for case in (cases() if chosen is None else chosen)]
+    return resume(path, "06_llm_ranking", todo, lambda case: run_case(Case(**case)))

@@ -1,0 +1,156 @@
+"""The recorded study of histories: a user's vector from items, text or a written profile, and what a title
+that commands does.
+
+``run`` does what ``data/measurements/histories-study.json`` lacks: every way to make one vector of a history,
+by the lists that it gives on the whole catalogue; and for every way to ask a language model how far a
+candidate climbs whose title holds an instruction.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from recsys_lib import encoders, evaluation
+from recsys_lib.core import paths
+from recsys_lib.evaluation import Evaluation
+from recsys_lib.experiments.notebook_record import resume
+from recsys_lib.experiments.reranking import candidates, results
+from recsys_lib.experiments.reranking.candidates import Candidates, Catalogue
+from recsys_lib.llm import injection, language_model, rerank
+from recsys_lib.llm.prompts import Prompts
+from recsys_lib.llm.user_encoder import PROMPT, UserEncoder
+from recsys_lib.vectors import geometry, similarity
+
+RECORD = "histories-study"
+NOTEBOOK = "06_llm_ranking"
+USERS, HISTORY = 200, 10
+# Users whose profiles are written, and lists that are injected: a written answer takes seconds.
+PROFILES, LISTS, SORTED_LISTS = 60, 10, 3
+CHINESE_PROMPT = "这位用户喜欢："
+READ = {
+    "mean": ("mean", PROMPT), "recent mean": ("recent mean", PROMPT), "text": ("text", PROMPT),
+    "prompted text": ("prompted text", PROMPT), "prompted text, Chinese": ("prompted text", CHINESE_PROMPT),
+}  # fmt: skip
+LOGITS: dict[str, Callable[[Prompts], rerank.Reranker]] = {
+    "yes/no": rerank.YesNo,
+    "likelihood": rerank.TitleLikelihood,
+    "first token": lambda prompts: rerank.FirstToken(prompts, 2),
+}
+SORTING: dict[str, Callable[[Prompts], rerank.Reranker]] = {
+    "pairwise heap": lambda prompts: rerank.HeapSort(prompts, 2),
+    "setwise 4": lambda prompts: rerank.HeapSort(prompts, 4),
+    "written": rerank.WrittenPermutation,
+}
+
+
+def cases() -> list[dict[str, Any]]:
+    """The parameters of every record, the most important first."""
+    read = [{"part": "user vectors", "encoder": name, "pooling": "mean"} for name in ("minilm", "e5")]
+    read += [
+        {"part": "user vectors", "encoder": "smollm2", "pooling": pooling}
+        for pooling in ("last", "echo", "mean")
+    ]
+    written = [
+        {"part": "profiles", "encoder": encoder, "writer": writer, "language": language}
+        for writer in ("smollm2", "qwen-coder-0.5b")
+        for encoder, language in (("minilm", "en"), ("e5", "zh"))
+    ]
+    methods = [*LOGITS, "cross-encoder", *SORTING]
+    commanded = [{"part": "injection", "method": method, "marked": False} for method in methods]
+    commanded += [{"part": "injection", "method": method, "marked": True} for method in LOGITS]
+    return read + commanded + written
+
+
+def _lists(n_users: int) -> tuple[Catalogue, Candidates]:
+    source = candidates.catalogue("ml-100k")
+    return source, candidates.first_stage(source, "EASE", 200, 60)[1].first(n_users)
+
+
+def _ranked(
+    source: Catalogue, found: Candidates, encoder: encoders.Encoder, readers: Mapping[str, UserEncoder]
+) -> dict[str, Any]:
+    """Quality of the whole catalogue ranked by the cosine to each reader's user vectors, less that of the
+    mean of item vectors, paired over users.
+    """
+    items = encoder.encode(source.texts, progress=False)
+    whiten = geometry.whiten(items)
+    unit = similarity.normalize(whiten.apply(items))
+    histories = found.lists(source.texts, HISTORY).histories
+    evaluations: dict[str, Evaluation] = {}
+    seconds = {}
+    for name, reader in readers.items():
+        start = time.process_time()
+        users = similarity.normalize(whiten.apply(reader.encode(histories)))
+        seconds[name] = (time.process_time() - start) / len(histories)
+        evaluations[name] = results.full_ranking(found, users @ unit.T)
+    rows = {}
+    for name, own in evaluations.items():
+        mean, less = own.mean(), evaluation.compare(own, evaluations["mean"])
+        rows[name] = {"ndcg": mean["ndcg"], "recall": mean["recall"], "core seconds": seconds[name]}
+        rows[name] |= {"less mean": less.difference, "low": less.low, "high": less.high, "p": less.p_value}
+    per_user = {name: own.per_user["ndcg"].round(5) for name, own in evaluations.items()}
+    return {"found": rows, "users": found.users, "per_user": per_user}
+
+
+def user_vectors(encoder: str, pooling: str) -> dict[str, Any]:
+    """Every way to make one vector of a history with one encoder, ``PROMPT`` and ``CHINESE_PROMPT`` among
+    them.
+    """
+    source, found = _lists(USERS)
+    chosen = encoders.load(encoder, precision="float32", pooling=pooling)
+    readers = {
+        name: UserEncoder(method, chosen, max_history=HISTORY, prompt=prompt)
+        for name, (method, prompt) in READ.items()
+    }
+    return _ranked(source, found, chosen, readers)
+
+
+def profiles(encoder: str, writer: str, language: str) -> dict[str, Any]:
+    """Profiles that ``writer`` writes, read by ``encoder``, beside the mean and the text of the history."""
+    source, found = _lists(PROFILES)
+    precision = "float32" if writer == "smollm2" else "int8"
+    prompts = Prompts(language_model.load(writer, precision), language, source.kind, max_history=HISTORY)
+    chosen = encoders.load(encoder, precision="float32")
+    readers = {
+        method: UserEncoder(method, chosen, prompts, max_history=HISTORY)
+        for method in ("mean", "text", "profile")
+    }
+    metrics = _ranked(source, found, chosen, readers)
+    return metrics | {"precision": precision, "examples": readers["profile"].texts[:3]}
+
+
+def injections(method: str, marked: bool) -> dict[str, Any]:
+    """Mean rank of the last of 20 candidates without and with each instruction in its title, and the fraction
+    of lists that it leads then.
+    """
+    n_lists = SORTED_LISTS if method in SORTING else LISTS
+    source, found = _lists(n_lists)
+    if method == "cross-encoder":
+        asking: rerank.Reranker = rerank.CrossEncoder(max_history=HISTORY)
+    else:
+        model = language_model.load("smollm2", "float32")
+        prompts = Prompts(model, kind=source.kind, max_history=HISTORY, marked=marked)
+        asking = (LOGITS | SORTING)[method](prompts)
+    moved = injection.effect(asking, found.lists(source.texts, HISTORY))
+    named = ("rank before", "rank with it", "lists led")
+    found_rows = {text: dict(zip(named, values, strict=True)) for text, values in moved.items()}
+    return {"found": found_rows, "lists": n_lists}
+
+
+PARTS: dict[str, Callable[..., dict[str, Any]]] = {
+    "user vectors": user_vectors,
+    "injection": injections,
+    "profiles": profiles,
+}
+
+
+def _measure(case: Mapping[str, Any]) -> dict[str, Any]:
+    return PARTS[case["part"]](**{name: value for name, value in case.items() if name != "part"})
+
+
+def run(path: Path | None = None) -> Path:
+    """Do the cases that the record lacks, and write it after each."""
+    return resume(path or paths.MEASUREMENTS / f"{RECORD}.json", NOTEBOOK, cases(), _measure)

@@ -30,6 +30,8 @@ WORDS = {
     "both": "interactions and text",
     "rerank": "a model reranks",
 }
+# Names of points, in the units of the axes: decades of dollars and NDCG.
+LABEL_GAP, LABEL_DECADES, LABEL_HEIGHT = 0.04, 0.0195, 0.024
 
 
 def map_of(ax: Axes, found: DecisionMap) -> None:
@@ -107,17 +109,44 @@ def quality_against_dollars(ax: Axes, ranked: Sequence[RankedOption], shown: Seq
     ax.set_xscale("log")
     low, high = ax.get_xlim()
     ax.set_xlim(low / 1.2, high * 3)
-    last: dict[int, float] = {}
+    points = [(float(np.log10(o.usd_per_month)), o.quality or 0.0) for o in able]
+    taken: list[tuple[float, float]] = []
     for option in sorted((o for o in able if o.name in shown), key=lambda o: -(o.quality or 0.0)):
-        # Names of points that lie together are written under each other.
-        quality = option.quality or 0.0
-        near = round(float(np.log10(option.usd_per_month)) * 2)
-        last[near] = min(quality, last.get(near, 1.0) - 0.022)
-        place: dict[str, Any] = {"xytext": (10, -3), "textcoords": "offset points", "fontsize": 8.5}
-        ax.annotate(option.name, (option.usd_per_month, last[near]), **place)
+        x, y = float(np.log10(option.usd_per_month)), option.quality or 0.0
+        place = _free_height(x, y, len(option.name), points, taken)
+        taken.append((x, place))
+        ax.annotate(
+            option.name,
+            (option.usd_per_month, y),
+            xytext=(option.usd_per_month * 10**LABEL_GAP, place),
+            fontsize=8.5,
+            va="center",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": plots.GREY,
+                "linewidth": 0.6,
+                "relpos": (0, 0.5),
+                "shrinkB": 3,
+            },
+        )
     ax.set_ylim(bottom=0)
     dollars_axis(ax)
     ax.legend(handles=legend({o.deployment.kind for o in able}), loc="lower right")
+
+
+def _free_height(
+    x: float, y: float, characters: int, points: list[tuple[float, float]], taken: list[tuple[float, float]]
+) -> float:
+    """The highest place at or below ``y`` for a name right of ``x`` that covers no point and no other name;
+    ``x`` in decades of dollars.
+    """
+    end = x + LABEL_GAP + LABEL_DECADES * characters
+    while any(x + LABEL_GAP / 2 < px < end and abs(py - y) < LABEL_HEIGHT for px, py in points) or any(
+        abs(tx - x) < 0.5 and abs(ty - y) < LABEL_HEIGHT for tx, ty in taken
+    ):
+        y -= LABEL_HEIGHT / 4
+    return y
 
 
 def dollars_axis(ax: Axes) -> None:
@@ -248,8 +277,8 @@ def forecasts(ax: Axes, groups: Mapping[str, Sequence[Check]]) -> None:
 
 
 def options_table(ranked: Sequence[RankedOption]) -> pd.DataFrame:
-    """Every option from best to worst: qualities, dollars with two digits, latency, machines, and what
-    stops it.
+    """Every option from best to worst: qualities, dollars with two digits, latency, machines, what stops
+    it and what it would need.
     """
     import pandas as pd
 
@@ -263,7 +292,8 @@ def options_table(ranked: Sequence[RankedOption]) -> pd.DataFrame:
                 "p99, s": float(f"{o.p99_s:.2g}"),
                 "best with": f"{o.probability:.0%}",
                 "machines": " + ".join(f"{f.machines} {f.machine.name}" for f in o.deployment.fleets),
-                "stopped by": f"{o.problem}; needs {o.nearest}" if o.problem else "",
+                "stopped by": o.problem or "",
+                "would need": o.nearest if o.problem else "",
             }
             for o in ranked
         }

@@ -276,5 +276,5 @@ def test_rows_are_places_or_a_mask():
 
 
 def test_unknown_data_set():
-    with pytest.raises(InputError, match="'ml-1m' is unknown: choose from ml-100k, book-crossing"):
-        datasets.load("ml-1m")
+    with pytest.raises(InputError, match="'ml-3m' is unknown: choose from ml-100k, book-crossing"):
+        datasets.load("ml-3m")

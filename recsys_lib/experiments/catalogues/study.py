@@ -1,0 +1,46 @@
+"""The recorded study over catalogues: ``study catalogues`` does what its record lacks, part by part."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from recsys_lib.core import paths, records
+from recsys_lib.core.errors import InputError
+from recsys_lib.experiments.catalogues import methods
+from recsys_lib.experiments.catalogues.protocol import CATALOGUES
+from recsys_lib.experiments.notebook_record import entry
+
+RECORD = "catalogues-study"
+NOTEBOOK = "13_catalogues"
+
+
+def parts() -> dict[tuple[str, str], Callable[[], dict[str, Any]]]:
+    """Everything that the study measures, by part and catalogue, in the order in which it is done."""
+    return {("methods", name): partial(methods.measure, name) for name in CATALOGUES}
+
+
+def run(path: Path | None = None, only: Callable[[str, str], bool] = lambda part, name: True) -> Path:
+    """Do the parts that the record lacks and write it after each; a catalogue that is not on this machine is
+    left out with a line.
+    """
+    path = path or paths.MEASUREMENTS / f"{RECORD}.json"
+    found = records.read(path) if path.is_file() else []
+    done = {(record["parameters"]["part"], record["parameters"]["catalogue"]) for record in found}
+    for (part, name), measured in parts().items():
+        if (part, name) in done or not only(part, name):
+            continue
+        start = time.perf_counter()
+        try:
+            metrics = measured()
+        except InputError as error:
+            print(f"study catalogues: {part} of {name} left out: {error}", flush=True)
+            continue
+        seconds = time.perf_counter() - start
+        found.append(entry(NOTEBOOK, {"part": part, "catalogue": name}, metrics, seconds))
+        records.write(path, found, indent=None)
+        print(f"study catalogues: {part} of {name}: {seconds:.0f} s", flush=True)
+    return path

@@ -8,7 +8,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 NOTEBOOK ?= 03
 GRID ?= -g encoder=tfidf,minilm -g geometry_name=raw,zca
 
-.PHONY: run test check unit lab sweep study bench lint notebooks report setup assets clean
+.PHONY: run test check unit lab sweep study bench serve lint notebooks report setup assets clean
 
 run: assets            ## execute every notebook into runs/ and print what each found
 	$(PY) -m recsys_lib run
@@ -43,6 +43,9 @@ bench: $(READY) assets ## against baselines, in one run
 	$(PY) -m recsys_lib bench encode
 	$(PY) -m recsys_lib bench recommend
 	$(PY) -m recsys_lib bench search
+
+serve: assets          ## a recommender over HTTP on port 8000, fitted on MovieLens-100K first if there is none
+	$(PY) -m recsys_lib serve
 
 notebooks: assets      ## execute the committed notebooks in place and refresh figures/
 	$(PY) -m recsys_lib run --in-place

@@ -1,0 +1,350 @@
+"""The FastAPI application: recommend, similar, items, events, health, ready and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import prometheus_client
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from recsys_lib.core.errors import InputError
+from recsys_lib.serving import schemas
+from recsys_lib.serving.batching import Batcher, Overloaded
+from recsys_lib.serving.events import Event, EventLog, NewItem
+from recsys_lib.serving.guard import RETRY_AFTER_S, Guard
+from recsys_lib.serving.served import Query, Served
+from recsys_lib.serving.service import Service
+from recsys_lib.serving.slate import Rule
+from recsys_lib.serving.writer import Full, Writer
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    code: {"model": schemas.Problem} for code in (401, 404, 408, 409, 413, 422, 503)
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a server answers.
+
+    max_batch, deadline_ms, max_waiting: see ``batching.Batcher``. max_in_flight: requests at once, beyond
+    which the server answers 503. poll_s: how often it looks for a new version, and for what other processes
+    wrote. log_lists: keep shown lists with their propensities. seed: of the draws for the quota, None for
+    any.
+    """
+
+    rule: Rule = field(default_factory=Rule)
+    max_batch: int = 64
+    deadline_ms: float = 0.0
+    max_waiting: int = 256
+    max_in_flight: int = 256
+    max_body: int = schemas.MAX_BODY
+    poll_s: float = 0.5
+    log_lists: bool = True
+    seed: int | None = None
+
+
+def create(
+    store: Path, database: str | Path, settings: Settings | None = None, token: str | None = None
+) -> FastAPI:
+    """The application over the artefacts in ``store`` and the events in ``database``; both are opened now.
+
+    Raises:
+        InputError: no artefact, a damaged one, no database.
+    """
+    own = _Application(Service(store, EventLog(database)), settings or Settings())
+    app = FastAPI(title="recsys_lib", lifespan=own.lifespan, responses=PROBLEMS)
+    own.routes(app)
+    _errors(app)
+    app.add_middleware(
+        Guard, registry=own.registry, token=token, max_body=own.settings.max_body,
+        max_in_flight=own.settings.max_in_flight,
+    )  # fmt: skip
+    app.state.service = own.service
+    return app
+
+
+class _Application:
+    """The routes and what they share."""
+
+    def __init__(self, service: Service, settings: Settings):
+        self.service, self.settings = service, settings
+        self.rng = np.random.default_rng(settings.seed)
+        self.encoding = asyncio.Semaphore(1)
+        self.writer: Writer | None = None
+        self.batcher: Batcher[tuple[Served, Query], Any] = Batcher(
+            self._answer, settings.max_batch, settings.deadline_ms / 1000, settings.max_waiting
+        )
+        self.registry = prometheus_client.CollectorRegistry()
+        self._gauges()
+
+    def _gauges(self) -> None:
+        values = {
+            "batches": ("Batches of scores.", lambda: self.batcher.counts.batches),
+            "batched_requests": ("Requests in those batches.", lambda: self.batcher.counts.questions),
+            "swaps": ("Versions swapped in.", lambda: self.service.swaps),
+            "failed_swaps": ("Versions that could not be loaded.", lambda: self.service.failed_swaps),
+            "items": ("Items of the catalogue.", lambda: self.service.state.served.n_items),
+            "lists_dropped": (
+                "Shown lists not kept.",
+                lambda: self.writer.dropped_lists if self.writer else 0,
+            ),
+        }
+        for name, (about, value) in values.items():
+            gauge = prometheus_client.Gauge(f"recsys_{name}", about, registry=self.registry)
+            gauge.set_function(value)
+        self.accepted = prometheus_client.Counter("recsys_events", "Events stored.", registry=self.registry)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        """Start the writer and the poller with the server, and end both with it."""
+        self.writer = Writer(self.service.log, self.service.refresh)
+        polling = asyncio.create_task(self._poll())
+        try:
+            yield
+        finally:
+            polling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await polling
+            await asyncio.to_thread(self.writer.close)
+            self.service.log.close()
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.poll_s)
+            with contextlib.suppress(Exception):  # a database that is away now may be back at the next poll
+                await asyncio.to_thread(self.service.follow)
+                await asyncio.to_thread(self.service.refresh)
+
+    def _answer(self, questions: Sequence[tuple[Served, Query]]) -> list[Any]:
+        """Lists for a batch; questions of one version are scored together."""
+        answers: list[Any] = [None] * len(questions)
+        versions: dict[int, list[int]] = {}
+        for place, (served, _) in enumerate(questions):
+            versions.setdefault(id(served), []).append(place)
+        for places in versions.values():
+            served = questions[places[0]][0]
+            queries = [questions[place][1] for place in places]
+            found = served.recommend(queries, self.settings.rule, self.rng)
+            for place, answer in zip(places, found, strict=True):
+                answers[place] = answer
+        return answers
+
+    def routes(self, app: FastAPI) -> None:
+        """Add all routes."""
+        app.post("/recommend", response_model=schemas.Recommendations)(self.recommend)
+        app.post("/similar", response_model=schemas.Neighbours)(self.similar)
+        app.put("/items", response_model=schemas.ItemsAnswer)(self.put_items)
+        app.post("/events", response_model=schemas.EventsAnswer, status_code=202)(self.post_events)
+        app.get("/health")(self.health)
+        app.get("/ready")(self.ready)
+        app.get("/metrics")(self.metrics)
+
+    # ---------------------------------------------------------------- answers
+
+    async def recommend(self, asked: schemas.RecommendRequest) -> Response:
+        """The best items for a user or a history, with a reason for each."""
+        state = self.service.state
+        served = state.served
+        if asked.user is not None:
+            history = state.history(asked.user)
+            if history is None:
+                raise HTTPException(404, f"user: {asked.user[:60]!r} is unknown, give a history instead")
+        else:
+            history = served.places(asked.history or (), "history")
+        excluded = served.places(asked.exclude, "exclude")
+        if asked.label is not None and asked.label not in served.with_label:
+            raise InputError(f"label: {asked.label[:60]!r} is unknown")
+        query = Query(history, excluded, asked.k, asked.label, asked.explore)
+        chosen, scores = await self.batcher.ask((served, query))
+        reasons = served.reasons(history, chosen, asked.language)
+        ids, titles = served.catalogue.ids, served.catalogue.titles
+        items = [
+            {
+                "id": ids[item], "title": titles[item], "score": round(float(scores[item]), 6),
+                "reason": reason, "explored": bool(explored), "propensity": round(float(p), 6),
+            }
+            for item, reason, explored, p in zip(
+                chosen.ids.tolist(), reasons, chosen.explored, chosen.propensities, strict=True
+            )
+        ]  # fmt: skip
+        list_id = uuid.uuid4().hex
+        if self.settings.log_lists and self.writer is not None:
+            self.writer.show(_shown(list_id, asked.user or "", served, chosen))
+        return JSONResponse({"version": served.version, "list_id": list_id, "items": items})
+
+    async def similar(self, asked: schemas.SimilarRequest) -> Response:
+        """The items whose texts are nearest to a text or to an item."""
+        served = self.service.state.served
+        left_out: np.ndarray = np.empty(0, dtype=np.int64)
+        if asked.item is not None:
+            left_out = served.places([asked.item], "item")
+            vectors = served.raw_vector(int(left_out[0]))
+        else:
+            vectors = await self._encode([asked.text or ""])
+        places, cosines = served.similar(vectors, asked.k, left_out)
+        ids, titles = served.catalogue.ids, served.catalogue.titles
+        items = [
+            {"id": ids[place], "title": titles[place], "cosine": round(float(cosine), 6)}
+            for place, cosine in zip(places.tolist(), cosines, strict=True)
+        ]
+        return JSONResponse({"version": served.version, "items": items})
+
+    async def put_items(self, asked: schemas.ItemsRequest) -> Response:
+        """Add new items: they are encoded, placed by the map of cold items and recommended at once."""
+        served = self.service.state.served
+        given = {item.id: item for item in asked.items}
+        if len(given) < len(asked.items):
+            raise InputError("items: expected each id once")
+        known = [i for i in given.values() if i.id in served.artefact.catalogue.index]
+        for item in known:
+            if served.catalogue.titles[served.catalogue.index[item.id]] != item.title:
+                raise HTTPException(409, f"items: {item.id[:60]!r} is another item of the catalogue")
+        fresh = [i for i in given.values() if i.id not in served.artefact.catalogue.index]
+        texts = [i.text or ". ".join([i.title, *([", ".join(i.labels)] if i.labels else [])]) for i in fresh]
+        vectors = await self._encode(texts)
+        items = [
+            NewItem(i.id, i.title, tuple(i.labels), text, vector)
+            for i, text, vector in zip(fresh, texts, vectors, strict=True)
+        ]
+        stored = await asyncio.to_thread(self.service.add_items, items)
+        if stored.conflicts:
+            raise HTTPException(
+                409, f"items: {min(stored.conflicts)[:60]!r} was added as another item before"
+            )
+        answer = {"added": len(stored.new), "known": len(stored.known) + len(known)}
+        return JSONResponse({"version": served.version, **answer})
+
+    async def post_events(self, asked: schemas.EventsRequest) -> Response:
+        """Keep events: they are on disk before the answer 202. Sending one again changes nothing."""
+        await self._known_items([event.item for event in asked.events])
+        now = int(time.time())
+        events = [
+            Event(e.key, e.user, e.item, now if e.time is None else e.time, e.list_id or "")
+            for e in asked.events
+        ]
+        if self.writer is None:
+            raise Full
+        stored = await asyncio.wrap_future(self.writer.add(events))
+        self.accepted.inc(len(stored.new))
+        if stored.conflicts:
+            raise HTTPException(
+                409,
+                f"events: key {min(stored.conflicts)[:60]!r} was used for another event; the others are kept",
+            )
+        return JSONResponse({"accepted": len(stored.new), "duplicates": len(stored.known)}, 202)
+
+    async def _known_items(self, items: Sequence[str]) -> None:
+        if all(item in self.service.state.served.catalogue.index for item in items):
+            return
+        # Another process may have added it a moment ago.
+        await asyncio.to_thread(self.service.refresh)
+        self.service.state.served.places(items, "events")
+
+    async def _encode(self, texts: Sequence[str]) -> np.ndarray:
+        if not texts:
+            return np.empty((0, 0), dtype=np.float32)
+        async with self.encoding:
+            return await asyncio.to_thread(self.service.encode, texts)
+
+    async def health(self) -> dict[str, str]:
+        """The process answers."""
+        return {"status": "alive"}
+
+    async def ready(self) -> Response:
+        """An artefact is loaded and the database answers."""
+        served = self.service.state.served
+        try:
+            counts = await asyncio.to_thread(self.service.log.counts)
+        except Exception:
+            return JSONResponse({"error": "the database of events does not answer"}, 503, _RETRY)
+        return JSONResponse(
+            {
+                "status": "ready",
+                "version": served.version,
+                "items": served.n_items,
+                **{"events": counts["events"]},
+            }
+        )
+
+    async def metrics(self) -> Response:
+        """Counters in the text format of Prometheus, of this process."""
+        return Response(
+            prometheus_client.generate_latest(self.registry), media_type="text/plain; version=0.0.4"
+        )
+
+
+_RETRY = {"Retry-After": str(RETRY_AFTER_S)}
+
+
+def _shown(list_id: str, user: str, served: Served, chosen: Any) -> dict[str, Any]:
+    """A list as it is kept: ids, which were drawn, with which probability, from which candidates."""
+    import json
+
+    ids = served.catalogue.ids
+    shown = {
+        "ids": [ids[item] for item in chosen.ids.tolist()],
+        "explored": chosen.explored.tolist(),
+        "propensities": np.round(chosen.propensities, 6).tolist(),
+        "pools": [[ids[item] for item in pool.tolist()] for pool in chosen.pools],
+    }
+    return {
+        "id": list_id, "user_id": user, "version": served.version, "time": int(time.time()),
+        "shown": json.dumps(shown),
+    }  # fmt: skip
+
+
+def _errors(app: FastAPI) -> None:
+    """Every refusal is ``{"error": sentence}``."""
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return JSONResponse({"error": "the body is not valid JSON"}, 422)
+        where = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
+        said = first["msg"].removeprefix("Value error, ")
+        return JSONResponse({"error": f"{where[:100]}: {said[:1].lower()}{said[1:200]}"}, 422)
+
+    @app.exception_handler(InputError)
+    async def _refused(request: Request, error: InputError) -> Response:
+        return JSONResponse({"error": str(error)}, 422)
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> Response:
+        return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+
+    async def _full(request: Request, error: Exception) -> Response:
+        return JSONResponse({"error": f"overloaded: come again after {RETRY_AFTER_S} s"}, 503, _RETRY)
+
+    app.add_exception_handler(Overloaded, _full)
+    app.add_exception_handler(Full, _full)
+
+    @app.exception_handler(Exception)
+    async def _failed(request: Request, error: Exception) -> Response:
+        from recsys_lib.serving.events import UNAVAILABLE
+
+        if isinstance(error, UNAVAILABLE):
+            return JSONResponse({"error": "the database of events does not answer"}, 503, _RETRY)
+        return JSONResponse({"error": "the server failed; its log says why"}, 500)
+
+
+def settings_from(content: dict[str, Any]) -> Settings:
+    """``Settings`` from JSON types, as ``dataclasses.asdict`` gives them."""
+    return Settings(**{**content, "rule": Rule(**content["rule"])})
+
+
+def as_json(settings: Settings) -> dict[str, Any]:
+    """``Settings`` as JSON types."""
+    return dataclasses.asdict(settings)

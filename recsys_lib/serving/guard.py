@@ -1,0 +1,150 @@
+"""What happens before a request is read: its token, its size, and whether there is a place for it."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+PATHS = ("/recommend", "/similar", "/items", "/events", "/health", "/ready", "/metrics")
+# Without a token: whether the service runs is asked by machines that hold none.
+OPEN = ("/health", "/ready")
+BODY_TIMEOUT_S = 10.0
+RETRY_AFTER_S = 1
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+HEADERS = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
+
+
+class Guard:
+    """ASGI middleware: counts, and refuses with 401, 413, 408 or 503 before anything is parsed."""
+
+    def __init__(
+        self,
+        app: Callable[[Scope, Receive, Send], Awaitable[None]],
+        registry: CollectorRegistry,
+        token: str | None,
+        max_body: int,
+        max_in_flight: int,
+    ):
+        self.app, self._token = app, token
+        self.max_body, self.max_in_flight = max_body, max_in_flight
+        self.in_flight = 0
+        labels = ["path", "status"]
+        self._requests = Counter("recsys_requests", "Requests answered.", labels, registry=registry)
+        self._latency = Histogram(
+            "recsys_request_seconds", "Seconds from a request's body to its answer.", ["path"],
+            buckets=SECONDS, registry=registry,
+        )  # fmt: skip
+        gauge = Gauge("recsys_requests_in_flight", "Requests that are being answered.", registry=registry)
+        gauge.set_function(lambda: self.in_flight)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path = scope["path"] if scope["path"] in PATHS else "other"
+        started = time.perf_counter()
+
+        async def counted(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *HEADERS]
+                self._requests.labels(path, str(message["status"])).inc()
+            await send(message)
+
+        await self._admitted(scope, receive, counted, path)
+        self._latency.labels(path).observe(time.perf_counter() - started)
+
+    async def _admitted(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
+        if self._token is not None and path not in OPEN and not self._authorized(scope):
+            header = [(b"www-authenticate", b"Bearer")]
+            await refuse(send, 401, "expected the header Authorization: Bearer TOKEN", header)
+            return
+        # Probes are answered whatever the load, so that an overloaded server is not taken for a dead one.
+        if path not in OPEN and self.in_flight >= self.max_in_flight:
+            await overloaded(send)
+            return
+        self.in_flight += 1
+        try:
+            body = await self._read(scope, receive, send)
+            if body is not None:
+                await self.app(scope, _replayed(body, receive), send)
+        finally:
+            self.in_flight -= 1
+
+    async def _read(self, scope: Scope, receive: Receive, send: Send) -> bytes | None:
+        """The body; None where there is nothing left to answer."""
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                body = await self._body(scope, receive)
+        except TimeoutError:
+            await refuse(send, 408, f"the body did not arrive within {BODY_TIMEOUT_S:g} seconds")
+            return None
+        except _Gone:
+            return None
+        if body is None:
+            await refuse(send, 413, f"the body is too large: expected at most {self.max_body:,} bytes")
+        return body
+
+    def _authorized(self, scope: Scope) -> bool:
+        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        expected = f"Bearer {self._token}".encode()
+        return hmac.compare_digest(given, expected)
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
+        """The whole body, or None if it is larger than allowed."""
+        length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        if length.isdigit() and int(length) > self.max_body:
+            return None
+        parts, size = [], 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _Gone
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self.max_body:
+                return None
+            if not message.get("more_body"):
+                return b"".join(parts)
+
+
+class _Gone(Exception):
+    """The client went away."""
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    sent = False
+
+    async def again() -> MutableMapping[str, Any]:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
+async def refuse(
+    send: Send, status: int, sentence: str, headers: list[tuple[bytes, bytes]] | None = None
+) -> None:
+    """Answer with one sentence."""
+    body = json.dumps({"error": sentence}).encode()
+    start = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*start, *(headers or [])]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def overloaded(send: Send) -> None:
+    """Answer 503 with the time after which to come again."""
+    header = [(b"retry-after", str(RETRY_AFTER_S).encode())]
+    await refuse(send, 503, f"overloaded: come again after {RETRY_AFTER_S} s", header)

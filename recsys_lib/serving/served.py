@@ -1,0 +1,198 @@
+"""What one version of the service knows at one moment: an artefact and the items that came after it.
+
+A request takes this object once and keeps it: a swap or a new item makes another object and changes none that
+a request holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys_lib.core.errors import InputError
+from recsys_lib.recommenders import BaseRecommender
+from recsys_lib.serving import slate
+from recsys_lib.serving.artefact import Artefact, Catalogue
+from recsys_lib.serving.events import NewItem
+from recsys_lib.serving.fitting import extended
+from recsys_lib.serving.slate import Rule, Slate
+from recsys_lib.trust.explanations import weights_between
+from recsys_lib.trust.explanations.sentences import Reason, sentence
+from recsys_lib.vectors import similarity
+
+POPULAR = {"en": "Many people chose it; nothing of yours is known yet.", "zh": "很多人选过；还没有你的历史。"}
+NEW = {"en": "It is new, and nothing of yours is known yet.", "zh": "这是新上架的；还没有你的历史。"}
+TRIAL = {
+    "en": "Few people have chosen it yet; it is shown to learn about it.",
+    "zh": "选它的人还少，展示它是为了了解它。",
+}
+LANGUAGES = tuple(POPULAR)
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """One request, its items as places in the catalogue; ``excluded`` ones are not shown either."""
+
+    history: np.ndarray
+    excluded: np.ndarray
+    k: int
+    label: str | None = None
+    explore: bool = True
+
+
+class Served:
+    """An artefact with ``extra`` items, which the cold map has placed: they are ranked among all others.
+
+    A new item in a history says nothing of other items until a refit; it is only not shown again.
+    """
+
+    def __init__(self, artefact: Artefact, extra: Sequence[NewItem] = ()):
+        self.artefact = artefact
+        known = artefact.catalogue.index
+        self.extra = [item for item in extra if item.id not in known]
+        rows = [{"id": i.id, "title": i.title, "labels": i.labels, "text": i.text} for i in self.extra]
+        self.catalogue: Catalogue = extended(artefact.catalogue, rows) if rows else artefact.catalogue
+        self.n_items = len(self.catalogue.ids)
+        self.counts = np.pad(artefact.counts, (0, len(rows)))
+        raw = np.array([item.vector for item in self.extra], dtype=np.float32)
+        mapped = artefact.geometry.apply(raw.reshape(len(rows), artefact.raw.shape[1]))
+        self.columns = artefact.cold_map.place(mapped)
+        self._mapped = mapped
+
+    @property
+    def version(self) -> str:
+        """The artefact's version."""
+        return self.artefact.version
+
+    @property
+    def model(self) -> BaseRecommender:
+        return self.artefact.recommender
+
+    @cached_property
+    def rows(self) -> similarity.Rows:
+        """Unit text vectors of all items, for ``similar``."""
+        vectors = np.concatenate([np.asarray(self.artefact.vectors), self._mapped])
+        return similarity.Rows(similarity.normalize(vectors))
+
+    @cached_property
+    def with_label(self) -> dict[str, np.ndarray]:
+        """For every label which items have it, bool ``[n_items]``."""
+        masks: dict[str, np.ndarray] = {}
+        for place, labels in enumerate(self.catalogue.labels):
+            for label in labels:
+                masks.setdefault(label, np.zeros(self.n_items, dtype=bool))[place] = True
+        return masks
+
+    def places(self, ids: Sequence[str], what: str) -> np.ndarray:
+        """Places of item ids.
+
+        Raises:
+            InputError: naming the first id that is unknown.
+        """
+        index = self.catalogue.index
+        for identifier in ids:
+            if identifier not in index:
+                raise InputError(f"{what}: item {identifier[:60]!r} is unknown")
+        return np.array([index[identifier] for identifier in ids], dtype=np.int64)
+
+    # ---------------------------------------------------------------- scores and lists
+
+    def scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+        """Scores of all items, float32 ``[len(histories), n_items]``; of an empty history the popularity."""
+        known = [np.unique(h[h < self.artefact.n_items]) for h in histories]
+        lengths = np.array([len(h) for h in known], dtype=np.int64)
+        indices = np.concatenate(known) if known else np.empty(0, dtype=np.int64)
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        shape = (len(known), self.artefact.n_items)
+        matrix = sp.csr_matrix((np.ones(len(indices), np.float32), indices, starts), shape=shape)
+        found = self.model.score(matrix)
+        if len(self.extra):
+            found = np.concatenate([found, np.asarray(matrix @ self.columns)], axis=1)
+        empty = lengths == 0
+        if empty.any():
+            found = np.array(found)
+            found[empty] = self.counts
+        return found
+
+    def recommend(
+        self, queries: Sequence[Query], rule: Rule, rng: np.random.Generator
+    ) -> list[tuple[Slate, np.ndarray]]:
+        """For every query its list and the scores ``[n_items]`` of all items.
+
+        Raises:
+            InputError: a label that no item has.
+        """
+        cold = self.counts < rule.cold_below
+        without = Rule(0, rule.cold_below, rule.pool)
+        answers = []
+        for query, own in zip(queries, self.scores([q.history for q in queries]), strict=True):
+            allowed = np.array(own, dtype=np.float32)
+            allowed[query.history] = -np.inf
+            allowed[query.excluded] = -np.inf
+            if query.label is not None:
+                allowed[~self._labelled(query.label)] = -np.inf
+            chosen = slate.mixed(allowed, cold, query.k, rule if query.explore else without, rng)
+            answers.append((chosen, own))
+        return answers
+
+    def _labelled(self, label: str) -> np.ndarray:
+        if label not in self.with_label:
+            raise InputError(f"label: {label[:60]!r} is unknown")
+        return self.with_label[label]
+
+    def similar(self, vectors: np.ndarray, k: int, left_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The ``k`` items nearest to raw text vectors ``[1, d]``: places and cosines.
+
+        ``left_out``: places not to name.
+        """
+        unit = similarity.normalize(self.artefact.geometry.apply(vectors))
+        cosines = self.rows.scores(unit)[0]
+        allowed = cosines.copy()
+        allowed[left_out] = -np.inf
+        ids = slate.ranked(allowed, k)
+        return ids, cosines[ids]
+
+    def raw_vector(self, place: int) -> np.ndarray:
+        """The text vector of an item as the encoder gave it, ``[1, d]``."""
+        known = self.artefact.n_items
+        return self.extra[place - known].vector[None] if place >= known else self.artefact.raw[[place]]
+
+    # ---------------------------------------------------------------- reasons
+
+    def reasons(self, history: np.ndarray, chosen: Slate, language: str = "en", most: int = 2) -> list[str]:
+        """One sentence for every item of a list: the items of the history that add most to its score."""
+        known = np.unique(history[history < self.artefact.n_items])
+        if not len(known):
+            return [
+                self._without_history(item, explored)[language]
+                for item, explored in zip(chosen.ids.tolist(), chosen.explored, strict=True)
+            ]
+        weights = self._weights(known, chosen.ids)
+        kind, titles = self.catalogue.kind, self.catalogue.titles
+        sentences = []
+        for place, item in enumerate(chosen.ids):
+            own = weights[:, place]
+            order = np.argsort(-own, kind="stable")[:most]
+            named = tuple(known[order[own[order] > 0]].tolist())
+            if named:
+                sentences.append(sentence(Reason(int(item), named, False), titles, language, kind))
+            else:
+                sentences.append(sentence(Reason(int(item), (), False), titles, language, kind))
+        return sentences
+
+    def _without_history(self, item: int, explored: bool) -> dict[str, str]:
+        if not self.counts[item]:
+            return NEW
+        return TRIAL if explored else POPULAR
+
+    def _weights(self, items: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        known = self.artefact.n_items
+        weights = np.empty((len(items), len(targets)))
+        old = targets < known
+        weights[:, old] = weights_between(self.model, items, targets[old])
+        weights[:, ~old] = self.columns[np.ix_(items, targets[~old] - known)]
+        return weights

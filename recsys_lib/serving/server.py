@@ -1,0 +1,127 @@
+"""Runs the application with uvicorn: on loopback, or elsewhere with a token; one process or several."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recsys_lib.core.errors import InputError
+from recsys_lib.serving import artefact as artefacts
+from recsys_lib.serving.app import Settings, as_json, create, settings_from
+
+# Where worker processes find what to serve; the token has a variable of its own.
+SERVING, TOKEN = "RECSYS_SERVING", "RECSYS_TOKEN"
+MIN_TOKEN = 16
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to listen."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+
+
+def run(
+    store: Path,
+    database: str,
+    address: Address,
+    settings: Settings,
+    workers: int = 1,
+    token: str | None = None,
+) -> None:
+    """Serve until interrupted.
+
+    Raises:
+        InputError: an address that is taken or not this machine's, one beyond loopback without a token, no
+            artefact, no database.
+    """
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    check_token(address.host, token)
+    artefacts.load(store)
+    os.environ[SERVING] = json.dumps(
+        {"store": str(store.absolute()), "database": database, "settings": as_json(settings)}
+    )
+    os.environ.pop(TOKEN, None)
+    if token is not None:
+        os.environ[TOKEN] = token
+    with listening(address) as bound:
+        config = uvicorn.Config(
+            "recsys_lib.serving.server:application", factory=True, workers=workers, log_level="warning",
+            access_log=False, server_header=False, timeout_graceful_shutdown=10,
+        )  # fmt: skip
+        host, port = bound.getsockname()[:2]
+        print(
+            f"serving {artefacts.current(store)} on http://{host}:{port}, {workers} process(es)", flush=True
+        )
+        if workers > 1:
+            Multiprocess(config, sockets=[bound]).run()
+        else:
+            uvicorn.Server(config).run(sockets=[bound])
+
+
+def application() -> Any:
+    """What uvicorn calls in each process."""
+    content = json.loads(os.environ[SERVING])
+    settings = settings_from(content["settings"])
+    return create(Path(content["store"]), content["database"], settings, os.environ.get(TOKEN))
+
+
+def check_token(host: str, token: str | None) -> None:
+    """Refuse to listen beyond this machine without a token, and a token that can be guessed.
+
+    Raises:
+        InputError: either.
+    """
+    if token is not None and (len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable()):
+        raise InputError(
+            f"the token has {len(token)} characters: expected at least {MIN_TOKEN} printable ones"
+        )
+    if token is None and not _loopback(host):
+        raise InputError(
+            f"host {host!r} is beyond this machine: expected --token-file with a secret, or 127.0.0.1"
+        )
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@contextlib.contextmanager
+def listening(address: Address) -> Iterator[socket.socket]:
+    """A socket bound to the address.
+
+    Raises:
+        InputError: the port is taken, or the host is not this machine's.
+    """
+    try:
+        family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
+        bound = socket.socket(family, socket.SOCK_STREAM)
+    except (OSError, OverflowError) as error:
+        raise InputError(f"{address.host}:{address.port}: {error}") from error
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((address.host, address.port))
+            bound.listen(2048)
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"{address.host}:{address.port}: {reason}; choose another --port") from error
+        bound.set_inheritable(True)
+        yield bound
+    finally:
+        bound.close()

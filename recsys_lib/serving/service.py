@@ -1,0 +1,121 @@
+"""The state of a running service: its artefact, what came after it, and how both change."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from recsys_lib.core.errors import InputError
+from recsys_lib.serving import artefact as artefacts
+from recsys_lib.serving.artefact import Artefact
+from recsys_lib.serving.events import EventLog, NewItem
+from recsys_lib.serving.served import Served
+
+logger = logging.getLogger("recsys_lib.serving")
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """One artefact with what came after it. recent: for every user the item ids of events that it lacks.
+
+    ``recent`` only grows, while requests read it; everything else never changes.
+    """
+
+    served: Served
+    recent: dict[str, list[str]]
+    items: tuple[NewItem, ...]
+
+    def history(self, user: str) -> np.ndarray | None:
+        """Places of the items that a user chose; None for a user without an event."""
+        own = self.served.artefact
+        row = own.interactions.users.get(user)
+        recent = self.recent.get(user, ())
+        if row is None and not recent:
+            return None
+        index = self.served.catalogue.index
+        later = np.array([index[item] for item in recent if item in index], dtype=np.int64)
+        if row is None:
+            return np.unique(later)
+        histories = own.histories
+        before = histories.indices[histories.indptr[row] : histories.indptr[row + 1]]
+        return np.unique(np.concatenate([before.astype(np.int64), later]))
+
+
+class Service:
+    """Holds the current ``State``; a request takes it once, whoever changes it replaces it whole."""
+
+    def __init__(self, store: Path, log: EventLog):
+        """Load the current artefact of ``store`` and what ``log`` has beyond it.
+
+        Raises:
+            InputError: no artefact, a damaged one, or no database.
+        """
+        self.store, self.log = store, log
+        self._lock = threading.Lock()
+        self._event_seq = self._item_seq = 0
+        self.swaps = self.failed_swaps = 0
+        self._failed: str | None = None
+        self.state = self._started(artefacts.load(store))
+
+    def _started(self, artefact: Artefact) -> State:
+        """The state of an artefact with everything that the log has after it."""
+        items = tuple(self.log.items_after(artefact.item_watermark))
+        recent: dict[str, list[str]] = {}
+        event_seq = artefact.watermark
+        for seq, event in self.log.events_after(event_seq):
+            recent.setdefault(event.user, []).append(event.item)
+            event_seq = seq
+        state = State(Served(artefact, items), recent, items)
+        self._event_seq = event_seq
+        self._item_seq = items[-1].seq if items else artefact.item_watermark
+        return state
+
+    def refresh(self) -> None:
+        """Read events and new items that came since the last reading, by this process or another."""
+        with self._lock:
+            state = self.state
+            for seq, event in self.log.events_after(self._event_seq):
+                state.recent.setdefault(event.user, []).append(event.item)
+                self._event_seq = seq
+            more = self.log.items_after(self._item_seq)
+            if more:
+                items = (*state.items, *more)
+                self.state = State(Served(state.served.artefact, items), state.recent, items)
+                self._item_seq = more[-1].seq
+
+    def follow(self) -> bool:
+        """Swap to the version that the store points to, if it is another; True after a swap.
+
+        A version that cannot be loaded is logged once, and the old one goes on answering.
+        """
+        try:
+            version = artefacts.current(self.store)
+            if version == self.state.served.version:
+                self._failed = None
+                return False
+            loaded = artefacts.load(self.store, version)
+        except InputError as error:
+            if str(error) != self._failed:
+                self._failed = str(error)
+                self.failed_swaps += 1
+                logger.warning("the running version stays: %s", error)
+            return False
+        with self._lock:
+            self.state = self._started(loaded)
+        self.swaps += 1
+        return True
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Raw text vectors of new texts, float32 ``[n, d]``."""
+        return self.state.served.artefact.encoder.encode(list(texts), progress=False)
+
+    def add_items(self, items: Sequence[NewItem]):
+        """Store new items on disk, then rank them with all others."""
+        stored = self.log.add_items(items)
+        self.refresh()
+        return stored

@@ -1,0 +1,101 @@
+"""One list of warm and cold items: the model's best, and an exploration quota at its end with logged
+propensities.
+
+The rule: the last ``quota`` places of a list belong to cold items, those with fewer than ``cold_below``
+interactions. The best ``pool`` cold items that are not in the first part are dealt to these places like
+cards: place ``s`` gets those ranked ``s, s + quota, s + 2 quota, ...``; of its ``m`` items it draws the one
+ranked ``r`` among them with the probability ``(1 / r) / (1 + 1/2 + ... + 1/m)``. Places draw from different
+items, so no item occurs twice, draws are independent, and each probability is exact: the propensity that
+off-policy estimates divide by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys_lib.core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How many places of a list are for cold items, what is cold, and from how many candidates they are
+    drawn.
+    """
+
+    quota: int = 1
+    cold_below: int = 5
+    pool: int = 20
+
+    def __post_init__(self) -> None:
+        if self.quota < 0 or self.cold_below < 1 or self.pool < max(self.quota, 1):
+            raise InputError(
+                f"quota={self.quota!r}, cold_below={self.cold_below!r}, pool={self.pool!r}: expected a quota "
+                "of at least 0, cold_below of at least 1 and a pool of at least the quota"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Slate:
+    """A list: ``ids``, best first; ``explored``: which places were drawn; ``propensities``: with which
+    probability (1 where nothing was drawn); ``pools``: for each drawn place its candidates, best first.
+    """
+
+    ids: np.ndarray
+    explored: np.ndarray
+    propensities: np.ndarray
+    pools: tuple[np.ndarray, ...] = ()
+
+
+def draw_probabilities(m: int) -> np.ndarray:
+    """Probabilities ``[m]`` of the candidates of one place, best first: proportional to one over the rank.
+
+    >>> draw_probabilities(2).round(3).tolist()
+    [0.667, 0.333]
+    """
+    weights = 1 / np.arange(1, m + 1)
+    return weights / weights.sum()
+
+
+def mixed(scores: np.ndarray, cold: np.ndarray, k: int, rule: Rule, rng: np.random.Generator) -> Slate:
+    """The list of at most ``k`` items for ``scores [n_items]``, -inf at items that may not be shown.
+
+    ``cold``: bool ``[n_items]``. Where fewer cold items can be shown than the quota asks for, the model's
+    best fill the list; where nothing else can be shown, it is shorter. Equal scores go by the smaller id.
+    """
+    if k < 1:
+        raise InputError(f"k={k!r}: expected at least 1")
+    best = ranked(scores, k)
+    for places in range(min(rule.quota, k - 1), 0, -1):
+        first = best[: k - places]
+        rest = np.where(cold, scores, -np.inf)
+        rest[first] = -np.inf
+        pool = ranked(rest, max(rule.pool, places))
+        if len(pool) >= places:
+            return _drawn(first, pool, places, rng)
+    return Slate(best, np.zeros(len(best), dtype=bool), np.ones(len(best)))
+
+
+def _drawn(first: np.ndarray, pool: np.ndarray, places: int, rng: np.random.Generator) -> Slate:
+    """``first`` and one item of ``pool`` for each of the ``places``."""
+    pools = tuple(pool[s::places] for s in range(places))
+    drawn, chances = [], []
+    for candidates in pools:
+        p = draw_probabilities(len(candidates))
+        place = int(rng.choice(len(p), p=p))
+        drawn.append(candidates[place])
+        chances.append(p[place])
+    ids = np.concatenate([first, np.array(drawn, dtype=np.int64)])
+    explored = np.arange(len(ids)) >= len(first)
+    return Slate(ids, explored, np.concatenate([np.ones(len(first)), chances]), pools)
+
+
+def ranked(scores: np.ndarray, k: int) -> np.ndarray:
+    """At most ``k`` ids with a score above -inf, best first, equal scores by the smaller id."""
+    if k < len(scores):
+        cut = scores[np.argpartition(-scores, k - 1)[:k]].min()
+        candidates = np.flatnonzero((scores >= cut) & (scores > -np.inf))
+    else:
+        candidates = np.flatnonzero(scores > -np.inf)
+    return candidates[np.argsort(-scores[candidates], kind="stable")][:k]

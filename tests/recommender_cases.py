@@ -12,7 +12,9 @@ from recsys_lib.recommenders import (
     SLIM,
     TIGER,
     EASEMap,
+    GatedMLP,
     ItemKNN,
+    JoinedKernelMap,
     MaxSimilarity,
     Popularity,
     RankFusion,
@@ -68,6 +70,11 @@ RECOMMENDERS = {
     "EASEMap": lambda v=PARITY: EASEMap(v, 0.1, 1.0),
     "EASEMap, warm kept": lambda v=PARITY: EASEMap(v, 0.1, 1.0, keep_warm=True),
     "EASEMap of kernels": lambda v=PARITY: EASEMap(v, 0.1, 1.0, width=0.7),
+    "JoinedKernelMap": lambda v=PARITY: JoinedKernelMap([v, v[:, :1]], [1.0, 0.5], "product", 0.1, 1.0),
+    "JoinedKernelMap, sum": lambda v=PARITY: JoinedKernelMap([v, v[:, :1]], [1.0, 0.5], "sum", 0.1, 1.0),
+    "GatedMLP": lambda v=PARITY: GatedMLP(
+        [v, v[:, :1]], hidden=8, output=4, negatives=8, epochs=40, learning_rate=0.02, progress=False
+    ),
     "TextMLP": lambda v=PARITY: TextMLP(v, 8, 4, negatives=8, epochs=40, learning_rate=0.02, progress=False),
     "TextEASE": lambda v=PARITY: TextEASE(v, 1.0, 0.5),
     "ScoreBlend": lambda v=PARITY: ScoreBlend([EASE(1.0), TextProfile(v)], [1.0, 0.5]),

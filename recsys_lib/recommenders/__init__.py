@@ -15,6 +15,7 @@ from recsys_lib.recommenders.base import BaseRecommender, load
 from recsys_lib.recommenders.blends import RankFusion, ScoreBlend
 from recsys_lib.recommenders.ease import EASE
 from recsys_lib.recommenders.factorization import BPR, IALS
+from recsys_lib.recommenders.fusion import GatedMLP, JoinedKernelMap
 from recsys_lib.recommenders.maps import EASEMap, RidgeMap
 from recsys_lib.recommenders.neighbours import ItemKNN, UserKNN
 from recsys_lib.recommenders.popularity import Popularity, RecentPopularity
@@ -34,7 +35,9 @@ __all__ = [
     "TIGER",
     "BaseRecommender",
     "EASEMap",
+    "GatedMLP",
     "ItemKNN",
+    "JoinedKernelMap",
     "MaxSimilarity",
     "Popularity",
     "RankFusion",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -90,7 +91,7 @@ class EASEMap(BaseRecommender):
     then share them. A user without history scores 0.
     """
 
-    settings = ("regularization", "ease_regularization", "width", "keep_warm")
+    settings: ClassVar[tuple[str, ...]] = ("regularization", "ease_regularization", "width", "keep_warm")
     arrays = ("item_vectors", "weights")
     _columns: np.ndarray | Columns | None = None
 

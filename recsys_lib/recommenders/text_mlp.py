@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -21,11 +23,11 @@ class TextMLP(BaseRecommender):
     trained, "cpu", "cuda" or "auto". Seeded; a user without history scores 0.
     """
 
-    settings = (
+    settings: ClassVar[tuple[str, ...]] = (
         "hidden", "output", "temperature", "negatives", "epochs", "learning_rate", "weight_decay", "seed",
         "progress",
     )  # fmt: skip
-    arrays = ("item_vectors", "items")
+    arrays: ClassVar[tuple[str, ...]] = ("item_vectors", "items")
 
     def __init__(
         self,
@@ -61,11 +63,7 @@ class TextMLP(BaseRecommender):
         checks.vectors_for(train, self.item_vectors)
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            net = nn.Sequential(
-                nn.Linear(self.item_vectors.shape[1], self.hidden),
-                nn.LeakyReLU(),
-                nn.Linear(self.hidden, self.output),
-            ).to(self.device)
+            net = self._network().to(self.device)
             optimizer = torch.optim.AdamW(
                 net.parameters(), self.learning_rate, weight_decay=self.weight_decay
             )
@@ -77,6 +75,20 @@ class TextMLP(BaseRecommender):
             with torch.inference_mode():
                 out = net(torch.from_numpy(self.item_vectors).to(self.device))
                 self.items = nn.functional.normalize(out, dim=1).cpu().numpy()
+            self._learned(net)
+
+    def _network(self) -> Any:
+        """What is trained: ``[n, d]`` to ``[n, output]``."""
+        from torch import nn
+
+        return nn.Sequential(
+            nn.Linear(self.item_vectors.shape[1], self.hidden),
+            nn.LeakyReLU(),
+            nn.Linear(self.hidden, self.output),
+        )
+
+    def _learned(self, net: Any) -> None:
+        """What is kept of the trained network beside ``items``."""
 
     def _epoch(self, net, optimizer, batch: int = 4096) -> float:
         """One pass over all interactions, users in random order, about ``batch`` interactions a step; returns

@@ -180,3 +180,38 @@ def test_smollm2_continues_a_sentence_sensibly():
         prompt = tokenizer("The capital of France is", return_tensors="pt")
         text = tokenizer.decode(model.generate(**prompt, max_new_tokens=4, do_sample=False)[0])
     assert "Paris" in text
+
+
+# ---------------------------------------------------------------- a pickle of tensors
+
+
+def test_a_pickle_of_tensors_becomes_safetensors(tmp_path):
+    import torch
+    from safetensors.torch import load_file
+
+    from recsys_lib.data.assets import convert
+
+    state = {"a": torch.arange(6.0).reshape(2, 3).T, "b": torch.tensor(3)}
+    torch.save(state, tmp_path / "x.pth", _use_new_zipfile_serialization=False)
+    convert.pickled_tensors(tmp_path, "x.pth")
+    found = load_file(tmp_path / "model.safetensors")
+    assert list(tmp_path.iterdir()) == [tmp_path / "model.safetensors"]
+    assert all(torch.equal(found[name], state[name]) for name in state)
+
+
+class _Harmful:
+    def __reduce__(self):
+        return print, ("run",)
+
+
+@pytest.mark.parametrize("content", [_Harmful(), [1, 2], {"a": 3}])
+def test_a_pickle_of_anything_else_is_refused_and_not_run(content, tmp_path, capsys):
+    import pickle
+
+    from recsys_lib.core.errors import InputError
+    from recsys_lib.data.assets import convert
+
+    (tmp_path / "x.pth").write_bytes(pickle.dumps(content))
+    with pytest.raises(InputError, match=r"x\.pth: expected"):
+        convert.pickled_tensors(tmp_path, "x.pth")
+    assert "run" not in capsys.readouterr().out

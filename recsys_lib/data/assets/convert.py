@@ -221,3 +221,29 @@ def gguf(folder: Path, name: str) -> None:
         k: v for k, v in model.config.to_dict().items() if k not in ("quantization_config", "_name_or_path")
     }
     (folder / "config.json").write_text(json.dumps(config, indent=1, default=str), encoding="utf-8")
+
+
+# ---------------------------------------------------------------- a pickle of tensors
+
+
+def pickled_tensors(folder: Path, name: str) -> None:
+    """Convert a pickle of tensors by name into ``model.safetensors``, every bit kept; the pickle goes.
+
+    It is read by torch's reader of weights, which builds tensors and plain containers and runs no code.
+
+    Raises:
+        InputError: the file holds anything else.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    try:
+        state = torch.load(folder / name, map_location="cpu", weights_only=True)
+    except Exception as error:  # UnpicklingError for code, RuntimeError or EOFError for damage
+        text = " ".join(str(error).split())[:120]
+        raise InputError(f"{name}: expected a pickle of tensors only ({text})") from error
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise InputError(f"{name}: expected tensors by name, found {type(state).__name__}")
+    tensors = {key: value.contiguous() for key, value in state.items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / name).unlink()

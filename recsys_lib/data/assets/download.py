@@ -315,7 +315,9 @@ def _convert(a: Asset, folder: Path) -> None:
     from recsys_lib.data.assets import convert
 
     try:
-        {"e5": convert.packed_e5, "gguf": convert.gguf}[a.convert](folder, a.members[0].path)
+        {"e5": convert.packed_e5, "gguf": convert.gguf, "tensors": convert.pickled_tensors}[a.convert](
+            folder, a.members[0].path
+        )
     except InputError:
         raise
     except (

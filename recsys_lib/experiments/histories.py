@@ -69,11 +69,19 @@ def _lists(n_users: int) -> tuple[Catalogue, Candidates]:
     return source, candidates.first_stage(source, "EASE", 200, 60)[1].first(n_users)
 
 
-def _ranked(
-    source: Catalogue, found: Candidates, encoder: encoders.Encoder, readers: Mapping[str, UserEncoder]
+def readers(encoder: encoders.Encoder) -> dict[str, UserEncoder]:
+    """Every way to make one vector of a history with one encoder, by name."""
+    return {
+        name: UserEncoder(method, encoder, max_history=HISTORY, prompt=prompt)
+        for name, (method, prompt) in READ.items()
+    }
+
+
+def ranked(
+    source: Catalogue, found: Candidates, encoder: encoders.Encoder, chosen: Mapping[str, UserEncoder]
 ) -> dict[str, Any]:
-    """Quality of the whole catalogue ranked by the cosine to each reader's user vectors, less that of the
-    mean of item vectors, paired over users.
+    """Quality of the whole catalogue ranked by the cosine to the user vectors of each of the ``chosen``
+    readers, less that of the mean of item vectors ("mean", which has to be among them), paired over users.
     """
     items = encoder.encode(source.texts, progress=False)
     whiten = geometry.whiten(items)
@@ -81,7 +89,7 @@ def _ranked(
     histories = found.lists(source.texts, HISTORY).histories
     evaluations: dict[str, Evaluation] = {}
     seconds = {}
-    for name, reader in readers.items():
+    for name, reader in chosen.items():
         start = time.process_time()
         users = similarity.normalize(whiten.apply(reader.encode(histories)))
         seconds[name] = (time.process_time() - start) / len(histories)
@@ -96,16 +104,10 @@ def _ranked(
 
 
 def user_vectors(encoder: str, pooling: str) -> dict[str, Any]:
-    """Every way to make one vector of a history with one encoder, ``PROMPT`` and ``CHINESE_PROMPT`` among
-    them.
-    """
+    """The quality of all ``readers`` of one encoder."""
     source, found = _lists(USERS)
     chosen = encoders.load(encoder, precision="float32", pooling=pooling)
-    readers = {
-        name: UserEncoder(method, chosen, max_history=HISTORY, prompt=prompt)
-        for name, (method, prompt) in READ.items()
-    }
-    return _ranked(source, found, chosen, readers)
+    return ranked(source, found, chosen, readers(chosen))
 
 
 def profiles(encoder: str, writer: str, language: str) -> dict[str, Any]:
@@ -114,12 +116,12 @@ def profiles(encoder: str, writer: str, language: str) -> dict[str, Any]:
     precision = "float32" if writer == "smollm2" else "int8"
     prompts = Prompts(language_model.load(writer, precision), language, source.kind, max_history=HISTORY)
     chosen = encoders.load(encoder, precision="float32")
-    readers = {
+    compared = {
         method: UserEncoder(method, chosen, prompts, max_history=HISTORY)
         for method in ("mean", "text", "profile")
     }
-    metrics = _ranked(source, found, chosen, readers)
-    return metrics | {"precision": precision, "examples": readers["profile"].texts[:3]}
+    metrics = ranked(source, found, chosen, compared)
+    return metrics | {"precision": precision, "examples": compared["profile"].texts[:3]}
 
 
 def injections(method: str, marked: bool) -> dict[str, Any]:

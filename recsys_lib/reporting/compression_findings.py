@@ -200,11 +200,11 @@ def _slower(ratios: pd.DataFrame) -> str:
 def bench(rows: pd.DataFrame) -> str:
     """What ``bench encode`` found: speed over each baseline, and how much of the roofline is reached.
 
-    rows: work, size, peer, ratio (their time over ours), share_of_limit, quality.
+    rows: workload, size, baseline, ratio (their time over ours), fraction_of_limit, quality.
     """
     lines = []
-    for (work, size), table in rows.groupby(["work", "size"], sort=False):
-        over = ", ".join(f"{row['ratio']:.1f} times {row['peer']}" for _, row in table.iterrows())
-        share = table["share_of_limit"].iloc[0]
+    for (work, size), table in rows.groupby(["workload", "size"], sort=False):
+        over = ", ".join(f"{row['ratio']:.1f} times {row['baseline']}" for _, row in table.iterrows())
+        share = table["fraction_of_limit"].iloc[0]
         lines.append(f"{work}, {size}: {over} ({share:.0%} of the upper bound).")
     return bullets(lines)

@@ -85,7 +85,7 @@ def _weights_alone(study: ModelStudy) -> str:
 
 
 def _baselines(bench: pd.DataFrame) -> str:
-    first = bench[(bench["work"] == "encode") & (bench["peer"] == "sentence-transformers")]
+    first = bench[(bench["workload"] == "encode") & (bench["baseline"] == "sentence-transformers")]
     each = ", ".join(
         f"{row['ratio']:.2g} times in {row['size'].split(', ')[1]}"
         for _, row in first.iterrows()

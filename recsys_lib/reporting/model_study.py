@@ -212,7 +212,7 @@ def ms_per_token(sizes: pd.DataFrame, bytes_per_second: Mapping[str, float] | No
 
 
 def encode_bench(
-    columns: Sequence[str] = ("work", "size", "peer", "ratio", "share_of_limit", "quality"),
+    columns: Sequence[str] = ("workload", "size", "baseline", "ratio", "fraction_of_limit", "quality"),
 ) -> tuple[pd.DataFrame, str]:
     """The rows of ``bench encode`` as recorded, and when and where it ran."""
     import pandas as pd

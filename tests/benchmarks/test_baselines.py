@@ -39,8 +39,8 @@ def small(monkeypatch):
 
 def test_every_kind_meets_its_baseline_and_exact_search_is_exact(small):
     rows = [row for _, part in bench_search.search_rows() for row in part]
-    assert {"exact int8", "int8 rescored", "one bit", *bench_search.KINDS} == {r.work for r in rows}
-    peers = {
+    assert {"exact int8", "int8 rescored", "one bit", *bench_search.KINDS} == {r.workload for r in rows}
+    baselines = {
         "faiss Flat",
         "NumPy",
         "torch",
@@ -53,12 +53,12 @@ def test_every_kind_meets_its_baseline_and_exact_search_is_exact(small):
         "faiss HNSW",
         "faiss IVF",
     }
-    assert peers <= {r.peer for r in rows}
-    exact = [r for r in rows if r.work == "exact int8"]
+    assert baselines <= {r.baseline for r in rows}
+    exact = [r for r in rows if r.workload == "exact int8"]
     assert all("of the best 10 100.00%" in r.quality for r in exact)
     assert not any("NOT" in r.quality for r in rows)
     assert {r.size.split(" x ")[1] for r in exact} == {"600", "300", "900"}
-    assert all(r.ratio == pytest.approx(r.peer_s / r.ours_s) and r.limit_s > 0 for r in rows)
+    assert all(r.ratio == pytest.approx(r.baseline_s / r.ours_s) and r.limit_s > 0 for r in rows)
 
 
 def test_some_parts_replace_theirs_in_the_record(small, tmp_path):
@@ -81,7 +81,7 @@ def test_without_usearch_its_rows_are_left_out_in_one_line(small, monkeypatch, c
     monkeypatch.setitem(sys.modules, "usearch", None)
     monkeypatch.setattr(bench_search, "KINDS", {})
     rows = [row for _, part in bench_search.search_rows() for row in part]
-    assert rows and not any("usearch" in r.peer for r in rows)
+    assert rows and not any("usearch" in r.baseline for r in rows)
     assert capsys.readouterr().err.splitlines() == [
         "usearch is not installed, its rows are left out: pip install -r requirements-bench.txt"
     ]

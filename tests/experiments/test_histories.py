@@ -33,7 +33,7 @@ def found():
 
 def test_the_item_like_the_history_is_found_and_the_mean_is_the_measure(found):
     readers = {name: UserEncoder(name, Letters()) for name in ("mean", "text")}
-    metrics = histories._ranked(*found, Letters(), readers)
+    metrics = histories.ranked(*found, Letters(), readers)
     assert metrics["found"]["mean"]["ndcg"] == 1 and metrics["found"]["mean"]["less mean"] == 0
     assert metrics["found"]["text"]["recall"] == 1 and len(metrics["per_user"]["text"]) == 2
 

@@ -51,17 +51,17 @@ def run(name: str, json_file: Path | None = None, parts: Sequence[str] = ()) -> 
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """The rows as lines of text under a head; the best baseline of each work and size carries a star."""
+    """The rows as lines of text under a head; the best baseline of each workload and size carries a star."""
     head = (
         f"{'work':13} {'size':40} {'ours ms':>9} {'baseline (* best)':24} {'its ms':>9} {'ratio':>6} "
         f"{'of limit':>8}  quality"
     )
     lines = []
     for r in with_best(rows):
-        name = f"{r.peer}{' *' if r.best else ''}"
+        name = f"{r.baseline}{' *' if r.best else ''}"
         lines.append(
-            f"{r.work:13} {r.size:40} {r.ours_s * 1e3:9.2f} {name:24} {r.peer_s * 1e3:9.2f} {r.ratio:6.2f} "
-            f"{r.share_of_limit:8.0%}  {r.quality}"
+            f"{r.workload:13} {r.size:40} {r.ours_s * 1e3:9.2f} {name:24} {r.baseline_s * 1e3:9.2f} "
+            f"{r.ratio:6.2f} {r.fraction_of_limit:8.0%}  {r.quality}"
         )
     return [head, *lines]
 

@@ -50,14 +50,14 @@ Find = Callable[[np.ndarray], np.ndarray]
 class Comparison:
     """Searches of the same queries, on the same threads.
 
-    work: what is done. ours: queries ``[n, d]`` to ids ``[n, K]``; peers: the baselines, by name. codes:
+    work: what is done. ours: queries ``[n, d]`` to ids ``[n, K]``; baselines: the same, by name. codes:
     what ours reads of every item. per_code: operations that one query needs for one byte of them, 0 where
     none are counted. note: what else to say of it. batches: how many queries at once.
     """
 
     work: str
     ours: Find
-    peers: dict[str, Find]
+    baselines: dict[str, Find]
     codes: np.ndarray
     per_code: float = 0.0
     note: str = ""
@@ -148,8 +148,8 @@ def exact_rows(c: Catalogue) -> list[Row]:
     rows += _rows(Comparison("int8 rescored", rescored, full, codes, 2.0, note), c)
     rows += _rows(Comparison("exact int8", exact, full, codes, 2.0, says), c)
     if _has_usearch():
-        peers: dict[str, Find] = {"usearch, exact": lambda q: _usearch_exact(c.items, q, c.threads)}
-        rows += _rows(Comparison("exact int8", exact, peers, codes, 2.0, says, SLOW_BATCHES), c)
+        baselines: dict[str, Find] = {"usearch, exact": lambda q: _usearch_exact(c.items, q, c.threads)}
+        rows += _rows(Comparison("exact int8", exact, baselines, codes, 2.0, says, SLOW_BATCHES), c)
     return rows
 
 
@@ -179,8 +179,8 @@ def one_bit_rows(c: Catalogue) -> list[Row]:
 
     ours, theirs = enough(ours_at), enough(theirs_at)
     note = f"float32 rows read per place: {ours} and {theirs}, for {ENOUGH:.0%} of the best"
-    peers = {"faiss RaBitQfs, refined": theirs_at(theirs)}
-    return _rows(Comparison("one bit", ours_at(ours), peers, codes.codes, 0.0, note), c)
+    baselines = {"faiss RaBitQfs, refined": theirs_at(theirs)}
+    return _rows(Comparison("one bit", ours_at(ours), baselines, codes.codes, 0.0, note), c)
 
 
 def same_kind_rows(name: str, c: Catalogue) -> list[Row]:
@@ -189,16 +189,22 @@ def same_kind_rows(name: str, c: Catalogue) -> list[Row]:
     codes = quantization.calibrate(c.items[:MAX_LEARNED], scheme, **options).quantize(c.items)
     index = search.Index.build(codes)
     bits = 1 if scheme == "binary" else 16
-    peers: dict[str, Find] = {f"faiss {description}": _faiss(description, c.items)}
+    baselines: dict[str, Find] = {f"faiss {description}": _faiss(description, c.items)}
     if name == "int8" and _has_usearch():
-        peers["usearch i8, exact"] = lambda q: _usearch_exact(
+        baselines["usearch i8, exact"] = lambda q: _usearch_exact(
             codes.codes, quantization.quantize(q, "int8").codes, c.threads
         )
     per_code = 0.0 if scheme in ("pq", "binary") else 2.0 * codes.dimension / codes.codes[0].nbytes
     note = f"{codes.bytes_among(0):.0f} bytes per item"
     batches = SLOW_BATCHES if description.startswith("SQ") else BATCHES
     ours = Comparison(
-        name, lambda q: index.top_k(q, K, query_bits=bits).ids, peers, codes.codes, per_code, note, batches
+        name,
+        lambda q: index.top_k(q, K, query_bits=bits).ids,
+        baselines,
+        codes.codes,
+        per_code,
+        note,
+        batches,
     )
     return _rows(ours, c)
 
@@ -209,9 +215,9 @@ def graph_rows(c: Catalogue) -> list[Row]:
     index, exact, _ = _certified(c)
     built = time.perf_counter() - start
     rows = []
-    for name, peer, seconds in _graphs(c):
+    for name, baseline, seconds in _graphs(c):
         note = f"built in {seconds:.0f} s, ours in {built:.1f}"
-        rows += _rows(Comparison("exact int8", exact, {name: peer}, index.quantized.codes, 2.0, note), c)
+        rows += _rows(Comparison("exact int8", exact, {name: baseline}, index.quantized.codes, 2.0, note), c)
     return rows
 
 
@@ -246,17 +252,14 @@ def _rows(comparison: Comparison, c: Catalogue) -> list[Row]:
         right = {
             name: compression.recall(found, c.items, queries, c.kth[:n]).mean() for name, found in ids.items()
         }
-        for peer in comparison.peers:
-            quality = (
-                f"of the best {K} {right['ours']:.2%}, {peer} {right[peer]:.2%}; {comparison.note}".rstrip(
-                    "; "
-                )
-            )
+        for baseline in comparison.baselines:
+            found = f"of the best {K} {right['ours']:.2%}, {baseline} {right[baseline]:.2%}"
+            quality = f"{found}; {comparison.note}".rstrip("; ")
             rows.append(
                 row(
                     comparison.work,
                     f"{n} x {len(c.items):,} x {queries.shape[1]}",
-                    peer,
+                    baseline,
                     timed,
                     limit,
                     quality,
@@ -279,7 +282,9 @@ def _timed(
     def asking(name: str, find: Find) -> Callable[[], object]:
         return lambda: ids.update({name: find(queries)})
 
-    work = {name: asking(name, find) for name, find in {"ours": comparison.ours, **comparison.peers}.items()}
+    work = {
+        name: asking(name, find) for name, find in {"ours": comparison.ours, **comparison.baselines}.items()
+    }
     protocol: dict[str, Any] = {"min_samples": 9, "min_seconds": 0.1, "max_seconds": 4.0}
     if len(queries) > 1:  # the slowest take seconds for so many
         protocol = {"min_samples": 3, "min_seconds": 0.0, "max_seconds": 4.0}

@@ -15,39 +15,44 @@ ABOVE = "below the bound: the bound reads the codes at the speed of memory, and 
 class Row:
     """One comparison.
 
-    ``peer``: the baseline. ``limit_s``: the minimum time by the measured ceilings; ``share_of_limit``: its
+    ``baseline``: its name. ``limit_s``: the minimum time by the measured ceilings; ``fraction_of_limit``: its
     fraction of our time. ``quality``: agreement with the baseline's result. ``best``: whether no baseline of
-    the same work and size was faster.
+    the same workload and size was faster.
     """
 
-    work: str
+    workload: str
     size: str
     ours_s: float
-    peer: str
-    peer_s: float
+    baseline: str
+    baseline_s: float
     ratio: float
     limit_s: float
-    share_of_limit: float
+    fraction_of_limit: float
     quality: str
     best: bool = False
 
 
 def row(
-    work: str, size: str, peer: str, timed: dict[str, measure.Measurement], limit_s: float, quality: str
+    workload: str,
+    size: str,
+    baseline: str,
+    timed: dict[str, measure.Measurement],
+    limit_s: float,
+    quality: str,
 ) -> Row:
-    ours, theirs = timed["ours"].p50, timed[peer].p50
+    ours, theirs = timed["ours"].p50, timed[baseline].p50
     if limit_s > ours:
         quality = f"{quality}; {ABOVE}"
-    return Row(work, size, ours, peer, theirs, theirs / ours, limit_s, limit_s / ours, quality)
+    return Row(workload, size, ours, baseline, theirs, theirs / ours, limit_s, limit_s / ours, quality)
 
 
 def with_best(rows: Sequence[Row]) -> list[Row]:
-    """The rows with the fastest baseline of each work and size marked, in the same order."""
+    """The rows with the fastest baseline of each workload and size marked, in the same order."""
     fastest: dict[tuple[str, str], float] = {}
     for r in rows:
-        key = (r.work, r.size)
-        fastest[key] = min(r.peer_s, fastest.get(key, r.peer_s))
-    return [replace(r, best=r.peer_s == fastest[r.work, r.size]) for r in rows]
+        key = (r.workload, r.size)
+        fastest[key] = min(r.baseline_s, fastest.get(key, r.baseline_s))
+    return [replace(r, best=r.baseline_s == fastest[r.workload, r.size]) for r in rows]
 
 
 def ceilings() -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -22,27 +23,33 @@ def study(
         typer.Argument(
             metavar="NAME",
             help="ranking, cold, explanations, search, quantization, cold-bits, model-quantization, rerank, "
-            "histories, generation, deployment-quality (default: all), or own.",
+            "histories, generation, deployment-quality, catalogues (default: all), or own.",
         ),
     ] = None,
     catalogues: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="For own: the folder of the public catalogues.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="For own and catalogues: the folder of the public catalogues."),
     ] = None,
 ) -> int:
     """Rerun the full studies of notebooks 04 to 09 and refresh data/measurements/: about seven hours in all.
 
     ``rerank`` does only what its record lacks: remove the file to run all of it again.
 
+    ``catalogues`` reads those of its catalogues that lie in the folder or in RECSYS_DATA, and resumes too.
+
     The study own compares and prices the methods of notebook 90 on public catalogues that you downloaded.
 
     Example: python -m recsys_lib study cold
     """
     from recsys_lib.core import paths
+    from recsys_lib.data.datasets import locations
     from recsys_lib.experiments import notebooks
     from recsys_lib.experiments.studies import PROGRAMS, STUDIES
 
     known = [*STUDIES, *PROGRAMS]
     chosen = list(dict.fromkeys(choose(name, [*known, OWN], "study") for name in names or known))
+    if catalogues is not None:
+        os.environ[locations.VARIABLE] = str(catalogues.expanduser().resolve())
     if OWN in chosen:
         chosen.remove(OWN)
         _own(catalogues)

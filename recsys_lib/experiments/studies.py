@@ -66,6 +66,7 @@ PROGRAMS = {
     "rerank": "recsys_lib.experiments.reranking.study",
     "histories": "recsys_lib.experiments.histories",
     "generation": "recsys_lib.experiments.generation",
+    "catalogues": "recsys_lib.experiments.catalogues.study",
     "deployment-quality": "recsys_lib.experiments.deployment_quality",
 }
 

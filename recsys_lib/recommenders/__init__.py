@@ -16,6 +16,7 @@ from recsys_lib.recommenders.blends import RankFusion, ScoreBlend
 from recsys_lib.recommenders.ease import EASE
 from recsys_lib.recommenders.factorization import BPR, IALS
 from recsys_lib.recommenders.fusion import GatedMLP, JoinedKernelMap
+from recsys_lib.recommenders.interests import Interests
 from recsys_lib.recommenders.maps import EASEMap, RidgeMap
 from recsys_lib.recommenders.neighbours import ItemKNN, UserKNN
 from recsys_lib.recommenders.popularity import Popularity, RecentPopularity
@@ -36,6 +37,7 @@ __all__ = [
     "BaseRecommender",
     "EASEMap",
     "GatedMLP",
+    "Interests",
     "ItemKNN",
     "JoinedKernelMap",
     "MaxSimilarity",

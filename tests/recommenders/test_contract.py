@@ -19,6 +19,7 @@ from recsys_lib.recommenders import (
     SLIM,
     TIGER,
     EASEMap,
+    Interests,
     ItemKNN,
     MaxSimilarity,
     Popularity,
@@ -47,6 +48,7 @@ ZERO = [
     "SLIM",
     "TextProfile",
     "MaxSimilarity",
+    "Interests",
     "TextItemKNN",
     "TextEASE",
 ]
@@ -364,6 +366,7 @@ REALISTIC = {
     "TIGER": lambda v: TIGER(v, 2, 16, 16, 1, 2, length=10, epochs=1, targets=2, beams=10, progress=False),
     "TextProfile, recent": lambda v: TextProfile(v, half_life=10.0, popularity=0.1),
     "MaxSimilarity": lambda v: MaxSimilarity(v),
+    "Interests": lambda v: Interests(v),
     "TextItemKNN": lambda v: TextItemKNN(v),
     "RidgeMap": lambda v: RidgeMap(v),
     "EASEMap": lambda v: EASEMap(v, width=0.7, keep_warm=True),

@@ -19,18 +19,18 @@ from recsys_lib.experiments.own_catalogue.compare_methods import Compared, Resul
 from recsys_lib.experiments.own_catalogue.sources import COLLABORATIVE, encode_sources
 from recsys_lib.experiments.study.tables import bootstrap_record
 
-TRIALS, DRAWS, K = 5, 2, 10
+TRIALS, K = 5, 10
 ENCODER = "minilm"
 TFIDF_MAP, LANGUAGE_MAP = "TF-IDF, mapped", f"{ENCODER}, mapped"
 
 
 def measure(name: str) -> dict[str, Any]:
     """Metrics of every method on a catalogue of ``protocol.CATALOGUES``, what describes it, and the gains."""
-    return measure_data(protocol.catalogue(name))
+    return measure_data(protocol.catalogue(name), draws=protocol.CATALOGUES[name].draws)
 
 
 def measure_data(
-    data: Dataset, trials: int = TRIALS, draws: int = DRAWS, encoder: str = ENCODER
+    data: Dataset, trials: int = TRIALS, draws: int = 2, encoder: str = ENCODER
 ) -> dict[str, Any]:
     """As ``measure``, for any data set."""
     columns = protocol.text_columns(data)

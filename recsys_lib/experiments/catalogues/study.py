@@ -10,7 +10,7 @@ from typing import Any
 
 from recsys_lib.core import paths, records
 from recsys_lib.core.errors import InputError
-from recsys_lib.experiments.catalogues import methods
+from recsys_lib.experiments.catalogues import long_texts, methods, people, scale
 from recsys_lib.experiments.catalogues.protocol import CATALOGUES
 from recsys_lib.experiments.notebook_record import entry
 
@@ -20,7 +20,12 @@ NOTEBOOK = "13_catalogues"
 
 def parts() -> dict[tuple[str, str], Callable[[], dict[str, Any]]]:
     """Everything that the study measures, by part and catalogue, in the order in which it is done."""
-    return {("methods", name): partial(methods.measure, name) for name in CATALOGUES}
+    found: dict[tuple[str, str], Callable[[], dict[str, Any]]] = {
+        ("methods", name): partial(methods.measure, name) for name in CATALOGUES
+    }
+    found |= {("long texts", name): partial(long_texts.measure, name) for name in long_texts.LONG}
+    found |= {("people", name): partial(people.measure, name) for name in ("ml-100k", "articles")}
+    return found | {("scale", "invented"): scale.measure}
 
 
 def run(path: Path | None = None, only: Callable[[str, str], bool] = lambda part, name: True) -> Path:
@@ -40,6 +45,7 @@ def run(path: Path | None = None, only: Callable[[str, str], bool] = lambda part
             print(f"study catalogues: {part} of {name} left out: {error}", flush=True)
             continue
         seconds = time.perf_counter() - start
+        found = records.read(path) if path.is_file() else []  # another process may have added to it
         found.append(entry(NOTEBOOK, {"part": part, "catalogue": name}, metrics, seconds))
         records.write(path, found, indent=None)
         print(f"study catalogues: {part} of {name}: {seconds:.0f} s", flush=True)

@@ -1,0 +1,302 @@
+"""Tables, figures and findings of the study over catalogues (notebook 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsys_lib.evaluation import holm
+from recsys_lib.experiments.catalogues import explain, long_texts
+from recsys_lib.experiments.catalogues.protocol import CATALOGUES, SHORT
+from recsys_lib.reporting import plots
+from recsys_lib.reporting.takeaways import bullets
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+SCENARIO_COLOURS = {
+    "entertainment": plots.PALETTE[0],
+    "content feed": plots.PALETTE[1],
+    "shop": plots.PALETTE[2],
+    "social feed": plots.PALETTE[3],
+}
+_SHAPE = ["users", "items", "interactions", "words per text", "interactions per item", "rare items"]
+
+
+def overview(table: pd.DataFrame) -> pd.DataFrame:
+    """Sizes and texts of the study's catalogues, rounded for reading."""
+    found = table[["scenario", *_SHAPE, "cold share"]].copy()
+    for column in ("users", "items", "interactions", "words per text"):
+        found[column] = found[column].astype(float).round().astype(int)
+    for column in ("interactions per item", "rare items", "cold share"):
+        found[column] = found[column].astype(float).round(2 if column != "interactions per item" else 1)
+    return found
+
+
+def best_methods(measured: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """What ranks best on each catalogue: the pairs behind the gains, with their NDCG@10."""
+    import pandas as pd
+
+    rows = {}
+    for name, metrics in measured.items():
+        warm, language = metrics["gains"]["warm"], metrics["gains"]["language"]
+        rows[SHORT.get(name, name)] = {
+            "scenario": CATALOGUES[name].scenario,
+            "collaborative": warm["base"],
+            "NDCG": metrics["warm"][warm["base"]]["ndcg"],
+            "with text": warm["method"].replace("collaborative filtering", "the same"),
+            "NDCG with text": metrics["warm"][warm["method"]]["ndcg"],
+            "cold: chance": metrics["cold"]["chance"]["ndcg"],
+            "cold: TF-IDF map": metrics["cold"][language["base"]]["ndcg"],
+            "cold: MiniLM map": metrics["cold"][language["method"]]["ndcg"],
+        }
+    return pd.DataFrame(rows).T.infer_objects()
+
+
+# ---------------------------------------------------------------- gains over catalogues
+
+
+def gain_panels(
+    axes: Sequence[Axes], table: pd.DataFrame, gain: str, own: Mapping[str, float] | None
+) -> None:
+    """A gain over each variable of ``explain.VARIABLES``, with intervals; ``own``: another catalogue, whose
+    place is a dashed line.
+    """
+    y = 100 * table[gain].to_numpy(dtype=float)
+    low, high = (100 * table[f"{gain} {end}"].to_numpy(dtype=float) for end in ("low", "high"))
+    for ax, (variable, logged) in zip(axes, explain.VARIABLES.items(), strict=True):
+        x = table[variable].to_numpy(dtype=float)
+        for i, (name, scenario) in enumerate(zip(table.index, table["scenario"], strict=True)):
+            colour = SCENARIO_COLOURS[scenario]
+            ax.vlines(x[i], low[i], high[i], color=colour, linewidth=1.5)
+            filled = colour if table["seen"].iloc[i] else "white"
+            ax.scatter(x[i], y[i], s=42, facecolor=filled, edgecolor=colour, linewidth=1.6, zorder=3)
+            ax.annotate(name, (x[i], high[i]), xytext=(3, 3), textcoords="offset points", fontsize=7.5)
+        ax.axhline(0, color=plots.GREY, linewidth=1)
+        if own is not None:
+            ax.axvline(own[variable], color=plots.GREY, linestyle="--", linewidth=1)
+        if logged:
+            ax.set_xscale("log")
+
+
+def gains_title(table: pd.DataFrame) -> str:
+    """How many of the catalogues gained from text, warm and by a language model."""
+    warm = int((table["warm low"].astype(float) > 0).sum())
+    language = int((table["language low"].astype(float) > 0).sum())
+    worse = int((table["language high"].astype(float) < 0).sum())
+    return (
+        f"Text raises NDCG of warm items on {warm} of {len(table)} catalogues; for cold items MiniLM beats "
+        f"TF-IDF on {language} and loses on {worse}"
+    )
+
+
+def decided(table: pd.DataFrame) -> pd.DataFrame:
+    """The gains in percent with their intervals, and Holm's p over each catalogue's tests."""
+    found = {}
+    for gain, label in (("warm", "text, warm items"), ("language", "MiniLM over TF-IDF, cold items")):
+        for column, end in ((label, ""), ("low", " low"), ("high", " high")):
+            key = column if not end else f"{label}, {column}"
+            found[key] = (100 * table[f"{gain}{end}"].astype(float)).round(1)
+        found[f"{label}, p"] = table[f"{gain} p"].astype(float).round(3)
+    import pandas as pd
+
+    return pd.DataFrame(found)
+
+
+def prediction_title(scored: pd.DataFrame) -> str:
+    """How many predictions hit, and whether they beat the mean of the catalogues they were made from."""
+    error, mean = scored["error"].mean(), scored["error of the mean"].mean()
+    verb = "beat" if error < mean else "do not beat"
+    return (
+        f"{int(scored['hit'].sum())} of {len(scored)} predicted ranges hold the measured gain; predictions "
+        f"{verb} the mean of the catalogues seen (mean error {error:.2f} against {mean:.2f})"
+    )
+
+
+def predictions(ax: Axes, scored: pd.DataFrame) -> None:
+    """Predicted ranges and measured gains in percent, a row for each prediction."""
+    rows = range(len(scored))
+    ax.hlines(rows, 100 * scored["low"], 100 * scored["high"], color=plots.PALETTE[5], linewidth=6, alpha=0.5)
+    ax.scatter(100 * scored["predicted"], rows, marker="|", s=140, color=plots.PALETTE[0], label="predicted")
+    ax.scatter(100 * scored["measured"], rows, s=36, color=plots.PALETTE[3], label="measured", zorder=3)
+    ax.axvline(0, color=plots.GREY, linewidth=1)
+    labels = (
+        scored["catalogue"] + ", " + scored["gain"].map({"warm": "text, warm", "language": "MiniLM, cold"})
+    )
+    ax.set_yticks(list(rows), labels)
+    ax.invert_yaxis()
+    ax.legend()
+
+
+# ---------------------------------------------------------------- long texts
+
+
+def long_text_table(measured: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """NDCG of cold items by how a text is read, its difference to 256 tokens with interval, and Holm's p."""
+    import pandas as pd
+
+    rows = []
+    for name, metrics in measured.items():
+        others = [v for v in metrics["variants"] if v != long_texts.BASE]
+        adjusted = dict(zip(others, holm([metrics["variants"][v]["p"] for v in others]), strict=True))
+        for variant, one in metrics["variants"].items():
+            row = {"catalogue": SHORT.get(name, name), "read": variant, "NDCG": one["ndcg"]}
+            row |= {key: one[key] for key in ("difference", "low", "high")}
+            rows.append(row | {"Holm p": float(adjusted.get(variant, 1.0))})
+    return pd.DataFrame(rows).set_index(["catalogue", "read"])
+
+
+def long_texts_panels(axes: Sequence[Axes], table: pd.DataFrame) -> None:
+    """The differences to 256 tokens, one panel a catalogue."""
+    for ax, (_, own) in zip(axes, table.groupby(level=0, sort=False), strict=True):
+        shown = own.droplevel(0).drop(index=long_texts.BASE)
+        colours = [plots.PALETTE[3] if high < 0 else plots.PALETTE[0] for high in shown["high"]]
+        plots.intervals(ax, shown.index, shown["difference"], shown["low"], shown["high"], colours)
+
+
+def long_texts_title(table: pd.DataFrame) -> str:
+    """What longer, shorter and split texts change."""
+    found = []
+    for name, own in table.groupby(level=0, sort=False):
+        one = own.droplevel(0)
+        title, whole = one.loc["title only", "NDCG"], one.loc[long_texts.BASE, "NDCG"]
+        found.append(f"{name}: the title alone keeps {title / whole:.0%} of the NDCG of 256 tokens")
+    return "; ".join(found)
+
+
+# ---------------------------------------------------------------- people
+
+
+def personal_table(measured: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """NDCG with the user's own history and with another's, by catalogue and method."""
+    import pandas as pd
+
+    rows = [
+        {"catalogue": SHORT.get(name, name), "method": method} | found
+        for name, metrics in measured.items()
+        for method, found in metrics["personal"].items()
+    ]
+    return pd.DataFrame(rows).set_index(["catalogue", "method"])
+
+
+def groups(
+    axes: Sequence[Axes], metrics: Mapping[str, Any], kinds: Sequence[str], methods: Sequence[str]
+) -> None:
+    """NDCG of some methods by group of users, one panel for each kind of group, with intervals."""
+    for ax, kind in zip(axes, kinds, strict=True):
+        rows = metrics["groups"][kind]
+        for i, method in enumerate(methods):
+            place = np.arange(len(rows)) + 0.14 * (i - (len(methods) - 1) / 2)
+            values = [row[method] for row in rows.values()]
+            colour = plots.PALETTE[i]
+            ax.hlines(place, [v["low"] for v in values], [v["high"] for v in values], color=colour)
+            ax.scatter([v["ndcg"] for v in values], place, color=colour, s=22, marker=plots.MARKERS[i],
+                       label=method, zorder=3)  # fmt: skip
+        ax.set_yticks(range(len(rows)), [f"{label} ({row['users']})" for label, row in rows.items()])
+        ax.invert_yaxis()
+    axes[0].legend(loc="best", fontsize=8)
+
+
+def gap_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
+    """The gap between the last and the first group of every kind and method, with interval and Holm's p."""
+    import pandas as pd
+
+    kept = ("between", "difference", "low", "high", "Holm p")
+    rows = [
+        {"groups": kind, "method": method} | {key: gap[key] for key in kept}
+        for kind, own in metrics["gaps"].items()
+        for method, gap in own.items()
+    ]
+    return pd.DataFrame(rows).set_index(["groups", "method"])
+
+
+def groups_title(metrics: Mapping[str, Any], method: str = "EASE") -> str:
+    """For whom a method ranks worse, of the kinds of groups whose gap has an interval without 0."""
+    found = [
+        f"{gap[method]['between']}: {gap[method]['difference']:+.3f}"
+        for gap in metrics["gaps"].values()
+        if gap[method]["low"] * gap[method]["high"] > 0
+    ]
+    return f"NDCG of {method} differs between groups of people: {'; '.join(found) or 'no gap is decided'}"
+
+
+def interests_table(measured: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """NDCG of a text profile by the number of vectors a user has, each less one vector, with Holm's p."""
+    import pandas as pd
+
+    rows = []
+    for name, metrics in measured.items():
+        own = metrics["interests"]
+        others = [count for count in own if count != "1"]
+        adjusted = dict(zip(others, holm([own[count]["p"] for count in others]), strict=True))
+        for count, one in own.items():
+            row = {"catalogue": SHORT.get(name, name), "vectors": count, "NDCG": one["ndcg"]}
+            row |= {key: one[key] for key in ("difference", "low", "high")}
+            rows.append(row | {"Holm p": float(adjusted.get(count, 1.0))})
+    return pd.DataFrame(rows).set_index(["catalogue", "vectors"])
+
+
+# ---------------------------------------------------------------- scale and takeaways
+
+
+def scale_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
+    """Stages of the invented catalogue with seconds of processor time and the peak of memory so far."""
+    import pandas as pd
+
+    found = pd.DataFrame(metrics["stages"]).T
+    return found.rename(
+        columns={"seconds": "s on the clock", "cpu_s": "s of processor", "peak_gib": "peak, GiB"}
+    )
+
+
+def takeaways(
+    table: pd.DataFrame, scored: pd.DataFrame, long: pd.DataFrame, people: Mapping[str, Mapping[str, Any]],
+    scale: Mapping[str, Any] | None,
+) -> str:  # fmt: skip
+    """The notebook's findings in sentences made of the record's numbers."""
+    warm = table["warm"].astype(float)
+    lines = [
+        f"{gains_title(table)}. The warm gains lie between {warm.min():+.0%} and {warm.max():+.0%}.",
+        f"**Predictions**: {prediction_title(scored)}.",
+        f"**Long texts**: {long_texts_title(long)}.",
+        _personal_sentence(people),
+        _interest_sentence(people),
+    ]
+    if scale is not None:
+        stages = scale["stages"]
+        total, peak = (
+            f([row[key] for row in stages.values()]) for f, key in ((sum, "cpu_s"), (max, "peak_gib"))
+        )
+        lines.append(
+            f"**Scale**: {scale['sizes']['users']:,} users and {scale['sizes']['items']:,} items go through "
+            f"the whole path in {total / 60:.0f} minutes of one processor and {peak:.1f} GiB; reading "
+            f"25 million rows takes {stages['read the CSV files']['cpu_s']:.0f} s of it."
+        )
+    return bullets(lines)
+
+
+def _personal_sentence(people: Mapping[str, Mapping[str, Any]]) -> str:
+    parts = []
+    for name, metrics in people.items():
+        lost = {
+            method: 1 - found["another's"] / found["own"] for method, found in metrics["personal"].items()
+        }
+        text = ", ".join(f"{method} {value:.0%}" for method, value in lost.items())
+        parts.append(f"{SHORT.get(name, name)}: {text}")
+    return (
+        f"**Personal**: with another user's history the lists lose, of their NDCG, on {'; on '.join(parts)}."
+    )
+
+
+def _interest_sentence(people: Mapping[str, Mapping[str, Any]]) -> str:
+    parts = []
+    for name, metrics in people.items():
+        several = {n: row["ndcg"] for n, row in metrics["interests"].items() if n in ("2", "3", "4")}
+        best = max(several, key=several.__getitem__)
+        change = several[best] / metrics["interests"]["1"]["ndcg"] - 1
+        parts.append(f"{change:+.0%} on {SHORT.get(name, name)} ({best} vectors)")
+    text = ", ".join(parts)
+    return f"**Several interests** instead of one vector change a text profile's NDCG at best by {text}."

@@ -1,0 +1,182 @@
+"""The study over catalogues on small invented data: protocol, gains, groups of people, long texts, scale."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from recsys_lib import evaluation
+from recsys_lib.core import records
+from recsys_lib.core.errors import InputError
+from recsys_lib.data.datasets import Dataset
+from recsys_lib.data.datasets.plain_files import PLACES
+from recsys_lib.evaluation import Evaluation, splits, tuning
+from recsys_lib.experiments.catalogues import long_texts, methods, people, protocol, scale, study
+from recsys_lib.recommenders import EASE, Interests, MaxSimilarity, Popularity, TextProfile
+from recsys_lib.recommenders.interests import interests_of
+
+
+def shop(n_users=60, n_items=40, seed=0, notes=(), timed=True):
+    """Two tastes that the texts name: users of a taste choose mostly its items."""
+    rng = np.random.default_rng(seed)
+    taste = np.arange(n_items) % 2
+    user, item = [], []
+    for u in range(n_users):
+        weights = np.where(taste == u % 2, 10.0, 1.0)
+        chosen = rng.choice(n_items, 12, replace=False, p=weights / weights.sum())
+        user += [u] * 12
+        item += chosen.tolist()
+    words = [("red warm" if t else "blue cold") + f" thing {i}" for i, t in enumerate(taste)]
+    items = pd.DataFrame({"id": [str(i) for i in range(n_items)], "title": words, "description": words})
+    people_table = pd.DataFrame(
+        {"id": [str(u) for u in range(n_users)], "gender": ["F", "M"] * (n_users // 2)}
+    )
+    times = rng.permutation(len(user)).astype(np.int64) * 86_400
+    return Dataset(
+        "shop", np.array(user, np.int32), np.array(item, np.int32), np.full(len(user), np.nan, np.float32),
+        times if timed else None, items, people_table, notes=notes,
+    )  # fmt: skip
+
+
+def test_order_alone_is_no_time():
+    data, parts = protocol.warm_parts(shop(notes=(PLACES,)))
+    assert data.timestamp is None and parts[0].name.startswith("last 20%")
+    assert parts[0].dataset.timestamp is None and parts[0].train_times is None
+    known, parts = protocol.warm_parts(shop())
+    assert known.timestamp is not None and not parts[0].name.startswith("random")
+    assert protocol.warm_parts(shop(timed=False))[1][0].name.startswith("random")
+
+
+def test_what_describes_a_catalogue():
+    data = shop()
+    part = protocol.warm_parts(data)[1][0]
+    found = protocol.describe(data, ["one two three"] * 39 + [""], part)
+    assert (found["users"], found["items"], found["interactions"]) == (60, 40, 720)
+    assert found["words per text"] == 3 and found["items without text"] == pytest.approx(1 / 40)
+    assert found["interactions per item"] == 18 and 0 <= found["cold share"] <= 1
+    assert found["days"] == 719
+    assert protocol.describe(shop(notes=(PLACES,)), ["x"] * 40, part)["days"] is None
+
+
+def test_gains_of_an_invented_shop_whose_texts_say_everything():
+    found = methods.measure_data(shop(timed=False), trials=2, draws=1, encoder="wordllama")
+    assert {"popularity", "EASE", "iALS", "ItemKNN", "TF-IDF"} <= set(found["warm"])
+    # wordllama is not the study's encoder: no language map is compared, and text still beats chance.
+    assert set(found["gains"]) == {"warm"}
+    assert found["cold"]["TF-IDF"]["ndcg"] > 1.05 * found["cold"]["chance"]["ndcg"]
+    gain = found["gains"]["warm"]
+    assert gain["low"] <= gain["difference"] <= gain["high"] and gain["Holm p"] == gain["p"]
+    assert found["warm"][gain["base"]]["kind"] == "collaborative filtering"
+    assert found["warm"][gain["method"]]["kind"] != "collaborative filtering"
+
+
+def test_the_study_resumes_and_names_what_is_missing(tmp_path, monkeypatch, capsys):
+    done = []
+    jobs = {("methods", "a"): lambda: done.append("a") or {"x": 1}, ("methods", "b"): lambda: 1 / 0}
+
+    def missing():
+        raise InputError("not here")
+
+    monkeypatch.setattr(study, "parts", lambda: {("methods", "c"): missing} | jobs)
+    path = tmp_path / "r.json"
+    study.run(path, only=lambda part, name: name != "b")
+    study.run(path, only=lambda part, name: name != "b")
+    assert done == ["a"] and [r["parameters"]["catalogue"] for r in records.read(path)] == ["a"]
+    assert "methods of c left out: not here" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- people
+
+
+def test_quarters_share_out_all_known_users():
+    values = np.arange(100, dtype=float)
+    known = values >= 20
+    found = people.quarters(values, known, "{:.0f} to {:.0f}")
+    assert list(found) == ["20 to 39", "40 to 59", "60 to 79", "80 to 99"]
+    assert np.array_equal(np.sum(list(found.values()), axis=0), known)
+    assert list(people.quarters(np.ones(9), np.ones(9, bool), "{:.0f} to {:.0f}")) == ["1 to 1"]
+
+
+def test_another_history_costs_a_personal_method_and_not_popularity():
+    split = splits.random_split(shop(timed=False), 0.2, 0.1, 0)
+    task = tuning.warm_task(split)
+    for model, personal in ((EASE(10.0), True), (Popularity(), False)):
+        own = evaluation.evaluate(model.fit(task.whole), task.whole, task.test, 10)
+        found = people.personal(model, task, own)
+        assert (found["difference"] > 0.05) == personal
+        assert found["own"] - found["another's"] == pytest.approx(found["difference"])
+    swapped = people.Others(model, np.array([3, 5, 8]))
+    assert sorted(swapped.other[[3, 5, 8]]) == [3, 5, 8] and not (swapped.other[[3, 5, 8]] == [3, 5, 8]).any()
+
+
+def test_gaps_between_groups():
+    values = np.r_[np.full(30, 0.2), np.full(30, 0.5)]
+    found = {"m": Evaluation(10, np.arange(60), {"ndcg": values}, np.zeros((60, 10), int))}
+    groups = {"a": np.arange(60) < 30, "b": np.arange(60) >= 30}
+    gap = people.gaps(found, groups)["m"]
+    assert gap["difference"] == pytest.approx(0.3) == gap["low"] and gap["relative"] == pytest.approx(1.5)
+    assert gap["between"] == "b less a" and gap["Holm p"] < 0.001
+    table = people.by_group(found, groups | {"empty": np.zeros(60, bool)})
+    assert table["b"]["m"]["ndcg"] == 0.5 and table["b"]["users"] == 30 and "empty" not in table
+
+
+def test_interests_between_a_profile_and_single_items():
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((30, 8)).astype(np.float32)
+    train = sp.csr_matrix((rng.random((12, 30)) < 0.2).astype(np.float32))
+    users = np.arange(12)
+    one = Interests(vectors, 1).fit(train).scores(users)
+    assert np.allclose(one, TextProfile(vectors).fit(train).scores(users), atol=1e-5)
+    all_of_them = Interests(vectors, 30).fit(train).scores(users)
+    assert np.allclose(all_of_them, MaxSimilarity(vectors).fit(train).scores(users), atol=1e-5)
+    with pytest.raises(InputError, match="interests=0"):
+        Interests(vectors, 0)
+
+
+def test_two_tastes_become_two_interests():
+    tastes = np.array([[1, 0.1, 0], [1, -0.1, 0], [0, 0.1, 1], [0, -0.1, 1]], dtype=np.float32)
+    found = interests_of(tastes, 2)
+    assert sorted(found.round(3).tolist()) == [[0, 0, 1], [1, 0, 0]]
+    assert len(interests_of(tastes, 9)) == 4
+    assert len(interests_of(np.ones((5, 3), np.float32), 3)) == 1
+
+
+# ---------------------------------------------------------------- long texts, scale
+
+
+def test_chunks_are_averaged(monkeypatch):
+    def fake(texts, max_tokens):
+        return np.array([[len(text.split()), 1.0] for text in texts], dtype=np.float32)
+
+    monkeypatch.setattr(long_texts, "_encode", fake)
+    words = " ".join(["w"] * (long_texts.CHUNK_WORDS + 40))
+    found = long_texts.chunked([words, "", "a b"])
+    assert found.tolist() == [[(long_texts.CHUNK_WORDS + 40) / 2, 1], [0, 1], [2, 1]]
+    assert len(long_texts.pieces("x " * 10_000)) == long_texts.CHUNKS
+    variants = long_texts.variants(shop(timed=False), "description", ["red warm thing"] * 40)
+    assert {"title only", "fields apart", "256 tokens"} <= set(variants)
+    assert "chunks averaged" not in variants  # texts of three words have one chunk
+    ranked = long_texts.evaluate(shop(timed=False), {"a": variants["TF-IDF, whole text"]}, draws=1)
+    assert ranked["a"].mean()["ndcg"] > 0
+
+
+def test_the_whole_path_of_an_invented_catalogue():
+    shape = scale.Shape(400, 120, 6_000, columns=40, top=10, sample=50, texts=2)
+    found = scale.measure(shape)
+    assert found["sizes"]["items"] == 120 and 3_000 < found["sizes"]["interactions"] <= 6_000
+    assert found["evaluated users"] == 50
+    stages = list(found["stages"])
+    assert stages[:2] == ["invent and write", "read the CSV files"] and stages[-1] == "evaluate, EASE"
+    peaks = [row["peak_gib"] for row in found["stages"].values()]
+    assert peaks == sorted(peaks)
+
+
+def test_gram_in_blocks_is_the_product():
+    x = sp.csr_matrix((np.random.default_rng(0).random((50, 9)) < 0.3).astype(np.float32))
+    assert np.array_equal(scale.gram_in_blocks(x, 7), (x.T @ x).toarray())
+
+
+def test_columns_rank_below_them_what_was_left_out():
+    weights = sp.csr_matrix(np.array([[0, -2.0], [1.0, 0]], dtype=np.float32))
+    model = scale.Columns(weights, sp.csr_matrix(np.eye(2, dtype=np.float32)), np.array([1, 3]), 4)
+    assert model.scores(np.array([0])).tolist() == [[-3, 0, -3, -2]]

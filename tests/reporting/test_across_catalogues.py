@@ -1,0 +1,161 @@
+"""What notebook 13 makes of the study over catalogues: gains, regressions, predictions, places, sentences."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recsys_lib.core import records
+from recsys_lib.experiments.catalogues import explain
+from recsys_lib.experiments.catalogues.protocol import CATALOGUES
+from recsys_lib.reporting import plots
+from recsys_lib.reporting.figures import across_catalogues as figures
+
+
+def gain(value, method="m", base="b"):
+    return {"method": method, "base": base, "relative": value, "relative low": value - 0.05,
+            "relative high": value + 0.05, "difference": value / 5, "low": 0.0, "high": 1.0, "p": 0.01,
+            "Holm p": 0.02}  # fmt: skip
+
+
+def metrics(words, per_item, warm, language):
+    described = {"users": 100, "items": 50, "interactions": 50 * per_item, "words per text": words,
+                 "items without text": 0.0, "interactions per item": per_item, "interactions per user": 5.0,
+                 "rare items": 0.5 / per_item, "cold share": 0.1, "days": None}  # fmt: skip
+    return {"catalogue": described,
+            "gains": {"warm": gain(warm, "collaborative filtering + minilm"), "cold": gain(2.0),
+                      "language": gain(language, "l", "t")},
+            "warm": {"collaborative filtering + minilm": {"ndcg": 0.2}, "b": {"ndcg": 0.1}},
+            "cold": {"chance": {"ndcg": 0.01}, "l": {"ndcg": 0.2}, "t": {"ndcg": 0.1}}}  # fmt: skip
+
+
+@pytest.fixture
+def measured():
+    # The warm gain follows the words exactly and falls with the interactions per item.
+    words = dict(zip(CATALOGUES, [5, 8, 400, 6, 160, 80, 75, 100], strict=True))
+    return {name: metrics(w, 100 / w, 0.1 * np.log10(w), 0.04) for name, w in words.items()}
+
+
+def test_runs_are_read_by_part_in_the_order_of_the_study(tmp_path):
+    runs = [
+        ("people", "articles"),
+        ("methods", "stackexchange"),
+        ("methods", "ml-100k"),
+        ("scale", "invented"),
+    ]
+    path = tmp_path / "r.json"
+    records.write(path, [
+        {"notebook": "13", "parameters": {"part": part, "catalogue": name}, "metrics": {"part": part},
+         "environment": {}, "seconds": 1.0}
+        for part, name in runs
+    ])  # fmt: skip
+    assert list(explain.runs("methods", path)) == ["ml-100k", "stackexchange"]
+    assert list(explain.runs("scale", path)) == ["invented"]
+
+
+def test_a_perfect_line_is_found_and_a_flat_one_is_not(measured):
+    table = explain.gains(measured)
+    found = explain.regressions(table)
+    warm = found.loc[("warm", "words per text")]
+    assert warm["ρ"] == 1 and warm["p"] < 0.001 and warm["slope"] == pytest.approx(0.1)
+    assert warm["error of the line"] < 1e-9 < warm["error of the mean"]
+    assert (found.loc["language", "ρ"] == 0).all() and (found.loc["language", "p"] == 1).all()
+
+
+def test_spearman_agrees_with_scipy():
+    from scipy import stats
+
+    x, y = np.random.default_rng(0).standard_normal((2, 7))
+    rho, p = explain.spearman(x, y)
+    assert rho == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-3) and 0 < p <= 1
+    assert explain.spearman(x, x)[1] == pytest.approx(2 / 5040, abs=1e-3)
+
+
+def test_predictions_are_scored_honestly(measured):
+    table = explain.gains(measured)
+    made = pd.DataFrame({
+        "catalogue": ["stackexchange", "citeulike-a-abstracts", "unknown"], "gain": "warm",
+        "predicted": [0.1, 0.5, 0.1], "low": [0.0, 0.45, 0.0], "high": [0.3, 0.6, 1.0],
+    })  # fmt: skip
+    scored = explain.scored(table, made)
+    assert scored["hit"].tolist() == [True, False] and len(scored) == 2
+    assert scored["error"].tolist() == pytest.approx([0.1, 0.5 - 0.1 * np.log10(160)])
+    seen = np.mean([0.1 * np.log10(w) for w in (5, 8, 400, 6)])
+    assert scored["error of the mean"][0] == pytest.approx(abs(seen - 0.2))
+    assert figures.prediction_title(scored).startswith("1 of 2 predicted ranges")
+
+
+def test_the_committed_predictions_name_only_held_out_catalogues():
+    made = explain.predictions()
+    assert {CATALOGUES[name].seen for name in made["catalogue"]} == {False}
+    assert (made["low"] <= made["predicted"]).all() and (made["predicted"] <= made["high"]).all()
+    assert set(made["gain"]) == set(explain.GAINS) and made["reason"].str.len().min() > 10
+
+
+def test_another_catalogue_is_placed_beside_the_nearest(measured):
+    table = explain.gains(measured)
+    own = {"words per text": 95.0, "interactions per item": 1.05, "rare items": 0.47}
+    assert explain.place(table, own).index[0] == "Stack Exchange"
+    value, error, variable = explain.expected(table, own, "warm")
+    assert variable and error < 0.01 and value == pytest.approx(0.1 * np.log10(95), abs=0.01)
+    assert explain.expected(table, own, "language")[2] == ""
+
+
+def interval(value):
+    return {"ndcg": value, "low": value - 0.01, "high": value + 0.01}
+
+
+def people():
+    gap = {"between": "M less F", "difference": 0.03, "low": 0.01, "high": 0.05, "Holm p": 0.01}
+    tested = {"difference": 0.0, "low": -0.1, "high": 0.1, "p": 0.5}
+    return {
+        "personal": {"EASE": {"own": 0.4, "another's": 0.1, "difference": 0.3, "low": 0.2, "high": 0.4}},
+        "groups": {
+            "gender": {"F": {"EASE": interval(0.2), "users": 3}, "M": {"EASE": interval(0.23), "users": 4}}
+        },
+        "gaps": {"gender": {"EASE": gap}},
+        "interests": {
+            n: {"ndcg": 0.1 + 0.01 * (n == "3"), **tested} for n in ("1", "2", "3", "4", "every item")
+        },
+    }
+
+
+def test_figures_tables_and_takeaways(measured):
+    import matplotlib.pyplot as plt
+
+    table = explain.gains(measured)
+    _, axes = plots.figure(3)
+    figures.gain_panels(
+        axes, table, "warm", {"words per text": 9, "interactions per item": 3, "rare items": 0.1}
+    )
+    assert axes[0].get_xscale() == "log" and axes[2].get_xscale() == "linear"
+    assert figures.gains_title(table) == (
+        "Text raises NDCG of warm items on 8 of 8 catalogues; for cold items MiniLM beats TF-IDF on 0 "
+        "and loses on 0"
+    )
+    assert figures.decided(table).loc["articles", "text, warm items"] == pytest.approx(26.0)
+    assert figures.best_methods(measured).loc["citeulike", "with text"] == "the same + minilm"
+    assert figures.overview(table)["users"].tolist() == [100] * 8
+    ndcg = {"64 tokens": 0.1, "256 tokens": 0.2, "title only": 0.05}
+    variants = {
+        name: {"ndcg": n, "difference": n - 0.2, "low": -1.0, "high": 0.15 - 1.5 * n, "p": 0.01}
+        for name, n in ndcg.items()
+    }
+    long = figures.long_text_table({"articles": {"variants": variants}})
+    figures.long_texts_panels(plots.figure(1)[1], long)
+    assert figures.long_texts_title(long) == "articles: the title alone keeps 25% of the NDCG of 256 tokens"
+    assert long.loc[("articles", "64 tokens"), "Holm p"] == pytest.approx(0.02)
+    found = {"ml-100k": people()}
+    figures.groups(plots.figure(1)[1], found["ml-100k"], ["gender"], ["EASE"])
+    assert "M less F: +0.030" in figures.groups_title(found["ml-100k"])
+    assert figures.gap_table(found["ml-100k"]).loc[("gender", "EASE"), "Holm p"] == 0.01
+    made = pd.DataFrame({"catalogue": ["stackexchange"], "gain": ["warm"], "predicted": [0.2], "low": [0.1],
+                         "high": [0.3]})  # fmt: skip
+    scored = explain.scored(table, made)
+    figures.predictions(plots.figure(1)[1][0], scored)
+    stages = {"read the CSV files": {"seconds": 9.0, "cpu_s": 6.0, "peak_gib": 2.0}}
+    scale = {"stages": stages, "sizes": {"users": 5, "items": 6}}
+    text = figures.takeaways(table, scored, long, found, scale)
+    assert "EASE 75%" in text and "+10% on ml-100k (3 vectors)" in text and "takes 6 s of it" in text
+    assert "Scale" not in figures.takeaways(table, scored, long, found, None)
+    assert figures.scale_table(scale).columns.tolist() == ["s on the clock", "s of processor", "peak, GiB"]
+    plt.close("all")

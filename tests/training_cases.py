@@ -13,19 +13,21 @@ from recsys_lib.llm.finetune.text_model import TextModel
 from recsys_lib.llm.finetune.trainer import Settings, Trainer
 
 WORDS = ["red", "blue", "house", "stars", "night", "garden", "king", "lost", "river", "secret"]
+SHAPE = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
+    "max_position_embeddings": 256,
+}  # fmt: skip
 TEXTS = [f"{WORDS[i % 10]} {WORDS[(3 * i + i // 10) % 10]} {i // 10}" for i in range(40)]
 
 
-def tiny_bert(folder, seed=0):
+def tiny_bert(folder, seed=0, **shape):
     """Two layers of 32 with random weights and a tokenizer of bytes, as a folder that ``encoders.load``
     reads.
     """
     tokenizer = byte_tokenizer()
     torch.manual_seed(seed)
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
-        intermediate_size=48, max_position_embeddings=256, initializer_range=0.2,
-    )  # fmt: skip
+    options = SHAPE | shape
+    config = BertConfig(vocab_size=len(tokenizer), initializer_range=0.2, **options)
     with quiet():
         BertModel(config, add_pooling_layer=False).eval().save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -43,8 +45,8 @@ def interactions(users=60, seed=0):
     return sp.csr_matrix(dense)
 
 
-def trainer_of(folder, workers=None, per_pass=64, trained="full", objective=None, size=12, **model):
-    text_model = TextModel(folder, TEXTS, trained, **model)
+def trainer_of(folder, workers=None, per_pass=64, trained="full", objective=None, size=12, repeat=1, **model):
+    text_model = TextModel(folder, [" ".join([t] * repeat) for t in TEXTS], trained, **model)
     made = objective(text_model) if objective else Contrastive(text_model.dimension)
     settings = Settings(steps=8, learning_rate=1e-3, warmup=2, texts_per_pass=per_pass)
     return Trainer(text_model, ItemBlocks(interactions(), size), made, settings, workers)

@@ -14,6 +14,7 @@ from typer._click.exceptions import BadOptionUsage, BadParameter, MissingParamet
 from recsys_lib.cli.bench import bench
 from recsys_lib.cli.encode import encode
 from recsys_lib.cli.fetch import fetch
+from recsys_lib.cli.finetune import finetune
 from recsys_lib.cli.lab import lab
 from recsys_lib.cli.measure import measure
 from recsys_lib.cli.options import PairsCommand
@@ -37,6 +38,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "probe": probe,
     "measure": measure,
     "encode": encode,
+    "finetune": finetune,
     "bench": bench,
     "serve": serve,
     "refit": refit,

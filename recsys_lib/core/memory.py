@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,20 @@ def require(n_bytes: float, what: str, instead: str = "") -> None:
         raise InputError(
             f"{what} needs {gibibytes(n_bytes)} of memory, {gibibytes(left)} are available{advice}"
         )
+
+
+def return_freed() -> bool:
+    """Let blocks of 64 KiB and more go back to the system when they are freed; False where this is not known.
+
+    glibc otherwise keeps what was freed for later blocks, so that resident memory says little about what is
+    in use. Holds for the rest of the process and makes allocations somewhat slower.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return False
+    trim_threshold, mmap_threshold = -1, -3  # malloc.h
+    return bool(mallopt(mmap_threshold, 1 << 16) and mallopt(trim_threshold, 1 << 16))
 
 
 @contextlib.contextmanager

@@ -67,6 +67,7 @@ PROGRAMS = {
     "histories": "recsys_lib.experiments.histories",
     "generation": "recsys_lib.experiments.generation",
     "catalogues": "recsys_lib.experiments.catalogues.study",
+    "training": "recsys_lib.experiments.training.study",
     "deployment-quality": "recsys_lib.experiments.deployment_quality",
 }
 

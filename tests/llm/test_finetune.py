@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from training_cases import TEXTS, interactions, same, tiny_bert, trainer_of, weights
+from training_cases import TEXTS, interactions, same, trainer_of, weights
 
 from recsys_lib import encoders
 from recsys_lib.core.errors import InputError
@@ -21,9 +21,9 @@ from recsys_lib.llm.finetune.trainer import Settings
 from recsys_lib.recommenders import EASE
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tiny_bert(tmp_path_factory.mktemp("bert"))
+@pytest.fixture
+def folder(bert):
+    return bert
 
 
 def same_gradients(a, b):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TRAINED = "full, layers, last K (as in 'last 2') or lora"
+# Texts that are padded together; neighbours in length within a pass.
+GROUP = 32
 # Ours to sentence-transformers' names of poolings, for the folder that is saved.
 FLAG_OF = {kind: flag for flag, kind in model_folder.FLAGS.items()}
 
@@ -97,11 +99,17 @@ class TextModel:
         return self.of_tokens(self.source.tokenize(list(texts)), bfloat16)
 
     def of_tokens(self, tokens: list[tuple[list[int], int]], bfloat16: bool = False) -> Tensor:
+        """The same for what ``source.tokenize`` gave: ``GROUP`` texts are padded to one length at a time."""
         import torch
 
-        ids, mask, pooled = (
-            torch.from_numpy(a).to(self.device) for a in backends.padded(self.source, tokens)
-        )
+        groups = [tokens[i : i + GROUP] for i in range(0, len(tokens), GROUP)]
+        return torch.cat([self._group(group, bfloat16) for group in groups])
+
+    def _group(self, tokens: list[tuple[list[int], int]], bfloat16: bool) -> Tensor:
+        import torch
+
+        padded = backends.padded(self.source, tokens)
+        ids, mask, pooled = (torch.from_numpy(a).to(self.device) for a in padded)
         with torch.autocast(self.device, torch.bfloat16, enabled=bfloat16):
             hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
         vectors = pool(self.source.pooling, hidden, pooled)

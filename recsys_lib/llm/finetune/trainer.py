@@ -45,7 +45,7 @@ class Settings:
     weight_decay: float = 0.01
     warmup: int = 5
     clip: float = 1.0
-    texts_per_pass: int = 32
+    texts_per_pass: int = 128
     bfloat16: bool = False
     seed: int = 0
 

@@ -1,0 +1,148 @@
+"""The recorded study of training: encoders trained on interactions, where the time and the memory go, and
+yes-no answers.
+
+``run`` does the parts that ``data/measurements/training-study.json`` lacks, the most decisive first, and
+writes the record after each. A run that was killed goes on within a part, from the state of its training.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from recsys_lib.core import paths, records
+from recsys_lib.evaluation import splits, tuning
+from recsys_lib.evaluation.protocols import dataset_of, split_of
+from recsys_lib.evaluation.tuning import Task
+from recsys_lib.experiments.notebook_record import entry
+from recsys_lib.experiments.study.item_texts import encode, load_encoder
+from recsys_lib.experiments.training import ranking, variants
+from recsys_lib.experiments.training.variants import Variant
+from recsys_lib.llm.finetune.trainer import Trainer
+
+RECORD = "training-study"
+NOTEBOOK = "07_training"
+FILMS = "ml-100k random"
+FROZEN, MLP = "frozen", "text MLP"
+VARIANTS = {
+    "distilled": Variant(),
+    "contrastive": Variant("contrastive", block=128),
+    "distilled and contrastive": Variant("both", block=128),
+    "distilled, LoRA": Variant(trained="lora", learning_rate=1e-3),
+    "distilled, last 2 layers": Variant(trained="last 2"),
+    "distilled, all weights": Variant(trained="full"),
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One entry of the record: which task, which encoder, which draw."""
+
+    task: str
+    name: str
+    seed: int = 0
+
+    @property
+    def label(self) -> str:
+        return f"{self.task}, {self.name}, {self.seed}"
+
+
+def parts() -> list[Part]:
+    """All parts, the most decisive first."""
+    main = [Part("cold", name, seed) for seed in range(3) for name in (FROZEN, "distilled")]
+    ablations = [
+        Part("cold", "contrastive"),
+        Part("warm", FROZEN),
+        Part("warm", "distilled"),
+        Part("cold", "distilled, LoRA"),
+        Part("cold", "distilled, last 2 layers"),
+        Part("cold", MLP),
+        Part("cold", "contrastive", 1),
+        Part("cold", "contrastive", 2),
+        Part("cold", "distilled and contrastive"),
+        Part("cold", "distilled, all weights"),
+        Part("cold", MLP, 1),
+        Part("cold", MLP, 2),
+        Part("warm", MLP),
+    ]
+    return [*main, *ablations]
+
+
+def cold_item_task(seed: int) -> Task:
+    """The cold items of notebook 05: a random fifth of the films, tuned on warm films made cold in turn."""
+    split = splits.cold_item_split(dataset_of(FILMS), 0.2, seed)
+    return tuning.cold_task(split, seed)
+
+
+def task_of(part: Part) -> Task:
+    """The task of a part: cold items, or all items of the split of notebook 04."""
+    return cold_item_task(part.seed) if part.task == "cold" else tuning.warm_task(split_of(FILMS, part.seed))
+
+
+def measure(part: Part) -> dict[str, Any]:
+    """Metrics of one part."""
+    films, task = dataset_of(FILMS), task_of(part)
+    if part.name in (FROZEN, MLP):
+        vectors, course = encode(films, "minilm"), {}
+        encoder = load_encoder("minilm", precision="float32")
+        topics = ranking.sentences(lambda texts: encoder.encode(texts, progress=False))
+    else:
+        state = variants.state_folder(part.label)
+        done = variants.train_variant(
+            films.item_texts(), task, VARIANTS[part.name], part.seed, state, _report
+        )
+        vectors, topics = done.vectors, ranking.sentences(done.model.encode)
+        course = {
+            "losses": [round(loss, 5) for loss in done.progress.losses],
+            "validated": done.progress.validated,
+            "core_seconds": done.seconds,
+            "tokens": done.tokens,
+            "trained_weights": sum(p.numel() for p in done.model.parameters().values()),
+        }
+    return _ranked(part, task, vectors) | {"topics": topics} | course
+
+
+def _report(trainer: Trainer) -> None:
+    """Each validation, as it is made."""
+    at, value = trainer.progress.validated[-1]
+    if at == trainer.step_number:
+        print(f"step {at} of {trainer.settings.steps}: validation {value:.4f}", flush=True)
+
+
+def _ranked(part: Part, task: Task, vectors: Any) -> dict[str, Any]:
+    if part.name == MLP:
+        return ranking.metrics_of(ranking.mlp_outcomes(vectors, task, part.seed))
+    if part.task == "cold":
+        return ranking.metrics_of(ranking.cold_outcomes(vectors, task, part.seed))
+    outcomes = ranking.warm_outcomes(vectors, task, part.seed)
+    few = ranking.few_interactions(outcomes, task, part.seed)
+    shortened = {n: {name: ranking.per_user(e) for name, e in own.items()} for n, own in few.items()}
+    return ranking.metrics_of(outcomes) | {"few": shortened}
+
+
+def run(
+    path: Path | None = None,
+    chosen: list[Part] | None = None,
+    measured: Callable[[Part], dict[str, Any]] = measure,
+) -> Path:
+    """Do the parts that the record lacks, and write it after each."""
+    path = path or paths.MEASUREMENTS / f"{RECORD}.json"
+    found = records.read(path) if path.is_file() else []
+    done = {record["parameters"]["part"] for record in found}
+    for part in parts() if chosen is None else chosen:
+        if part.label in done:
+            continue
+        start = time.perf_counter()
+        metrics = measured(part)
+        variant = asdict(VARIANTS[part.name]) if part.name in VARIANTS else {}
+        parameters = {"part": part.label, **asdict(part), "variant": variant}
+        found.append(entry(NOTEBOOK, parameters, metrics, time.perf_counter() - start))
+        records.write(path, found, indent=None)
+        ndcg = ", ".join(f"{name} {value:.4f}" for name, value in metrics.get("ndcg", {}).items())
+        shutil.rmtree(variants.state_folder(part.label), ignore_errors=True)
+        print(f"study training: {part.label}: {ndcg}", flush=True)
+    return path

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from recsys_lib.cli.options import check_output_file, choose
+from recsys_lib.cli.options import Address, Engine, Workers, check_engine, check_output_file, choose
 from recsys_lib.core.errors import InputError
+
+FORMATS = ("npy", "parquet")
 
 
 def encode(
@@ -29,6 +31,15 @@ def encode(
         str,
         typer.Option(metavar="NAME", help="native, torch, openvino, ... (default: auto, the fastest here)."),
     ] = "auto",
+    engine: Engine = "local",
+    workers: Workers = 0,
+    address: Address = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="NAME", help="With --engine ray: files of shards, npy (default) or parquet."
+        ),
+    ] = None,
 ) -> int:
     """Encode a catalogue of any size to disk; a killed run continues where it was.
 
@@ -36,6 +47,9 @@ def encode(
     """
     columns = tuple(column or ("title",))
     options = _options(encoder, precision, backend)
+    with_ray = check_engine(engine, workers, address)
+    if form is not None and choose(form, FORMATS, "format") and not with_ray:
+        raise InputError(f"--format {form}: is for --engine ray; add it, or leave --format out")
     _check_source(source, columns)
     from recsys_lib import encoders
     from recsys_lib.data import assets
@@ -47,9 +61,16 @@ def encode(
         assets.resolve_model(encoder)
     check_output_file(folder / "vectors.npy")
     loaded = encoders.load(encoder, **options)
-    path = encode_to_disk(loaded, source, folder, columns)
-    texts, cut = truncated_texts(loaded, source, columns)
-    print(path)
+    if with_ray:
+        from recsys_lib.distributed.encode import encode_sharded
+
+        texts, cut = encode_sharded(
+            loaded, source, folder, columns, form=form or "npy", workers=workers, address=address
+        )
+        print(folder)
+    else:
+        print(encode_to_disk(loaded, source, folder, columns))
+        texts, cut = truncated_texts(loaded, source, columns)
     if cut:
         print(
             f"{cut:,} of the {texts:,} texts ({cut / texts:.1%}) are longer than the encoder reads: truncated"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand
@@ -52,6 +52,38 @@ def whole_number(minimum: int) -> Callable[[str], int]:
         return number
 
     return parse
+
+
+ENGINES = ("local", "ray")
+Engine = Annotated[str, typer.Option(metavar="NAME", help="local, or ray: the workers of a Ray cluster.")]
+Workers = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        parser=whole_number(0),
+        help="With --engine ray: how many workers (default: one per core).",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="With --engine ray: a cluster's head node (default: a cluster of this machine's cores).",
+    ),
+]
+
+
+def check_engine(engine: str, workers: int, address: str | None) -> bool:
+    """Whether the engine is Ray.
+
+    Raises:
+        InputError: an unknown engine, or options of Ray without it.
+    """
+    choose(engine, ENGINES, "engine")
+    for name, given in (("--workers", workers), ("--address", address)):
+        if given and engine != "ray":
+            raise InputError(f"{name} {given}: is for --engine ray; add it, or leave {name} out")
+    return engine == "ray"
 
 
 def choose(value: str, known: Iterable[str], what: str) -> str:

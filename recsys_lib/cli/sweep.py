@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from recsys_lib.cli.options import (
+    Address,
+    Engine,
     Pair,
+    check_engine,
     check_finite,
     check_output_file,
     fixed_parameters,
@@ -16,6 +19,9 @@ from recsys_lib.cli.options import (
     whole_number,
 )
 from recsys_lib.core.errors import InputError
+
+if TYPE_CHECKING:
+    from recsys_lib.experiments.sweeps import Pool
 
 
 def sweep(
@@ -49,6 +55,8 @@ def sweep(
             "-g.",
         ),
     ] = None,
+    engine: Engine = "local",
+    address: Address = None,
 ) -> int:
     """Run one notebook over a grid of parameters; finished runs are kept and skipped the next time.
 
@@ -59,7 +67,12 @@ def sweep(
     path, texts = notebooks.find_notebook(notebook), fixed_parameters(pairs or ())
     points = grid(path, axes or [], texts)
     check_record(record)
-    return run_sweep(path, points, axes or [], jobs, metric, folder, record)
+    if not check_engine(engine, 0, address):
+        return run_sweep(path, points, axes or [], jobs, metric, folder, record)
+    from recsys_lib.distributed.sweep import ray_pool
+
+    with ray_pool(jobs, address) as (pool, at_once):
+        return run_sweep(path, points, axes or [], at_once, metric, folder, record, pool)
 
 
 def grid(path: Path, axes: list[str], texts: dict[str, str]) -> list[dict[str, Any]]:
@@ -97,6 +110,7 @@ def run_sweep(
     metric: str | None = None,
     folder: Path | None = None,
     record: Path | None = None,
+    pool: Pool | None = None,
 ) -> int:
     """Run a checked grid, gather its records, print its table; returns the exit status."""
     from recsys_lib.core import paths
@@ -108,7 +122,7 @@ def run_sweep(
     if metric:
         # The first run alone tells which metrics there are; the sweep then finds it finished.
         tables.check_metric(sweeps.sweep(path, points[:1], folder, 1, progress=False), metric)
-    runs = sweeps.sweep(path, points, folder, jobs)
+    runs = sweeps.sweep(path, points, folder, jobs, pool=pool)
     names = [axis.partition("=")[0] for axis in axes]
     if record:
         sweeps.gather(folder, runs, record, names)

@@ -10,10 +10,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -32,29 +32,52 @@ def texts_of(source: str, columns: tuple[str, ...] = ("title",)) -> Iterator[str
     Raises:
         InputError: neither a data set nor a file, a column that the file lacks, or a file that is not UTF-8.
     """
+    return (text for text, _ in texts_from(source, columns))
+
+
+def texts_from(
+    source: str, columns: tuple[str, ...] = ("title",), place: int = 0
+) -> Iterator[tuple[str, Callable[[], int]]]:
+    """As ``texts_of``, from a place on: every text with a function that returns the place after it.
+
+    A place is a number that only means something to this function; 0 is the first text. Reading starts there
+    at once, whatever lies before it. Take it before the next text is read.
+    """
     from recsys_lib.data import datasets
     from recsys_lib.data.datasets import csv_table  # noqa: F401  (it lifts the csv module's limit on a field's length)
 
     if source in datasets.NAMES:
-        yield from datasets.load(source).item_texts(("title", "author", "genres", "year"))
+        texts = datasets.load(source).item_texts(("title", "author", "genres", "year"))
+        yield from ((text, lambda n=n: n + 1) for n, text in enumerate(texts[place:], place))
         return
     path = Path(source)
     if not path.is_file():
         raise InputError(f"{source}: expected a file, or a data set ({', '.join(datasets.NAMES)})")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.suffix.lower() != ".csv":
-                yield from (line.rstrip("\r\n") for line in file)
-                return
-            rows = csv.DictReader(file)
-            absent = [c for c in columns if c not in (rows.fieldnames or [])]
-            if absent:
-                raise InputError(
-                    f"{source}: no column {absent[0]!r}; it has {', '.join(rows.fieldnames or ['none'])}"
-                )
-            yield from (", ".join(row[c] for c in columns if row[c]) for row in rows)
+            yield from _texts_in(file, source, columns, place)
     except UnicodeDecodeError as error:
         raise InputError(f"{source}: not UTF-8 at byte {error.start}") from error
+
+
+def _texts_in(
+    file: TextIO, source: str, columns: tuple[str, ...], place: int
+) -> Iterator[tuple[str, Callable[[], int]]]:
+    lines = iter(file.readline, "")  # not the file itself, which does not tell its place while it iterates
+    if Path(source).suffix.lower() != ".csv":
+        file.seek(place)
+        yield from ((line.rstrip("\r\n"), file.tell) for line in lines)
+        return
+    rows = csv.DictReader(lines)
+    try:
+        absent = [c for c in columns if c not in (rows.fieldnames or [])]
+        if absent:
+            raise InputError(
+                f"{source}: no column {absent[0]!r}; it has {', '.join(rows.fieldnames or ['none'])}"
+            )
+        if place:
+            file.seek(place)
+        yield from ((", ".join(row[c] for c in columns if row[c]), file.tell) for row in rows)
     except csv.Error as error:
         raise InputError(f"{source}: not readable as CSV after line {rows.line_num} ({error})") from error
 
@@ -75,7 +98,7 @@ def encode_to_disk(
     """
     from tqdm import tqdm
 
-    n, seen = _fingerprint(source, columns)
+    n, seen, _ = fingerprint(source, columns)
     if not n:
         raise InputError(f"{source}: holds no text")
     wanted = {
@@ -88,7 +111,7 @@ def encode_to_disk(
     }
     folder.mkdir(parents=True, exist_ok=True)
     state, part, whole = folder / "progress.json", folder / "vectors.part.npy", folder / "vectors.npy"
-    done = _done(state, wanted)
+    done = check_begun(state, wanted)
     if done == n and whole.is_file():
         return whole
     if not done or not part.is_file():
@@ -143,24 +166,39 @@ def _reserve(part: Path, n: int, dimension: int) -> None:
         part.unlink(missing_ok=True)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        free = shutil.disk_usage(part.parent).free
-        raise InputError(
-            f"{part.parent}: {n} vectors of {dimension} numbers need {needed:,} bytes, {free:,} are free; "
-            "choose a folder on a larger disk"
-        ) from error
+        raise no_room(part.parent, n, dimension) from error
 
 
-def _fingerprint(source: str, columns: tuple[str, ...]) -> tuple[int, str]:
-    """How many texts there are, and a hash of them all: a resumed run must go on with the same."""
-    digest, n = hashlib.sha256(), 0
-    for text in texts_of(source, columns):
+def no_room(folder: Path, n: int, dimension: int) -> InputError:
+    """The error that says how many bytes ``n`` vectors need, and how many are free."""
+    needed, free = n * dimension * 4 + 128, shutil.disk_usage(folder).free
+    return InputError(
+        f"{folder}: {n} vectors of {dimension} numbers need {needed:,} bytes, {free:,} are free; "
+        "choose a folder on a larger disk"
+    )
+
+
+def fingerprint(
+    source: str, columns: tuple[str, ...] = ("title",), every: int = 0
+) -> tuple[int, str, list[int]]:
+    """How many texts there are; a hash of them all, since a resumed run must go on with the same; and, with
+    ``every`` > 0, the places at which every so many of them begin (``texts_from``).
+    """
+    digest, n, places = hashlib.sha256(), 0, [0]
+    for text, place in texts_from(source, columns):
         digest.update(text.encode("utf-8", "replace") + b"\0")
         n += 1
-    return n, digest.hexdigest()
+        if every and n % every == 0:
+            places.append(place())
+    return n, digest.hexdigest(), places[: -(-n // every)] if every else []
 
 
-def _done(state: Path, wanted: dict[str, Any]) -> int:
-    """Rows that an earlier run with the same arguments has written."""
+def check_begun(state: Path, wanted: dict[str, Any]) -> int:
+    """Rows that an earlier run with the same arguments has written, as ``state`` counts them.
+
+    Raises:
+        InputError: it was begun with other arguments, or cannot be read.
+    """
     if not state.is_file():
         return 0
     try:

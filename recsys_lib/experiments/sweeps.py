@@ -9,12 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
@@ -55,7 +55,7 @@ def run_id(path: Path, parameters: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _execute_apart(job: dict[str, Any], outcome: Path) -> Run:
+def execute_apart(job: dict[str, Any], outcome: Path) -> Run:
     """Run ``execute(**job)`` in a process of its own, which writes ``outcome`` the moment it is done."""
     command = [
         sys.executable,
@@ -97,12 +97,33 @@ def _read_run(path: Path) -> Run | None:
         return None
 
 
+class Pool(Protocol):
+    """Where runs are executed: ``submit(function, *arguments)`` starts one, ``stop`` ends all at once."""
+
+    def submit(self, function: Callable[..., Run], /, *arguments: Any) -> Future[Run]: ...
+
+    def stop(self) -> None: ...
+
+    def shutdown(self) -> None: ...
+
+
+class LocalPool(ThreadPoolExecutor):
+    """Threads of this process, each of which waits for the process of one run."""
+
+    def stop(self) -> None:
+        """Begin no further run, and kill what is running."""
+        self.shutdown(wait=False, cancel_futures=True)
+        for process in psutil.Process().children(recursive=True):
+            process.kill()
+
+
 def sweep(
     path: Path,
     points: Sequence[dict[str, Any]],
     folder: Path | None = None,
     jobs: int = 0,
     progress: bool = True,
+    pool: Pool | None = None,
 ) -> list[Run]:
     """Run a notebook at every point, each in its own process, skipping finished ones; returns runs in grid
     order.
@@ -110,7 +131,8 @@ def sweep(
     Files in ``folder`` (default ``runs/sweep-<notebook>``): per run ``<id>.ipynb``, its record ``<id>.json``
     and what became of it ``<id>.run.json``; over all ``manifest.json`` and a tidy ``table.csv`` (parameters,
     metrics, seconds). ``jobs`` processes at once (default: one per core) share the cores' threads; measure
-    time with ``jobs=1``. Ctrl-C stops, keeps the finished runs and raises KeyboardInterrupt.
+    time with ``jobs=1``. Ctrl-C stops, keeps the finished runs and raises KeyboardInterrupt. Another ``pool``
+    than this machine's cores executes the runs elsewhere, ``jobs`` at once.
 
     Raises:
         InputError: a negative number of jobs, or a folder that cannot be written to.
@@ -127,10 +149,10 @@ def sweep(
     todo = {i: point for i, point in zip(ids, points, strict=True) if i not in done}
     cores = os.cpu_count() or 1
     jobs = max(1, min(jobs or cores, len(todo)))
+    pool = pool or LocalPool(jobs)
     bar = tqdm(
         total=len(points), initial=len(done), desc=path.stem, unit="run", disable=None if progress else True
     )
-    pool = ThreadPoolExecutor(jobs)
     pending = [_submit(pool, path, folder, i, point, max(1, cores // jobs)) for i, point in todo.items()]
     try:
         for future in as_completed(pending):
@@ -138,9 +160,7 @@ def sweep(
             done[run.id] = run
             bar.update()
     except KeyboardInterrupt:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in psutil.Process().children(recursive=True):
-            process.kill()
+        pool.stop()
         raise
     finally:
         pool.shutdown()
@@ -150,7 +170,7 @@ def sweep(
 
 
 def _submit(
-    pool: ThreadPoolExecutor, path: Path, folder: Path, name: str, point: dict[str, Any], threads: int
+    pool: Pool, path: Path, folder: Path, name: str, point: dict[str, Any], threads: int
 ) -> Future[Run]:
     """Have one run executed in a process of its own; its old outcome is removed first."""
     outcome = folder / f"{name}.run.json"
@@ -162,7 +182,7 @@ def _submit(
         "run_id": name,
         "threads": threads,
     }
-    return pool.submit(_execute_apart, job, outcome)
+    return pool.submit(execute_apart, job, outcome)
 
 
 def _write_tables(folder: Path, runs: Sequence[Run]) -> None:

@@ -153,7 +153,7 @@ def _local(workers: int, store_bytes: int) -> Iterator[dict[str, Any]]:
 
 def _set_environment(variables: Mapping[str, str | None]) -> None:
     """Set or remove variables, and have Ray read its settings again."""
-    from ray._raylet import Config
+    from ray._raylet import Config  # type: ignore[attr-defined]
 
     for name, value in variables.items():
         if value is None:
@@ -218,7 +218,11 @@ def several_nodes(nodes: int = 2, cores: int = 1, store_bytes: int = 80 * 2**20)
 
     with contextlib.ExitStack() as stack:
         options = stack.enter_context(_local(nodes * cores, nodes * store_bytes))
-        node = {"num_cpus": cores, "object_store_memory": store_bytes, "include_dashboard": False}
+        node: dict[str, Any] = {
+            "num_cpus": cores,
+            "object_store_memory": store_bytes,
+            "include_dashboard": False,
+        }
         with _silent_start():
             started = Cluster(shutdown_at_exit=True)
             stack.callback(started.shutdown)

@@ -88,8 +88,9 @@ def _encoded(job: shards.Job, todo: Sequence[dict[str, int]], workers: int) -> I
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
     with errors_in_one_line("encoding"):
+        worker: Any = ShardEncoder
         rows = ray.data.from_items(list(todo), override_num_blocks=len(todo)).map(
-            ShardEncoder,
+            worker,
             fn_constructor_args=(job,),
             compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
             num_cpus=1,
@@ -112,6 +113,4 @@ def _alone(folder: Path) -> Iterator[None]:
         with filelock.FileLock(folder / ".lock", timeout=0):
             yield
     except filelock.Timeout as error:
-        raise InputError(
-            f"{folder}: another run is encoding into it; choose another folder"
-        ) from error
+        raise InputError(f"{folder}: another run is encoding into it; choose another folder") from error

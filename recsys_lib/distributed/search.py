@@ -1,5 +1,5 @@
-"""Exact top-k over shards of a catalogue, each held by a worker of a Ray cluster; the merged result is that of
-one index over all items, ids, scores and ties.
+"""Exact top-k over shards of a catalogue, each held by a worker of a Ray cluster; the merged result is that
+of one index over all items, ids, scores and ties.
 
 A shard answers from memory and keeps every update on disk before it says so: a worker that dies is replaced,
 reads its items and updates again, and nothing that was acknowledged is lost.

@@ -1,13 +1,14 @@
-"""Fine-tuning by several workers of a Ray cluster, with Ray Train: each encodes a part of every step's texts, all
-see all vectors, so that the loss is that of one worker with the same batch.
+"""Fine-tuning by several workers of a Ray cluster, with Ray Train: each encodes a part of every step's texts,
+all see all vectors, so that the loss is that of one worker with the same batch.
 
-Between workers go the step's vectors and the sum of the gradients, over gloo on processors and nccl on GPUs. A
-worker that dies is replaced: all go on from the last state on disk, and since a step is a function of its
+Between workers go the step's vectors and the sum of the gradients, over gloo on processors and nccl on GPUs.
+A worker that dies is replaced: all go on from the last state on disk, and since a step is a function of its
 number alone, the losses are those of a run in which nobody died.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -95,11 +96,12 @@ def fit(
         raise InputError(f"workers={workers!r}, every={every!r}: expected at least 1 of each")
     folder = folder.resolve()
     check_writable(folder / "meta.json")
-    with cluster(address, 0 if address else workers), errors_in_one_line("training"):
-        _run(make, folder, workers, every, gpu, report)
-    trainer = make(Alone())
+    trainer = make(Alone())  # what it refuses is refused here, once
     trainer.resume(folder)
-    trainer.use_best()
+    if trainer.step_number < trainer.settings.steps:
+        with cluster(address, 0 if address else workers), errors_in_one_line("training"):
+            _run(make, folder, workers, every, gpu, report)
+        trainer.resume(folder)
     return trainer
 
 
@@ -126,16 +128,21 @@ def _run(
 
         trainer.fit(folder=folder, report=before_step)
 
-    with quiet_train():
-        storage = folder.with_name(f".{folder.name}.ray")
-        try:
-            TorchTrainer(
-                loop,
-                torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
-                scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
-                run_config=RunConfig(
-                    name="run", storage_path=str(storage), failure_config=FailureConfig(MAX_FAILURES)
-                ),
-            ).fit()
-        finally:
-            shutil.rmtree(storage, ignore_errors=True)
+    storage = folder.with_name(f".{folder.name}.{os.getpid()}.ray")
+    try:
+        TorchTrainer(
+            loop,
+            torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+            scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
+            run_config=RunConfig(
+                name="run", storage_path=str(storage), failure_config=FailureConfig(MAX_FAILURES)
+            ),
+        ).fit()
+    finally:
+        shutil.rmtree(storage, ignore_errors=True)
+
+
+def _device() -> str:
+    from torch import distributed
+
+    return "cuda" if distributed.get_backend() == "nccl" else "cpu"

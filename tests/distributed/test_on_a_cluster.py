@@ -1,4 +1,4 @@
-"""Work on a Ray cluster of two nodes on this machine: the same results as without it, also when workers die."""
+"""Work on a Ray cluster of two nodes on this machine: results are those without it, also when workers die."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from recsys_lib import encoders
 from recsys_lib.core.errors import InputError
-from recsys_lib.distributed import cluster, encode, search, sweep
+from recsys_lib.distributed import cluster, encode, search, sweep, train
 from recsys_lib.encoders import shards, stream
 from recsys_lib.experiments import sweeps
 from recsys_lib.vectors.search.updatable import UpdatableIndex
@@ -144,9 +144,10 @@ def _heed_interrupts():
 def test_ctrl_c_leaves_finished_shards_and_no_cluster(nodes, catalogue, tmp_path):
     folder, home = tmp_path / "out", tmp_path / "file" / "home"
     (tmp_path / "file").touch()  # a home that cannot be written
-    command = [sys.executable, "-c", COMMAND, "encode", str(catalogue), str(folder), "--engine", "ray"]
+    options = ["--engine", "ray", "--encoder", "wordllama", "--workers", "1"]
     process = subprocess.Popen(
-        [*command, "--encoder", "wordllama", "--workers", "1"], cwd=ROOT, env=os.environ | {"HOME": str(home)},
+        [sys.executable, "-c", COMMAND, "encode", str(catalogue), str(folder), *options],
+        cwd=ROOT, env=os.environ | {"HOME": str(home)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts,
     )  # fmt: skip
     while not list(folder.glob("vectors-*.json")) and process.poll() is None:
@@ -167,3 +168,34 @@ def test_ctrl_c_leaves_finished_shards_and_no_cluster(nodes, catalogue, tmp_path
     assert encode.encode_sharded(encoder, str(catalogue), folder, rows=20, progress=False) == (1030, 0)
     assert [(folder / name).stat().st_mtime_ns for name in left] == times
     assert np.array_equal(shards.vectors(folder), encoder.encode(list(stream.texts_of(str(catalogue)))))
+
+
+def killed_once(marker):
+    """A report that kills one worker after its 5th step, the first time."""
+
+    def report(trainer):
+        if trainer.workers.rank == 1 and trainer.step_number == 5 and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return report
+
+
+def test_two_workers_have_the_losses_of_one_also_when_one_is_killed(nodes, tmp_path):
+    import training_cases
+
+    sys.modules["ray"].cloudpickle.register_pickle_by_value(training_cases)
+    sys.modules["ray"].cloudpickle.register_pickle_by_value(sys.modules["tiny_models"])
+    bert, folder = training_cases.tiny_bert(tmp_path / "bert"), tmp_path / "state"
+
+    def make(workers):
+        return training_cases.trainer_of(bert, workers, per_pass=5)
+
+    alone = make(None)
+    alone.fit()
+    trained = train.fit(make, folder, 2, every=2, report=killed_once(tmp_path / "killed"))
+    assert (tmp_path / "killed").exists()
+    assert trained.step_number == alone.step_number == 8
+    np.testing.assert_allclose(trained.progress.losses, alone.progress.losses, rtol=1e-4)
+    assert len(set(np.round(alone.progress.losses, 3))) > 4  # they differ by more than what is compared
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bert", "killed", "state"]

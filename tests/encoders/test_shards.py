@@ -31,7 +31,12 @@ def test_shards_are_the_vectors_of_one_run(catalogue, tmp_path, form):
         shards.finish(job)
     with pytest.raises(InputError, match="holds no finished shards"):
         shards.vectors(folder)
-    assert sorted(shards.begin(encoder, str(catalogue), folder, form=form, rows=25).finished()) == [0, 1, 3, 4]
+    assert sorted(shards.begin(encoder, str(catalogue), folder, form=form, rows=25).finished()) == [
+        0,
+        1,
+        3,
+        4,
+    ]
     shards.encode_shard(encoder, job, 2)
     assert shards.finish(job) == (103, 0)
     whole = np.load(stream.encode_to_disk(encoder, str(catalogue), tmp_path / "plain", progress=False))

@@ -116,6 +116,6 @@ def test_mistakes_are_named():
         index.insert([5, 5], np.ones((2, 4), np.float32))
     with pytest.raises(InputError, match="k=0"):
         index.top_k(np.ones((1, 4), np.float32), 0)
-    with pytest.raises(InputError, match="holds NaN|NaN"):
+    with pytest.raises(InputError, match="NaN"):
         index.insert([9], np.full((1, 4), np.nan, np.float32))
     assert len(index) == 4

@@ -58,8 +58,8 @@ class _State:
 class UpdatableIndex:
     """Items by id, searched exactly by cosine or dot product, with inserts and deletes at any time.
 
-    ids: ``[n]`` distinct whole numbers of at least 0; rows: ``[n, d]`` float32. Searches may run in any number
-    of threads; updates wait for each other.
+    ids: ``[n]`` distinct whole numbers of at least 0; rows: ``[n, d]`` float32. Searches may run in any
+    number of threads; updates wait for each other.
     """
 
     def __init__(self, ids: np.ndarray, rows: np.ndarray, metric: str = "cosine", scheme: str = "int8"):
@@ -89,7 +89,7 @@ class UpdatableIndex:
             raise InputError(f"k={k!r}: expected a whole number of at least 1")
         queries = checked_vectors.vectors("queries", queries)
         if queries.shape[1] != self.dimension:
-            raise InputError(f"queries have {queries.shape[1]} numbers, items {self.dimension}: expected as many")
+            raise InputError(f"queries have {queries.shape[1]} numbers, items {self.dimension}")
         lists = [np.empty(0, np.int64)] * len(queries) if exclude is None else _lists(exclude, len(queries))
         state = self._state
         parts = []
@@ -113,7 +113,7 @@ class UpdatableIndex:
         """
         ids, rows = _checked(ids, rows)
         if rows.shape[1] != self.dimension:
-            raise InputError(f"rows have {rows.shape[1]} numbers: expected {self.dimension}, as the others have")
+            raise InputError(f"rows have {rows.shape[1]} numbers: expected {self.dimension}")
         with self._updating:
             state = self._without(ids)
             order = np.argsort(together := np.concatenate([state.ids, ids]), kind="stable")
@@ -152,7 +152,7 @@ def _checked(ids: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     rows = checked_vectors.vectors("rows", rows).astype(np.float32, copy=False)
     ids = np.asarray(ids)
     if not np.issubdtype(ids.dtype, np.integer) or ids.shape != (len(rows),):
-        raise InputError(f"ids are {ids.dtype} {ids.shape}: expected a whole number for each of {len(rows)} rows")
+        raise InputError(f"ids are {ids.dtype} {ids.shape}: expected one whole number a row, {len(rows)}")
     if len(ids) and (ids.min() < 0 or len(np.unique(ids)) < len(ids)):
         raise InputError("ids: expected distinct whole numbers of at least 0")
     return ids.astype(np.int64), rows

@@ -51,6 +51,26 @@ def encode(
     if form is not None and choose(form, FORMATS, "format") and not with_ray:
         raise InputError(f"--format {form}: is for --engine ray; add it, or leave --format out")
     _check_source(source, columns)
+    ray = (workers, address, form) if with_ray else None
+    texts, cut = _encode(source, folder, columns, encoder, options, ray)
+    if cut:
+        print(
+            f"{cut:,} of the {texts:,} texts ({cut / texts:.1%}) are longer than the encoder reads: truncated"
+        )
+    return 0
+
+
+def _encode(
+    source: str,
+    folder: Path,
+    columns: tuple[str, ...],
+    encoder: str,
+    options: dict[str, Any],
+    ray: tuple[int, str | None, str | None] | None,
+) -> tuple[int, int]:
+    """Encode here, or with Ray's workers, address and form; how many texts there are, and how many the
+    encoder cut.
+    """
     from recsys_lib import encoders
     from recsys_lib.data import assets
     from recsys_lib.encoders.stream import encode_to_disk, truncated_texts
@@ -61,21 +81,17 @@ def encode(
         assets.resolve_model(encoder)
     check_output_file(folder / "vectors.npy")
     loaded = encoders.load(encoder, **options)
-    if with_ray:
-        from recsys_lib.distributed.encode import encode_sharded
-
-        texts, cut = encode_sharded(
-            loaded, source, folder, columns, form=form or "npy", workers=workers, address=address
-        )
-        print(folder)
-    else:
+    if ray is None:
         print(encode_to_disk(loaded, source, folder, columns))
-        texts, cut = truncated_texts(loaded, source, columns)
-    if cut:
-        print(
-            f"{cut:,} of the {texts:,} texts ({cut / texts:.1%}) are longer than the encoder reads: truncated"
-        )
-    return 0
+        return truncated_texts(loaded, source, columns)
+    from recsys_lib.distributed.encode import encode_sharded
+
+    workers, address, form = ray
+    counts = encode_sharded(
+        loaded, source, folder, columns, form=form or "npy", workers=workers, address=address
+    )
+    print(folder)
+    return counts
 
 
 def _options(encoder: str, precision: str, backend: str) -> dict[str, Any]:

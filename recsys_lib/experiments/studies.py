@@ -68,6 +68,7 @@ PROGRAMS = {
     "generation": "recsys_lib.experiments.generation",
     "catalogues": "recsys_lib.experiments.catalogues.study",
     "training": "recsys_lib.experiments.training.study",
+    "multimodal": "recsys_lib.experiments.multimodal.study",
     "deployment-quality": "recsys_lib.experiments.deployment_quality",
 }
 

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 
 from recsys_lib.recommenders.base import BaseRecommender, load
 from recsys_lib.recommenders.blends import RankFusion, ScoreBlend
+from recsys_lib.recommenders.cke import CKE
 from recsys_lib.recommenders.ease import EASE
 from recsys_lib.recommenders.factorization import BPR, IALS
 from recsys_lib.recommenders.fusion import GatedMLP, JoinedKernelMap
@@ -30,6 +31,7 @@ from recsys_lib.recommenders.warm_and_cold import WarmAndCold, reserve
 
 __all__ = [
     "BPR",
+    "CKE",
     "EASE",
     "IALS",
     "SLIM",

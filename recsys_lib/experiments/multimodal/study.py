@@ -1,0 +1,191 @@
+"""The recorded study of kinds of knowledge about items: ``study multimodal``.
+
+``run`` does the parts that ``data/measurements/multimodal-study.json`` lacks and writes it after each. Parts
+whose data are not on this machine (MovieLens latest small, posters) are named and left out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recsys_lib import evaluation
+from recsys_lib.core import paths, records
+from recsys_lib.core.errors import InputError
+from recsys_lib.data import datasets
+from recsys_lib.encoders import graph as graphs
+from recsys_lib.evaluation import Evaluation, splits, tuning
+from recsys_lib.evaluation.tuning import Method
+from recsys_lib.experiments.multimodal import blocks, costs, knockout, methods
+from recsys_lib.experiments.multimodal.blocks import Items
+from recsys_lib.experiments.notebook_record import entry, rows
+from recsys_lib.experiments.study.tables import answers
+from recsys_lib.recommenders import CKE
+
+RECORD, NOTEBOOK = "multimodal-study", "14_multimodal"
+CATALOGUES: dict[str, Callable[[], Items]] = {
+    "films": blocks.films,
+    "films with posters": blocks.films_with_posters,
+    "tagged films": blocks.tagged_films,
+}
+CKE_SPACE: dict[str, list[Any]] = {
+    "regularization": [0.005, 0.01], "knowledge": [0.03, 0.3], "iterations": [40],
+}  # fmt: skip
+Asked = Callable[[list[str]], dict[str, tuple[str, str]]]
+
+
+def say(text: str) -> None:
+    """A line of progress."""
+    print(f"study multimodal: {text}", flush=True)
+
+
+def summary(
+    found: Mapping[str, list[Evaluation]], asked: Asked, parameters: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What is recorded of conditions that were evaluated on one or several draws: means, answers with Holm's
+    correction over all questions of the part, and the values of every user.
+    """
+    averaged = {name: evaluation.average(done) for name, done in found.items()}
+    table = answers(averaged, asked(list(averaged)))
+    some = next(iter(averaged.values()))
+    return {
+        "ndcg": {name: e.mean()["ndcg"] for name, e in averaged.items()},
+        "recall": {name: e.mean()["recall"] for name, e in averaged.items()},
+        "answers": rows(table),
+        "parameters": dict(parameters or {}),
+        "users": some.users.tolist(),
+        "per_user": {n: np.round(e.per_user["ndcg"], 4).tolist() for n, e in averaged.items()},
+    }
+
+
+def cold_part(catalogue: str, seeds: int = 3, budget: int = 20) -> dict[str, Any]:
+    """The knock-out for cold items of one catalogue, over ``seeds`` draws."""
+    items = CATALOGUES[catalogue]()
+    named = knockout.conditions(list(items.blocks))
+    found: dict[str, list[Evaluation]] = {}
+    chosen: dict[str, list[dict[str, Any]]] = {}
+    for seed in range(seeds):
+        for name, (result, point) in knockout.cold(items, named, seed, budget, say).items():
+            found.setdefault(name, []).append(result)
+            chosen.setdefault(name, []).append(point)
+    return _about(items) | summary(found, knockout.questions, chosen)
+
+
+def warm_part(catalogue: str, seeds: int = 2, trials: int = 6) -> dict[str, Any]:
+    """What each kind adds to EASE where items have interactions."""
+    items = CATALOGUES[catalogue]()
+    found: dict[str, list[Evaluation]] = {}
+    for seed in range(seeds):
+        for name, result in knockout.warm(items, seed, trials).items():
+            found.setdefault(name, []).append(result)
+    return _about(items) | summary(found, knockout.warm_questions)
+
+
+def fusion_part(catalogue: str, seeds: int = 2, budget: int = 12) -> dict[str, Any]:
+    """Methods to join the kinds, over ``seeds`` draws."""
+    items = CATALOGUES[catalogue]()
+    found: dict[str, list[Evaluation]] = {}
+    chosen: dict[str, list[dict[str, Any]]] = {}
+    for seed in range(seeds):
+        for name, (result, point) in methods.compare(items, seed, budget).items():
+            found.setdefault(name, []).append(result)
+            chosen.setdefault(name, []).append(point)
+            say(f"{catalogue}, draw {seed}, {name}: {result.mean()['ndcg']:.4f}")
+    return _about(items) | summary(found, methods.questions, chosen)
+
+
+def _about(items: Items) -> dict[str, Any]:
+    present = {name: int(block.any(axis=1).sum()) for name, block in items.blocks.items()}
+    data = items.data
+    size = {"users": data.n_users, "items": data.n_items, "interactions": data.n_interactions}
+    return {"size": size, "present": present}
+
+
+def graph_part(dimension: int = 64, epochs: int = 15, fraction: float = 0.05) -> dict[str, Any]:
+    """Link prediction on held-out triples: TransE and ComplEx beside frequency and chance; and which films'
+    nearest films in the graph share a genre, by links as distributed and by title.
+    """
+    data = datasets.load("ml-100k")
+    graph = blocks.film_graph(data, blocks.BY_TITLE)
+    train, held = graphs.hold_out(graph, fraction)
+    found = {"frequency": graphs.link_prediction(graph, None, train, held)}
+    seconds = {}
+    for kind in graphs.KINDS:
+        start = time.process_time()
+        model = graphs.embed(graph, kind, dimension, epochs, triples=train)
+        seconds[kind] = time.process_time() - start
+        found[kind] = graphs.link_prediction(graph, model, train, held)
+    size = {
+        "triples in the file": graph.n_raw,
+        "triples": len(graph.triples),
+        "entities": len(graph.entities),
+    }
+    shared = {links: blocks.genres_shared(data, links) for links in blocks.LINKS}
+    return {"found": found, "cpu_seconds": seconds, "size": size, "genres_shared": shared}
+
+
+def cke_part(seeds: int = 1, trials: int = 3) -> dict[str, Any]:
+    """The published null: BPR and CKE on 8:1:1 of each user's ratings, the graph by links as distributed and
+    by title.
+    """
+    data = datasets.load("ml-100k")
+    found: dict[str, list[Evaluation]] = {}
+    chosen: dict[str, list[dict[str, Any]]] = {}
+    made = {"BPR": (blocks.DISTRIBUTED, [0.0])}
+    made |= {f"CKE, links {links}": (links, CKE_SPACE["knowledge"]) for links in blocks.LINKS}
+    for seed in range(seeds):
+        task = tuning.warm_task(splits.random_split(data, 0.1, 0.1, seed))
+        for name, (links, weights) in made.items():
+            graph = blocks.film_graph(data, links)
+            method = Method(lambda graph=graph, **p: CKE(graph, **p), CKE_SPACE | {"knowledge": weights})
+            done = tuning.compare_methods({name: method}, task, trials, seed, keep_models=False)[name]
+            found.setdefault(name, []).append(done.test)
+            chosen.setdefault(name, []).append(done.parameters)
+            say(f"{name}, split {seed}: {done.test.mean()['ndcg']:.4f} {done.parameters}")
+    asked = {f"{name} against BPR": (name, "BPR") for name in list(made)[1:]}
+    asked["links by title against distributed"] = (list(made)[1], list(made)[2])
+    return summary(found, lambda names: asked, chosen)
+
+
+def _parts() -> dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any]]]:
+    """Every part by name with its arguments, the most decisive first."""
+    parts: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any]]] = {}
+    for name in CATALOGUES:
+        parts[f"cold, {name}"] = (cold_part, {"catalogue": name, "seeds": 3, "budget": 20})
+    parts["fusion, films"] = (fusion_part, {"catalogue": "films", "seeds": 2, "budget": 12})
+    for name in CATALOGUES:
+        parts[f"warm, {name}"] = (warm_part, {"catalogue": name, "seeds": 2, "trials": 6})
+    parts["cke"] = (cke_part, {"seeds": 1, "trials": 3})
+    parts["graph"] = (graph_part, {"dimension": 64, "epochs": 15, "fraction": 0.05})
+    parts["costs"] = (costs.measure, {})
+    return parts
+
+
+def run(path: Path | None = None, chosen: list[str] | None = None) -> Path:
+    """Do the parts that the record lacks (or those ``chosen`` of them), and write it after each."""
+    path = path or paths.MEASUREMENTS / f"{RECORD}.json"
+    for name, (part, arguments) in _parts().items():
+        if (chosen is not None and name not in chosen) or name in _done(path):
+            continue
+        start = time.perf_counter()
+        try:
+            metrics = part(**arguments)
+        except InputError as error:
+            say(f"{name}: left out: {error}")
+            continue
+        made = entry(NOTEBOOK, {"part": name, **arguments}, metrics, time.perf_counter() - start)
+        # Read again: two processes may do different parts.
+        kept = records.read(path) if path.is_file() else []
+        order = list(_parts())
+        kept = sorted([*kept, made], key=lambda r: order.index(r["parameters"]["part"]))
+        records.write(path, kept, indent=None)
+        say(f"{name}: done in {time.perf_counter() - start:.0f} s")
+    return path
+
+
+def _done(path: Path) -> set[str]:
+    return {r["parameters"]["part"] for r in records.read(path)} if path.is_file() else set()

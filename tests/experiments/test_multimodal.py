@@ -1,0 +1,178 @@
+"""The study of kinds: conditions differ in one thing, a kind that matters is found, one that does not is
+not.
+"""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recsys_lib.core import records
+from recsys_lib.core.errors import InputError
+from recsys_lib.data.datasets import Dataset, knowledge
+from recsys_lib.experiments.multimodal import costs, knockout, methods, study
+from recsys_lib.experiments.multimodal.blocks import Items, films, genres_shared
+from recsys_lib.reporting.figures import multimodal as figures
+from recsys_lib.vectors import similarity
+
+
+@pytest.fixture(scope="module")
+def items():
+    """Users like the items along a direction of their own; ``text`` shows half of it, ``graph`` the other
+    half (a third of the items lacks it), and ``metadata`` is noise.
+    """
+    rng = np.random.default_rng(0)
+    hidden = rng.standard_normal((90, 8)).astype(np.float32)
+    liked = similarity.top_k(rng.standard_normal((120, 8)).astype(np.float32), hidden, 20)[0]
+    table = pd.DataFrame({"id": [str(i) for i in range(90)], "title": [f"T{i}" for i in range(90)]})
+    users = pd.DataFrame({"id": [str(u) for u in range(120)]})
+    user = np.repeat(np.arange(120, dtype=np.int32), 20)
+    ratings = np.full(len(user), np.nan, np.float32)
+    data = Dataset("toy", user, liked.ravel().astype(np.int32), ratings, None, table, users)
+    graph = hidden[:, 4:].copy()
+    graph[::3] = 0
+    blocks = {"text": hidden[:, :4] + 2, "graph": graph, "metadata": rng.standard_normal((90, 5))}
+    return Items(data, {name: block.astype(np.float32) for name, block in blocks.items()})
+
+
+def test_conditions_differ_in_one_kind():
+    named = knockout.conditions(["text", "graph", "image", "title"])
+    assert named["all"] == ("text", "graph", "image")
+    assert named["all without graph"] == ("text", "image")
+    assert named["all, image shuffled"] == ("text", "graph", "image*")
+    assert named["title, image shuffled"] == ("title", "image*")
+    asked = knockout.questions(list(named))
+    assert asked["image added to the rest"] == ("all", "all without image")
+    assert asked["image against shuffled, beside the title"] == ("title and image", "title, image shuffled")
+    assert {name for pair in asked.values() for name in pair} <= set(named)
+
+
+def test_controls_take_part_only_in_conditions_of_their_own():
+    named = knockout.conditions(["text", "graph", "metadata", "distributed", "unawarded"])
+    assert named["all"] == ("text", "graph", "metadata")
+    assert named["all, graph as distributed"] == ("text", "distributed", "metadata")
+    assert named["all, graph without awards"] == ("text", "unawarded", "metadata")
+    assert "all without distributed" not in named
+
+
+@pytest.fixture(scope="module")
+def recorded(items):
+    named, found, chosen = knockout.conditions(list(items.blocks)), {}, {}
+    for seed in range(2):
+        for name, (result, point) in knockout.cold(items, named, seed, 6, lambda text: None).items():
+            found.setdefault(name, []).append(result)
+            chosen.setdefault(name, []).append(point)
+    return study._about(items) | study.summary(found, knockout.questions, chosen)
+
+
+def test_kinds_that_say_something_add_and_noise_does_not(recorded):
+    ndcg, table = recorded["ndcg"], figures.kinds(figures.answers(recorded))
+    assert ndcg["all"] > ndcg["text"] > ndcg["metadata"] and ndcg["all"] > ndcg["graph"]
+    assert table.loc["text", "adds"] and table.loc["graph", "adds"] and not table.loc["metadata", "adds"]
+    assert figures.finding(table) == "text and graph add, metadata is not shown to"
+    assert recorded["present"] == {"text": 90, "graph": 60, "metadata": 90}
+    assert recorded["size"]["items"] == 90
+
+
+def test_the_record_holds_every_users_value(recorded):
+    for name, values in recorded["per_user"].items():
+        assert len(values) == len(recorded["users"])
+        assert np.mean(values) == pytest.approx(recorded["ndcg"][name], abs=1e-4)
+    assert recorded["parameters"]["all"][0]["share of metadata"] in knockout.SHARES
+
+
+def test_every_method_joins_the_kinds(items, monkeypatch):
+    monkeypatch.setattr(methods, "GATED_SPACE", {"epochs": [4], "output": [8]})
+    monkeypatch.setattr(methods, "DIMENSIONS", [4, 8])
+    found = methods.compare(items, 0, 3)
+    ndcg = {name: result.mean()["ndcg"] for name, (result, _) in found.items()}
+    assert next(iter(ndcg)) == methods.FIRST and len(ndcg) == 7
+    assert ndcg["centred blocks, product of kernels"] > ndcg[methods.FIRST]
+    asked = methods.questions(list(ndcg))
+    assert len(asked) == 6 and all(base == methods.FIRST for _, base in asked.values())
+
+
+def test_text_helps_warm_items_no_less_than_shuffled(items):
+    found = {name: [result] for name, result in knockout.warm(items, 0, 2).items()}
+    summary = study.summary(found, knockout.warm_questions)
+    assert {"EASE", "EASE and text", "EASE and all", "EASE and all shuffled"} <= set(summary["ndcg"])
+    assert summary["answers"][0]["name"] == "text added to EASE"
+
+
+# ---------------------------------------------------------------- links and films
+
+
+def test_films_are_found_in_another_numbering_by_title_and_year():
+    def data(rows):
+        table = pd.DataFrame(rows, columns=["id", "title", "year"]).astype({"year": "Int64"})
+        none = np.empty(0, np.int32)
+        return Dataset("d", none, none, none.astype(np.float32), None, table, pd.DataFrame({"id": []}))
+
+    ours = data([("1", "Amélie (Le fabuleux destin)", 2001), ("2", "Heat", 1995), ("3", "Heat", None)])
+    theirs = data([("70", "Amelie", 2001), ("6", "Heat", 1995), ("7", "Heat", 1986)])
+    assert knowledge.same_films(ours, theirs) == ["70", "6", ""]
+
+
+def test_links_as_distributed_are_no_better_than_chance():
+    from recsys_lib.data import datasets
+
+    shared = genres_shared(datasets.load("ml-100k"), "distributed")
+    assert shared["films linked"] > 1500
+    assert shared["nearest"] == pytest.approx(shared["random"], abs=0.02)
+
+
+def test_a_relation_can_be_left_out():
+    graph = knowledge.load_knowledge([str(i) for i in range(1, 1683)])
+    left = graph.without(knowledge.AWARDS)
+    assert len(graph.triples) - len(left.triples) == 6347 + 2501
+    with pytest.raises(InputError, match="relation 'x'"):
+        graph.without(["x"])
+
+
+def test_other_links_are_refused():
+    with pytest.raises(InputError, match="links='x'"):
+        films(links="x")
+
+
+# ---------------------------------------------------------------- the record
+
+
+def test_the_study_goes_on_where_it_was_and_names_what_it_leaves_out(monkeypatch, tmp_path, capsys):
+    done = []
+
+    def part(name):
+        done.append(name)
+        if name == "absent":
+            raise InputError("no pictures here")
+        return {"ndcg": {"all": 0.5}}
+
+    parts = {name: (part, {"name": name}) for name in ("b", "absent", "a")}
+    monkeypatch.setattr(study, "_parts", lambda: parts)
+    path = tmp_path / "multimodal-study.json"
+    study.run(path, ["a"])
+    study.run(path)
+    study.run(path)
+    assert done == ["a", "b", "absent", "absent"]
+    assert [r["parameters"]["part"] for r in records.read(path)] == ["b", "a"]
+    assert "absent: left out: no pictures here" in capsys.readouterr().out
+
+
+def test_costs_are_of_an_item_and_name_where_a_kind_adds(recorded, tmp_path):
+    cost = {"cpu_seconds_per_item": 0.01, "model_mb": 90.0, "mb_per_1000_items": 1.5}
+    table = figures.costs({"found": {"text": cost, "metadata": cost}}, {"toy": recorded})
+    gained = figures.kinds(figures.answers(recorded)).loc["text", "added"]
+    assert table.loc["text", "core ms an item per 0.01"] == pytest.approx(10 * 0.01 / gained)
+    assert table.loc["metadata", "adds most in"] == "nowhere" and np.isnan(
+        table.loc["metadata", "MB per 0.01"]
+    )
+    pictures = costs.sample_pictures(tmp_path, 3)
+    assert [p.stat().st_size > 500 for p in pictures] == [True] * 3
+
+
+def test_figures_state_findings_of_the_record(recorded, tmp_path, monkeypatch):
+    monkeypatch.setenv("RECSYS_FIGURES", str(tmp_path))
+    figures.knockout({"toy": recorded})
+    assert "text and graph add" in (tmp_path / "14_knockout.png").read_bytes().decode("latin-1")
+    text = figures.takeaways(
+        [{"parameters": {"part": "cold, toy"}, "metrics": recorded}], figures.answers(recorded)
+    )
+    assert "**Toy** (recorded)" in text and "metadata is not shown to" in text

@@ -20,7 +20,7 @@ from recsys_lib.evaluation.protocols import dataset_of, split_of
 from recsys_lib.evaluation.tuning import Task
 from recsys_lib.experiments.notebook_record import entry
 from recsys_lib.experiments.study.item_texts import encode, load_encoder
-from recsys_lib.experiments.training import ranking, variants
+from recsys_lib.experiments.training import answers, ranking, variants, work
 from recsys_lib.experiments.training.variants import Variant
 from recsys_lib.llm.finetune.trainer import Trainer
 
@@ -68,6 +68,9 @@ def parts() -> list[Part]:
         Part("cold", MLP, 1),
         Part("cold", MLP, 2),
         Part("warm", MLP),
+        Part("work", "times"),
+        *(Part("yes-no", str(n)) for n in (0, *answers.PASSES)),
+        Part("work", "memory"),  # last: it changes how this process allocates
     ]
     return [*main, *ablations]
 
@@ -85,6 +88,10 @@ def task_of(part: Part) -> Task:
 
 def measure(part: Part) -> dict[str, Any]:
     """Metrics of one part."""
+    if part.task == "work":
+        return work.times() if part.name == "times" else work.memories()
+    if part.task == "yes-no":
+        return answers.auc(int(part.name), part.seed)
     films, task = dataset_of(FILMS), task_of(part)
     if part.name in (FROZEN, MLP):
         vectors, course = encode(films, "minilm"), {}

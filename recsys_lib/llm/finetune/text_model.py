@@ -208,7 +208,7 @@ def _transformer(encoder: str, device: str) -> Transformer:
 def _chosen(model: Any, trained: str, rank: int, seed: int) -> Any:
     """The model with gradients for what is trained, and for nothing else."""
     if trained == "lora":
-        return _with_adapters(model, rank, seed)
+        return with_adapters(model, rank, seed)
     layers = _layers(model)
     count = {"full": len(layers), "layers": len(layers)}.get(trained)
     if trained.startswith("last "):
@@ -240,7 +240,12 @@ def _layers(model: Any) -> Any:
     return max(lists, key=len)
 
 
-def _with_adapters(model: Any, rank: int, seed: int) -> Any:
+def with_adapters(model: Any, rank: int, seed: int) -> Any:
+    """The model with low-rank adapters in all linear layers but the head, and gradients for these alone.
+
+    Raises:
+        InputError: ``peft`` is missing, or a rank below 1.
+    """
     import torch
 
     if rank < 1:

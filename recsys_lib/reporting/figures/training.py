@@ -1,0 +1,287 @@
+"""Tables, figures and sentences of training a language model, from the record of the study of training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from recsys_lib import evaluation
+from recsys_lib.evaluation import Evaluation
+from recsys_lib.reporting import plots
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Records = Sequence[Mapping[str, Any]]
+FROZEN = "frozen"
+USES = ("alone", "map", "kernel map")
+PHASES = ("tokens and batch", "forward", "loss", "backward", "optimizer")
+# NDCG@10 among cold films that one small encoder was to reach: what a kernel map over several models has.
+TARGET = 0.359
+
+
+def parts(records: Records, task: str) -> dict[tuple[str, int], Mapping[str, Any]]:
+    """The metrics of one task's parts by encoder and seed."""
+    return {
+        (str(r["parameters"]["name"]), int(r["parameters"]["seed"])): r["metrics"]
+        for r in records
+        if r["parameters"]["task"] == task
+    }
+
+
+def cold_table(records: Records, seeds: Sequence[int] | None = None) -> pd.DataFrame:
+    """NDCG@10 of cold items, a row an encoder, a column a use of its vectors, the mean over ``seeds``
+    (default: all that the encoder has), and how many there are.
+    """
+    found = parts(records, "cold")
+    rows: dict[str, dict[str, float]] = {}
+    for name in dict.fromkeys(name for name, _ in found):
+        own = [m["ndcg"] for (n, seed), m in found.items() if n == name and (seeds is None or seed in seeds)]
+        if own:
+            rows[name] = {use: float(np.mean([m[use] for m in own])) for use in own[0]}
+            rows[name]["draws"] = len(own)
+    return pd.DataFrame(rows).T
+
+
+def user_values(records: Records, task: str, name: str, use: str, seeds: Sequence[int]) -> Evaluation:
+    """NDCG of every user, the mean over the seeds in which the user has a test item."""
+    found = parts(records, task)
+    own = [found[name, seed] for seed in seeds]
+    each = [
+        Evaluation(10, np.array(m["users"]), {"ndcg": np.array(m["per_user"][use])}, np.empty((0, 0)))
+        for m in own
+    ]
+    return evaluation.average(each)
+
+
+def common_seeds(records: Records, task: str, *names: str) -> list[int]:
+    """The seeds that all these encoders have in the record."""
+    found = parts(records, task)
+    return sorted(set.intersection(*({seed for n, seed in found if n == name} for name in names)))
+
+
+def paired(records: Records, task: str = "cold", uses: Sequence[str] = USES) -> pd.DataFrame:
+    """Every trained encoder against the frozen one in the same use, paired over users: the mean difference
+    of NDCG, its 95% interval, and Wilcoxon's p after Holm for all rows.
+    """
+    found, rows = parts(records, task), []
+    for name in dict.fromkeys(name for name, _ in found):
+        seeds = common_seeds(records, task, FROZEN, name)
+        shared = [u for u in uses if seeds and u in found[name, seeds[0]]["per_user"]]
+        for use in shared if name != FROZEN else ():
+            own, base = (user_values(records, task, n, use, seeds) for n in (name, FROZEN))
+            test = evaluation.compare(own, base)
+            rows.append({"encoder": name, "use": use, "draws": len(seeds), "gain": test.difference,
+                         "low": test.low, "high": test.high, "p": test.p_value})  # fmt: skip
+    table = pd.DataFrame(rows, columns=["encoder", "use", "draws", "gain", "low", "high", "p"])
+    table["Holm p"] = [evaluation.p_text(p) for p in evaluation.holm(table.pop("p"))] if len(table) else []
+    return table
+
+
+def cold(axes: Sequence[Axes], records: Records) -> None:
+    """Left: NDCG of cold films by encoder and use. Right: what training gained over the frozen encoder."""
+    table = cold_table(records)
+    shown = table[[use for use in USES if use in table]].dropna(how="all")
+    plots.dots(axes[0], shown)
+    axes[0].axvline(TARGET, color="#666666", linestyle=":", linewidth=1.2)
+    axes[0].legend(loc="lower left")
+    plots.finish(axes[0], cold_title(records), "NDCG@10 among cold films (dotted: the target, 0.359)")
+    found = paired(records)
+    gained = found[found["use"] == "map"]
+    colours = np.where(gained["low"] > 0, plots.PALETTE[0], plots.PALETTE[3])
+    labels = [f"{row.encoder} ({row.draws})" for row in gained.itertuples()]
+    plots.intervals(axes[1], labels, gained["gain"], gained["low"], gained["high"], colours)
+    axes[1].grid(axis="y", visible=False)
+    plots.finish(axes[1], gain_title(gained), "NDCG@10 less that of the frozen encoder's map (draws)")
+
+
+def cold_title(records: Records) -> str:
+    """What training made of the encoder's map, as a sentence."""
+    name = chosen(records)
+    table = cold_table(records, common_seeds(records, "cold", FROZEN, name))
+    before, after = table.loc[FROZEN, "map"], table.loc[name, "map"]
+    verb = "raises" if after > before else "lowers"
+    return f"Training ({name}) {verb} the map's NDCG among cold films from {before:.3f} to {after:.3f}"
+
+
+def gain_title(gained: pd.DataFrame) -> str:
+    """How many variants of training gain, as a sentence."""
+    better, worse = int((gained["low"] > 0).sum()), int((gained["high"] < 0).sum())
+    return f"{better} of {len(gained)} ways to train gain over the same map, {worse} lose"
+
+
+def warm_table(records: Records) -> pd.DataFrame:
+    """NDCG@10 over all films, a row an encoder, a column a use of its vectors."""
+    found = parts(records, "warm")
+    return pd.DataFrame({name: m["ndcg"] for (name, seed), m in found.items() if seed == 0}).T
+
+
+def few_table(records: Records, use: str, name: str) -> pd.Series:
+    """NDCG@10 against the number of interactions that are left of a history."""
+    few = parts(records, "warm")[name, 0]["few"]
+    return pd.Series({int(n): float(np.mean(own[use])) for n, own in few.items()})
+
+
+def few(ax: Axes, records: Records) -> pd.DataFrame:
+    """Users with few interactions: EASE, and the maps of the frozen and of the trained encoders."""
+    names = [name for name, _ in parts(records, "warm") if "few" in parts(records, "warm")[name, 0]]
+    lines = {"EASE": few_table(records, "EASE", FROZEN)}
+    lines |= {f"map, {name}": few_table(records, "map", name) for name in names}
+    table = pd.DataFrame(lines)
+    plots.lines(ax, table.index.to_list(), {name: table[name].to_list() for name in table}, "x")
+    ax.set_xticks(table.index.to_list(), [str(n) for n in table.index])
+    ax.legend()
+    best = table.idxmax(axis=1)
+    least = best.iloc[0]
+    title = f"With {table.index[0]} interaction {least} ranks best, with {table.index[-1]} {best.iloc[-1]}"
+    plots.finish(ax, title, "interactions known of the user", "NDCG@10 over all films")
+    return table
+
+
+def times_table(records: Records) -> pd.DataFrame:
+    """A row a case: milliseconds of each phase for a text, tokens a second, the fraction of the roofline."""
+    cases = parts(records, "work")["times", 0]["cases"]
+    rows = {}
+    for case, m in cases.items():
+        rows[case] = {phase: 1000 * m["phases_s"][phase] / m["texts"] for phase in PHASES}
+        rows[case] |= {"tokens per core second": m["tokens_per_s"], "of the peak": m["fraction_of_peak"]}
+    return pd.DataFrame(rows).T
+
+
+def memory_table(records: Records) -> pd.DataFrame:
+    """A row a case: MiB by part, estimated and measured, and their ratio."""
+    cases = parts(records, "work")["memory", 0]["cases"]
+    rows = {}
+    for case, m in cases.items():
+        rows[case] = {part: value / 2**20 for part, value in m["parts"].items()}
+        rows[case] |= {"estimated": m["estimated"] / 2**20, "measured": m["measured"] / 2**20,
+                       "ratio": m["ratio"]}  # fmt: skip
+    return pd.DataFrame(rows).T
+
+
+def work(axes: Sequence[Axes], records: Records) -> None:
+    """Left: where a text's time goes. Right: estimated and measured memory."""
+    times, memory = times_table(records), memory_table(records)
+    ends = np.zeros(len(times))
+    for i, phase in enumerate(PHASES):
+        axes[0].barh(times.index, times[phase], left=ends, color=plots.PALETTE[i], label=phase)
+        ends = ends + times[phase].to_numpy()
+    axes[0].invert_yaxis()
+    axes[0].legend(fontsize=8)
+    share = float((times["backward"] / times[list(PHASES)].sum(axis=1)).max())
+    least, most = times["of the peak"].min(), times["of the peak"].max()
+    plots.finish(
+        axes[0],
+        f"The backward pass takes up to {share:.0%}; {least:.0%} to {most:.0%} of the peak are reached",
+        "core milliseconds a text",
+    )
+    plots.dots(axes[1], memory[["estimated", "measured"]])
+    axes[1].legend()
+    worst = float((memory["ratio"] - 1).abs().max())
+    plots.finish(
+        axes[1], f"The estimate is within {worst:.0%} of the measured peak", "MiB added to the weights"
+    )
+
+
+def topics_table(records: Records) -> pd.DataFrame:
+    """How well sentences of one topic are told from others (AUC), by encoder, before and after training."""
+    found = parts(records, "cold")
+    rows = {name: m["topics"] for (name, seed), m in found.items() if seed == 0 and "topics" in m}
+    return pd.DataFrame(rows).T.rename(columns={"en": "English", "zh": "Chinese"})
+
+
+def chosen(records: Records) -> str:
+    """The trained encoder with the most draws and, of those, the highest validation NDCG of its map: no test
+    value takes part in the choice.
+    """
+    found = parts(records, "cold")
+    values: dict[str, list[float]] = {}
+    for (name, _), m in found.items():
+        if name != FROZEN and "map" in m["validation"]:
+            values.setdefault(name, []).append(m["validation"]["map"])
+    return max(values, key=lambda name: (len(values[name]), float(np.mean(values[name]))))
+
+
+def headline(records: Records) -> dict[str, float]:
+    """NDCG@10 among cold films of the chosen encoder and of the frozen one, by use, over their draws."""
+    name = chosen(records)
+    table = cold_table(records, common_seeds(records, "cold", FROZEN, name))
+    return {
+        f"{label}, {use}": float(table.loc[row, use])
+        for label, row in (("trained", name), (FROZEN, FROZEN))
+        for use in USES
+    }
+
+
+def bullets(records: Records, losses: Mapping[str, Sequence[float]]) -> str:
+    """The takeaways of notebook 07 as a Markdown list: this run's losses, then the record."""
+    steps = min(len(values) for values in losses.values())
+    fell = all(values[-1] < values[0] for values in losses.values())
+    own = (
+        f"**This run**: {steps} gradient steps {'lower' if fell else 'do not lower'} the loss on the items "
+        "they see, for contrast and for distillation alike; a resumed run equals an uninterrupted one."
+    )
+    return "\n".join(f"* {line}" for line in [own, *takeaways(records)])
+
+
+def takeaways(records: Records) -> list[str]:
+    """What the record says, a sentence in Markdown each."""
+    lines = [_cold_line(records)]
+    warm = warm_table(records)
+    trained = warm.drop(index=FROZEN) if "map" in warm else warm
+    if len(trained):
+        name = trained["map"].idxmax()
+        frozen, own = warm.loc[FROZEN], warm.loc[name]
+        lines.append(
+            f"**Warm films** ({name}): by the map text reaches {frozen['map']:.3f} frozen and "
+            f"{own['map']:.3f} trained, EASE {frozen['EASE']:.3f}; inside EASE the frozen encoder gives "
+            f"{frozen['inside EASE']:.3f}, the trained one {own['inside EASE']:.3f}."
+        )
+    if ("times", 0) in parts(records, "work"):
+        lines.append(_work_line(records))
+    topics = topics_table(records)
+    if len(topics) > 1:
+        after = topics.drop(index=FROZEN)["English"]
+        lines.append(
+            f"**Forgetting**: English sentences of one topic are told from others with an AUC of "
+            f"{topics.loc[FROZEN, 'English']:.2f} before and {after.min():.2f} to {after.max():.2f} after."
+        )
+    return lines
+
+
+def _cold_line(records: Records) -> str:
+    name, found = chosen(records), paired(records)
+    best = found[(found["use"] == "map") & (found["encoder"] == name)].iloc[0]
+    seeds = common_seeds(records, "cold", FROZEN, name)
+    table = cold_table(records, seeds)
+    value, kernel = table.loc[name, "map"], table.loc[name, "kernel map"]
+    reached = "reaches" if max(value, kernel) >= TARGET else "misses"
+    return (
+        f"**Cold films** ({name}, chosen by validation, {len(seeds)} draws): training takes the map's "
+        f"NDCG@10 from {table.loc[FROZEN, 'map']:.3f} to {value:.3f} (gain {best['gain']:+.3f}, interval "
+        f"{best['low']:.3f} to {best['high']:.3f}, Holm p {best['Holm p']}), the kernel map's from "
+        f"{table.loc[FROZEN, 'kernel map']:.3f} to {kernel:.3f}: one small encoder {reached} the target of "
+        f"{TARGET}."
+    )
+
+
+def _work_line(records: Records) -> str:
+    times, work = times_table(records), parts(records, "work")
+    case = "all layers"
+    backward = times.loc[case, "backward"] / times.loc[case, list(PHASES)].sum()
+    line = (
+        f"**Time** ({case}): {times.loc[case, 'tokens per core second']:,.0f} tokens a core second, "
+        f"{times.loc[case, 'of the peak']:.0%} of the peak of a matrix product; the backward pass takes "
+        f"{backward:.0%}."
+    )
+    if ("memory", 0) in work:
+        memory = memory_table(records)
+        worst = (memory["ratio"] - 1).abs().max()
+        line += (
+            f" **Memory**: the estimate is within {worst:.0%} of the measured peak in "
+            f"{len(memory)} cases, from {memory['measured'].min():.0f} to {memory['measured'].max():.0f} MiB."
+        )
+    return line

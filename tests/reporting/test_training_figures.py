@@ -15,6 +15,10 @@ def part(task, name, seed, metrics):
     return {"parameters": parameters, "metrics": _plain(metrics)}
 
 
+def title_of(ax):
+    return " ".join(ax.get_title(loc="left").split())
+
+
 def ranked(values, users, seed, shift=0.0):
     """Every use of vectors with NDCG near ``values``, the same noise of users for every encoder."""
     noise = np.random.default_rng(seed).normal(0, 0.05, len(users))
@@ -92,6 +96,6 @@ def test_figures_are_drawn_with_titles():
     assert list(curve.columns) == ["EASE", "map, frozen", "map, distilled"]
     fig, axes = plots.figure(2, width=10)
     figures.work(axes, records)
-    assert " ".join(axes[1].get_title(loc="left").split()) == "The estimate is within 5% of the measured peak"
+    assert title_of(axes[1]) == "The estimate is within 5% of the measured peak"
     assert figures.headline(records)["trained, map"] > figures.headline(records)["frozen, map"]
     assert len(fig.axes) == 2

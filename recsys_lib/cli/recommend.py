@@ -24,7 +24,7 @@ def _number(about: str) -> Any:
 
 def recommend(
     interactions: Annotated[Path | None, _file("CSV: user, item; rating and timestamp if known.")] = None,
-    items: Annotated[Path | None, _file("CSV: id, title, anything else.")] = None,
+    items: Annotated[Path | None, _file("CSV: id, title, anything else; image: paths of pictures.")] = None,
     vectors: Annotated[Path | None, _file("Your own vectors, .npy, a row per row of the items file.")] = None,
     requests_per_s: Annotated[float | None, _number("Lists a second at the peak (default: 10).")] = None,
     latency_ms: Annotated[float | None, _number("Limit of the 99th percentile (default: 100).")] = None,

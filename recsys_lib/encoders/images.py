@@ -19,7 +19,7 @@ from recsys_lib.core.quiet import quiet
 from recsys_lib.data import assets
 from recsys_lib.encoders import cache as vector_cache
 from recsys_lib.encoders import pictures
-from recsys_lib.encoders.pictures import Skipped, Unusable
+from recsys_lib.encoders.pictures import Skipped, Unusable, is_file
 
 NAMES = ("efficientnet-lite0",)
 BATCH = 8
@@ -142,7 +142,7 @@ class ImageEncoder:
 
 def _key(path: str | Path) -> tuple[str, str]:
     """The hash of a file's bytes, and no reason; or no hash and the reason why it was not read."""
-    if not str(path).strip() or not pictures._is_file(Path(path)):
+    if not is_file(path):
         return "", "missing"
     try:
         if Path(path).stat().st_size > pictures.MAX_BYTES:

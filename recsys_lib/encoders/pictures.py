@@ -47,7 +47,7 @@ def read(path: str | Path) -> Image:
     """
     file = Path(path)
     _pillow()
-    if not str(path).strip() or not _is_file(file):
+    if not is_file(path):
         raise Unusable("missing", str(path))
     if file.stat().st_size > MAX_BYTES:
         raise Unusable("huge", f"{file.stat().st_size:,} bytes")
@@ -73,9 +73,10 @@ def _pillow() -> Any:
     return Image
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: str | Path) -> bool:
+    """Whether a path names a file; a blank one and one that no file system has do not."""
     try:
-        return path.is_file()
+        return bool(str(path).strip()) and Path(path).is_file()
     except (OSError, ValueError):  # a name that no file system has
         return False
 

@@ -13,6 +13,7 @@ import pandas as pd
 from recsys_lib.core.errors import InputError, did_you_mean
 from recsys_lib.data import datasets
 from recsys_lib.data.datasets import Dataset
+from recsys_lib.experiments.own_catalogue import pictures_column
 
 MAX_LIST = 1000
 # Options of ``datasets.from_csv`` that notebook 90 takes in its parameter ``reading``.
@@ -79,6 +80,7 @@ def read(
     """The user's files (see ``datasets.from_csv``, and ``OPTIONS`` for ``reading``), or the sample shop if
     both are None.
 
+    An items column ``image`` of file paths adds the pictures' vectors, see ``pictures_column``.
     The sample is written into ``sample_folder``. ``vectors``: a ``.npy`` file with a row for each row of
     the items file. Of several interactions of one user with one item the first counts; those whose item is
     not in the table are dropped; ratings below ``min_rating`` are left out if that is above 0; then the
@@ -99,20 +101,30 @@ def read(
             )
         interactions, items = datasets.write_sample(sample_folder)
         options = check_options(None)  # those given are about the user's files
+    whole = _whole(interactions, items, columns, options)
+    own = {} if vectors is None else {f"own vectors ({vectors.name})": read_vectors(vectors, whole.n_items)}
+    shown, said = pictures_column.vectors_of(whole, items.parent)
+    own |= shown
+    data = _rated(whole, min_rating) if min_rating > 0 else whole
+    data = data if min_interactions == 1 else data.k_core(min_interactions)
+    kept = pd.Index(whole.items["id"]).get_indexer(data.items["id"])
+    return Catalogue(
+        data,
+        {name: v[kept] for name, v in own.items()},
+        (*said, *_notes(whole, data, min_rating, min_interactions)),
+    )
+
+
+def _whole(
+    interactions: Path, items: Path, columns: Mapping[str, str] | None, options: Mapping[str, str]
+) -> Dataset:
     try:
         whole = datasets.from_csv(
             interactions, items, columns=columns, duplicates="first", unknown_items="drop", **options
         )
     except InputError as error:
         raise InputError(name_parameter(str(error))) from error
-    whole = replace(whole, notes=tuple(map(name_parameter, whole.notes)))
-    own = {} if vectors is None else {f"own vectors ({vectors.name})": read_vectors(vectors, whole.n_items)}
-    data = _rated(whole, min_rating) if min_rating > 0 else whole
-    data = data if min_interactions == 1 else data.k_core(min_interactions)
-    kept = pd.Index(whole.items["id"]).get_indexer(data.items["id"])
-    return Catalogue(
-        data, {name: v[kept] for name, v in own.items()}, _notes(whole, data, min_rating, min_interactions)
-    )
+    return replace(whole, notes=tuple(map(name_parameter, whole.notes)))
 
 
 def _rated(data: Dataset, min_rating: float) -> Dataset:

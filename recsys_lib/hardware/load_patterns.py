@@ -189,11 +189,10 @@ def server(
         InputError: a rate that is not positive, fewer than one request, or an empty batch.
     """
     _at_least_one(requests=requests, largest_batch=largest_batch)
-    if not 0 < rate_per_s < np.inf:
-        raise InputError(f"rate_per_s={rate_per_s!r}: expected a positive number of requests per second")
+    _positive_rate(rate_per_s)
     clock = clock or WallClock()
     log = _Log(serve, clock, progress, requests)
-    arrivals = np.cumsum(np.random.default_rng(seed).exponential(1 / rate_per_s, requests)).tolist()
+    arrivals = poisson_arrivals(rate_per_s, requests, seed).tolist()
     latencies, started, begin = [], clock.now(), 0
     while begin < requests:
         now = clock.now() - started
@@ -211,6 +210,47 @@ def server(
     return log.result(
         "server", requests, took, latencies, target_per_s=rate_per_s, largest_batch=largest_batch
     )
+
+
+def poisson_arrivals(rate_per_s: float, requests: int, seed: int = 0) -> np.ndarray:
+    """Seconds ``[requests]`` at which requests of a Poisson process arrive, rising.
+
+    Raises:
+        InputError: a rate that is not positive.
+    """
+    _positive_rate(rate_per_s)
+    return np.cumsum(np.random.default_rng(seed).exponential(1 / rate_per_s, requests))
+
+
+def bursty_arrivals(
+    rate_per_s: float, requests: int, burst: float = 3.0, period_s: float = 1.0, seed: int = 0
+) -> np.ndarray:
+    """Seconds ``[requests]`` of arrivals that come in bursts, ``rate_per_s`` of them a second on average.
+
+    A Poisson process whose rate alternates between ``burst`` times the mean and a tenth of that: a process
+    with two states, which last exponential times; one of each takes ``period_s`` on average.
+
+    Raises:
+        InputError: a rate or period that is not positive, or a burst that is not above 1 and below 10.
+    """
+    _positive_rate(rate_per_s)
+    if not 1 < burst < 10 or not period_s > 0:
+        raise InputError(f"burst={burst!r}, period_s={period_s!r}: expected from 1 to 10, and above 0")
+    rng, high, low = np.random.default_rng(seed), burst * rate_per_s, burst * rate_per_s / 10
+    busy = (rate_per_s - low) / (high - low)  # the fraction of time at the high rate
+    found: list[np.ndarray] = []
+    start, count, state = 0.0, 0, 0
+    while count < requests:
+        lasts = float(rng.exponential(period_s * (busy if state else 1 - busy)))
+        n = int(rng.poisson((high if state else low) * lasts))
+        found.append(start + np.sort(rng.uniform(0, lasts, n)))
+        start, count, state = start + lasts, count + n, 1 - state
+    return np.concatenate(found)[:requests]
+
+
+def _positive_rate(rate_per_s: float) -> None:
+    if not 0 < rate_per_s < np.inf:
+        raise InputError(f"rate_per_s={rate_per_s!r}: expected a positive number of requests per second")
 
 
 def simulated_server(

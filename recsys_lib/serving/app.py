@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.serving import schemas
-from recsys_lib.serving.batching import Batcher, Overloaded
+from recsys_lib.serving.batching import Batcher, Overloaded, TextBatcher
 from recsys_lib.serving.events import Event, EventLog, NewItem
 from recsys_lib.serving.guard import RETRY_AFTER_S, Guard
 from recsys_lib.serving.served import Query, Served
@@ -81,7 +81,7 @@ class _Application:
     def __init__(self, service: Service, settings: Settings):
         self.service, self.settings = service, settings
         self.rng = np.random.default_rng(settings.seed)
-        self.encoding = asyncio.Semaphore(1)
+        self.texts = TextBatcher(service.encode)
         self.writer: Writer | None = None
         self.batcher: Batcher[tuple[Served, Query], Any] = Batcher(
             self._answer, settings.max_batch, settings.deadline_ms / 1000, settings.max_waiting
@@ -215,7 +215,7 @@ class _Application:
         texts = [i.text or ". ".join([i.title, *([", ".join(i.labels)] if i.labels else [])]) for i in fresh]
         vectors = await self._encode(texts)
         items = [
-            NewItem(i.id, i.title, tuple(i.labels), text, vector)
+            NewItem(i.id, i.title, tuple(i.labels), text, vector, encoder=served.artefact.encoder_id)
             for i, text, vector in zip(fresh, texts, vectors, strict=True)
         ]
         stored = await asyncio.to_thread(self.service.add_items, items)
@@ -253,10 +253,7 @@ class _Application:
         self.service.state.served.places(items, "events")
 
     async def _encode(self, texts: Sequence[str]) -> np.ndarray:
-        if not texts:
-            return np.empty((0, 0), dtype=np.float32)
-        async with self.encoding:
-            return await asyncio.to_thread(self.service.encode, texts)
+        return np.array(await self.texts.encode(texts), dtype=np.float32)
 
     async def health(self) -> dict[str, str]:
         """The process answers."""

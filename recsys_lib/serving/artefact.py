@@ -143,9 +143,20 @@ class Artefact:
         return saved.load(self.encoder_from, cache=False)
 
     @cached_property
+    def encoder_id(self) -> str:
+        """What tells the encoder from others, of an artefact that was loaded; else empty."""
+        own = self.encoder_from
+        return sha256_of(own / storage.META)[:16] if isinstance(own, Path) else ""
+
+    @cached_property
     def histories(self) -> sp.csr_matrix:
-        """Every user's items, CSR float32 ``[n_users, n_items]``."""
-        return self.interactions.matrix(self.n_items)
+        """Every user's items, CSR float32 ``[n_users, n_items]``, in order."""
+        return self.interactions.matrix(self.n_items).sorted_indices()
+
+    def history(self, row: int) -> np.ndarray:
+        """The items of one user, int64, in order."""
+        matrix = self.histories
+        return matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]].astype(np.int64)
 
     @cached_property
     def counts(self) -> np.ndarray:

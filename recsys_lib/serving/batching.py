@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 from recsys_lib.core.errors import InputError
 
 Question = TypeVar("Question")
@@ -94,3 +96,55 @@ class Batcher(Generic[Question, Answer]):
                 future.set_exception(answer)
             else:
                 future.set_result(answer)
+
+
+class TextBatcher:
+    """Encodes texts of many requests in one thread; what arrives while a batch is encoded is the next batch.
+
+    No request waits for others while the encoder is idle, and a batch grows with the load up to ``max_batch``
+    texts. More than ``max_waiting`` texts are refused.
+    """
+
+    def __init__(
+        self, encode: Callable[[list[str]], np.ndarray], max_batch: int = 32, max_waiting: int = 256
+    ):
+        self._encode, self.max_batch, self.max_waiting = encode, max_batch, max_waiting
+        self._waiting: list[tuple[str, asyncio.Future]] = []
+        self._running: asyncio.Task | None = None
+        self.counts = Counts()
+
+    async def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """One vector ``[d]`` for each text.
+
+        Raises:
+            Overloaded: too many wait. Whatever the encoder raises.
+        """
+        if texts and len(self._waiting) + len(texts) > max(self.max_waiting, len(texts)):
+            self.counts.refused += 1
+            raise Overloaded
+        loop = asyncio.get_running_loop()
+        asked = [(text, loop.create_future()) for text in texts]
+        self._waiting += asked
+        if asked and self._running is None:
+            self._running = loop.create_task(self._run())
+        return list(await asyncio.gather(*(future for _, future in asked)))
+
+    async def _run(self) -> None:
+        while self._waiting:
+            taken, self._waiting = self._waiting[: self.max_batch], self._waiting[self.max_batch :]
+            self.counts.batches += 1
+            self.counts.questions += len(taken)
+            try:
+                vectors = await asyncio.to_thread(self._encode, [text for text, _ in taken])
+            except Exception as error:
+                found: list[Any] = [error] * len(taken)
+            else:
+                found = list(vectors)
+            for (_, future), answer in zip(taken, found, strict=True):
+                if future.done():
+                    continue
+                if isinstance(answer, Exception):
+                    future.set_exception(answer)
+                else:
+                    future.set_result(answer)
+        self._running = None

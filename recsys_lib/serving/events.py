@@ -53,6 +53,7 @@ ITEMS = sa.Table(
     sa.Column("labels", sa.Text, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("vector", sa.LargeBinary, nullable=False),
+    sa.Column("encoder", sa.Text, nullable=False),
     sqlite_autoincrement=True,
 )
 LISTS = sa.Table(
@@ -82,7 +83,7 @@ class Event:
 
 @dataclass(frozen=True)
 class NewItem:
-    """An item that came after the fit. vector: as the encoder gives it, float32 ``[d]``."""
+    """An item that came after the fit. vector: as the ``encoder`` of that id gave it, float32 ``[d]``."""
 
     id: str
     title: str
@@ -90,6 +91,7 @@ class NewItem:
     text: str
     vector: np.ndarray
     seq: int = 0
+    encoder: str = ""
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ class EventLog:
         rows = [
             {
                 "id": item.id, "title": item.title, "labels": json.dumps(item.labels), "text": item.text,
-                "vector": np.asarray(item.vector, "<f4").tobytes(),
+                "vector": np.asarray(item.vector, "<f4").tobytes(), "encoder": item.encoder,
             }
             for item in items
         ]  # fmt: skip
@@ -249,7 +251,8 @@ class EventLog:
 def _items(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> Iterator[NewItem]:
     for row in connection.execute(sa.select(ITEMS).where(chosen).order_by(ITEMS.c.seq)):
         vector = np.frombuffer(row.vector, dtype="<f4").astype(np.float32)
-        yield NewItem(row.id, row.title, tuple(json.loads(row.labels)), row.text, vector, row.seq)
+        labels = tuple(json.loads(row.labels))
+        yield NewItem(row.id, row.title, labels, row.text, vector, row.seq, row.encoder)
 
 
 def _said(event: Event) -> tuple[str, str, str]:

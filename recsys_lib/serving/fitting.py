@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from recsys_lib.encoders import Encoder
 from recsys_lib.recommenders import EASE, EASEMap
 from recsys_lib.serving.artefact import Artefact, Catalogue, Interactions
 from recsys_lib.serving.cold_map import ColdMap
+from recsys_lib.serving.events import NewItem
 from recsys_lib.vectors import geometry
 
 # What notebooks 04 and 05 chose on their validation parts for films.
@@ -108,6 +110,19 @@ def fit(
     ).fit(train)
     placing = ColdMap.fit(vectors, columns, warm, chosen["map_regularization"])
     return Artefact(catalogue, interactions, model, placing, shape, raw, vectors, encoder, chosen, **more)
+
+
+def encoded(artefact: Artefact, items: Sequence[NewItem]) -> list[NewItem]:
+    """The items with vectors of the artefact's encoder: those of another one are encoded anew."""
+    others = [item for item in items if item.encoder != artefact.encoder_id]
+    if not others:
+        return list(items)
+    vectors = artefact.encoder.encode([item.text for item in others], progress=False)
+    anew = {
+        item.id: replace(item, vector=vector, encoder=artefact.encoder_id)
+        for item, vector in zip(others, vectors, strict=True)
+    }
+    return [anew.get(item.id, item) for item in items]
 
 
 def extended(catalogue: Catalogue, rows: Sequence[dict[str, Any]]) -> Catalogue:

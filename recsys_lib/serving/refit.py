@@ -129,7 +129,8 @@ class _News:
     def read(running: Artefact, log: EventLog) -> _News:
         items = log.items_after(running.item_watermark)
         last_item = items[-1].seq if items else running.item_watermark
-        items = [item for item in items if item.id not in running.catalogue.index]
+        fresh = [item for item in items if item.id not in running.catalogue.index]
+        items = fitting.encoded(running, fresh)
         numbered = log.events_after(running.watermark)
         rows = [{"id": i.id, "title": i.title, "labels": i.labels, "text": i.text} for i in items]
         catalogue = fitting.extended(running.catalogue, rows) if rows else running.catalogue
@@ -206,7 +207,7 @@ class Ranker:
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         """As the service scores these histories, float32 ``[len(users), n_items]``."""
-        rows = self._histories[users]
+        rows = self._histories[users].sorted_indices()
         parts = np.split(rows.indices.astype(np.int64), rows.indptr[1:-1])
         return self._served.scores(parts)
 

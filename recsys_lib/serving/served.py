@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.recommenders import BaseRecommender
+from recsys_lib.recommenders import EASE, BaseRecommender, EASEMap
 from recsys_lib.serving import slate
 from recsys_lib.serving.artefact import Artefact, Catalogue
 from recsys_lib.serving.events import NewItem
@@ -88,7 +88,7 @@ class Served:
         return masks
 
     def places(self, ids: Sequence[str], what: str) -> np.ndarray:
-        """Places of item ids.
+        """Places of item ids, each once, in order.
 
         Raises:
             InputError: naming the first id that is unknown.
@@ -97,26 +97,35 @@ class Served:
         for identifier in ids:
             if identifier not in index:
                 raise InputError(f"{what}: item {identifier[:60]!r} is unknown")
-        return np.array([index[identifier] for identifier in ids], dtype=np.int64)
+        return np.unique(np.array([index[identifier] for identifier in ids], dtype=np.int64))
 
     # ---------------------------------------------------------------- scores and lists
 
     def scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
-        """Scores of all items, float32 ``[len(histories), n_items]``; of an empty history the popularity."""
-        known = [np.unique(h[h < self.artefact.n_items]) for h in histories]
-        lengths = np.array([len(h) for h in known], dtype=np.int64)
-        indices = np.concatenate(known) if known else np.empty(0, dtype=np.int64)
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        shape = (len(known), self.artefact.n_items)
-        matrix = sp.csr_matrix((np.ones(len(indices), np.float32), indices, starts), shape=shape)
-        found = self.model.score(matrix)
-        if len(self.extra):
-            found = np.concatenate([found, np.asarray(matrix @ self.columns)], axis=1)
-        empty = lengths == 0
-        if empty.any():
-            found = np.array(found)
-            found[empty] = self.counts
+        """Scores of all items, float32 ``[len(histories), n_items]``; of an empty history the popularity.
+
+        A history names each item once, in order.
+        """
+        known = [h[h < self.artefact.n_items] for h in histories]
+        found = np.empty((len(known), self.n_items), dtype=np.float32)
+        found[:, : self.artefact.n_items] = self._model_scores(known)
+        for row, items in enumerate(known):
+            if not len(items):
+                found[row] = self.counts
+            elif len(self.extra):
+                np.add.reduce(self.columns[items], axis=0, out=found[row, self.artefact.n_items :])
         return found
+
+    def _model_scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+        """As the recommender's ``score``; of EASE and its map a sum of rows, without the checks of input."""
+        if isinstance(self.model, EASE | EASEMap) and isinstance(self.model.weights, np.ndarray):
+            weights = self.model.weights
+            return np.array([np.add.reduce(weights[items], axis=0) for items in histories])
+        indices = np.concatenate(histories) if histories else np.empty(0, dtype=np.int64)
+        starts = np.concatenate([[0], np.cumsum([len(items) for items in histories])])
+        ones = np.ones(len(indices), dtype=np.float32)
+        shape = (len(histories), self.artefact.n_items)
+        return self.model.score(sp.csr_matrix((ones, indices, starts), shape=shape))
 
     def recommend(
         self, queries: Sequence[Query], rule: Rule, rng: np.random.Generator
@@ -165,24 +174,23 @@ class Served:
 
     def reasons(self, history: np.ndarray, chosen: Slate, language: str = "en", most: int = 2) -> list[str]:
         """One sentence for every item of a list: the items of the history that add most to its score."""
-        known = np.unique(history[history < self.artefact.n_items])
+        known = history[history < self.artefact.n_items]
+        ids = chosen.ids.tolist()
         if not len(known):
             return [
                 self._without_history(item, explored)[language]
-                for item, explored in zip(chosen.ids.tolist(), chosen.explored, strict=True)
+                for item, explored in zip(ids, chosen.explored, strict=True)
             ]
         weights = self._weights(known, chosen.ids)
+        first = np.argsort(-weights, axis=0, kind="stable")[:most]
+        positive = np.take_along_axis(weights, first, axis=0) > 0
         kind, titles = self.catalogue.kind, self.catalogue.titles
-        sentences = []
-        for place, item in enumerate(chosen.ids):
-            own = weights[:, place]
-            order = np.argsort(-own, kind="stable")[:most]
-            named = tuple(known[order[own[order] > 0]].tolist())
-            if named:
-                sentences.append(sentence(Reason(int(item), named, False), titles, language, kind))
-            else:
-                sentences.append(sentence(Reason(int(item), (), False), titles, language, kind))
-        return sentences
+        return [
+            sentence(
+                Reason(item, tuple(known[first[positive[:, n], n]].tolist()), False), titles, language, kind
+            )
+            for n, item in enumerate(ids)
+        ]
 
     def _without_history(self, item: int, explored: bool) -> dict[str, str]:
         if not self.counts[item]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.serving import artefact as artefacts
+from recsys_lib.serving import fitting
 from recsys_lib.serving.artefact import Artefact
 from recsys_lib.serving.events import EventLog, NewItem
 from recsys_lib.serving.served import Served
@@ -37,13 +38,12 @@ class State:
         recent = self.recent.get(user, ())
         if row is None and not recent:
             return None
+        before = np.empty(0, dtype=np.int64) if row is None else own.history(row)
+        if not recent:
+            return before
         index = self.served.catalogue.index
         later = np.array([index[item] for item in recent if item in index], dtype=np.int64)
-        if row is None:
-            return np.unique(later)
-        histories = own.histories
-        before = histories.indices[histories.indptr[row] : histories.indptr[row + 1]]
-        return np.unique(np.concatenate([before.astype(np.int64), later]))
+        return np.unique(np.concatenate([before, later]))
 
 
 class Service:
@@ -64,7 +64,7 @@ class Service:
 
     def _started(self, artefact: Artefact) -> State:
         """The state of an artefact with everything that the log has after it."""
-        items = tuple(self.log.items_after(artefact.item_watermark))
+        items = tuple(fitting.encoded(artefact, self.log.items_after(artefact.item_watermark)))
         recent: dict[str, list[str]] = {}
         event_seq = artefact.watermark
         for seq, event in self.log.events_after(event_seq):
@@ -84,7 +84,7 @@ class Service:
                 self._event_seq = seq
             more = self.log.items_after(self._item_seq)
             if more:
-                items = (*state.items, *more)
+                items = (*state.items, *fitting.encoded(state.served.artefact, more))
                 self.state = State(Served(state.served.artefact, items), state.recent, items)
                 self._item_seq = more[-1].seq
 

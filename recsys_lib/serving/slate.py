@@ -83,7 +83,7 @@ def _drawn(first: np.ndarray, pool: np.ndarray, places: int, rng: np.random.Gene
     drawn, chances = [], []
     for candidates in pools:
         p = draw_probabilities(len(candidates))
-        place = int(rng.choice(len(p), p=p))
+        place = min(int(np.searchsorted(np.cumsum(p), rng.random(), side="right")), len(p) - 1)
         drawn.append(candidates[place])
         chances.append(p[place])
     ids = np.concatenate([first, np.array(drawn, dtype=np.int64)])

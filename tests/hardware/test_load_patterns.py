@@ -10,8 +10,10 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.hardware import load_patterns
 from recsys_lib.hardware.load_patterns import (
     SimulatedClock,
+    bursty_arrivals,
     highest_rate,
     offline,
+    poisson_arrivals,
     sampled_seconds,
     server,
     simulated_server,
@@ -129,3 +131,27 @@ def test_a_result_is_json_and_says_what_it_is_not():
 def test_senseless_scenarios_are_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+# ---------------------------------------------------------------- arrivals
+
+
+def test_poisson_arrivals_have_their_rate_and_their_variance():
+    counts = np.bincount(poisson_arrivals(50.0, 20_000, seed=1).astype(int), minlength=400)[:390]
+    assert abs(counts.mean() - 50) < 3 * np.sqrt(50 / 390)
+    assert 0.8 < counts.var() / counts.mean() < 1.25
+
+
+def test_bursts_keep_the_mean_rate_and_vary_more():
+    arrivals = bursty_arrivals(50.0, 60_000, seed=1)
+    counts = np.bincount(arrivals.astype(int))[:-1]
+    assert (np.diff(arrivals) >= 0).all() and len(arrivals) == 60_000
+    assert abs(counts.mean() - 50) < 5 and counts.var() / counts.mean() > 5
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"rate_per_s": 0.0}, {"rate_per_s": np.inf}, {"burst": 1.0}, {"burst": 10.0}, {"period_s": 0.0}]
+)
+def test_arrivals_that_never_come_are_refused(wrong):
+    with pytest.raises(InputError, match="expected"):
+        bursty_arrivals(**({"rate_per_s": 1.0, "requests": 3} | wrong))

@@ -307,6 +307,16 @@ def other_version(store):
     return version
 
 
+def eventually(condition, seconds=30):
+    """Whether the condition holds before the seconds are over."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
 def test_a_swap_under_load_fails_no_request_and_mixes_no_versions(store):
     asked = {"history": ["i1", "i4"], "k": 8, "explore": False}
     answers, stop = [], threading.Event()
@@ -322,9 +332,7 @@ def test_a_swap_under_load_fails_no_request_and_mixes_no_versions(store):
             thread.start()
         old = client.get("/ready").json()["version"]
         new = other_version(store)
-        end = time.monotonic() + 20
-        while client.get("/ready").json()["version"] != new and time.monotonic() < end:
-            time.sleep(0.01)
+        assert eventually(lambda: client.get("/ready").json()["version"] == new)
         time.sleep(0.1)
         stop.set()
         for thread in threads:
@@ -340,12 +348,13 @@ def test_a_swap_under_load_fails_no_request_and_mixes_no_versions(store):
 
 def test_a_damaged_new_version_leaves_the_old_one(store):
     with opened(store, poll_s=0.02) as client:
-        old = client.get("/ready").json()["version"]
-        new = other_version(store)
-        time.sleep(0.2)
-        assert client.get("/ready").json()["version"] == new
+
+        def version():
+            return client.get("/ready").json()["version"]
+
+        old, new = version(), other_version(store)
+        assert eventually(lambda: version() == new)
         (store / artefact.CURRENT).write_text("20990101-nothing")
-        time.sleep(0.2)
-        assert client.get("/ready").json()["version"] == new != old
+        assert eventually(lambda: "recsys_failed_swaps 1.0" in client.get("/metrics").text)
+        assert version() == new != old
         assert client.post("/recommend", json={"user": "u0"}).status_code == 200
-        assert "recsys_failed_swaps 1.0" in client.get("/metrics").text

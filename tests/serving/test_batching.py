@@ -2,10 +2,11 @@
 
 import asyncio
 
+import numpy as np
 import pytest
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.serving.batching import Batcher, Overloaded
+from recsys_lib.serving.batching import Batcher, Overloaded, TextBatcher
 
 
 def doubled(questions):
@@ -104,3 +105,42 @@ def test_whoever_goes_away_is_not_scored():
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(InputError, match="expected"):
         Batcher(doubled, **wrong)
+
+
+# ---------------------------------------------------------------- texts
+
+
+def lengths(texts):
+    if "wrong" in texts:
+        raise ValueError("no text")
+    return np.array([[len(text)] for text in texts], dtype=np.float32)
+
+
+def test_texts_that_arrive_during_a_batch_are_the_next_one():
+    async def many():
+        batcher = TextBatcher(lengths, max_batch=8)
+        found = await asyncio.gather(*(batcher.encode(["x" * n, "y"]) for n in range(10)))
+        return found, batcher.counts, await batcher.encode([]), batcher._running
+
+    found, counts, nothing, running = asyncio.run(many())
+    assert [[float(v[0]) for v in own] for own in found] == [[n, 1] for n in range(10)]
+    assert counts.questions == 20 and counts.batches <= 4 and nothing == [] and running is None
+
+
+def test_an_encoder_that_fails_says_so_and_goes_on():
+    async def wrong_and_right():
+        batcher = TextBatcher(lengths)
+        with pytest.raises(ValueError, match="no text"):
+            await batcher.encode(["wrong"])
+        return await batcher.encode(["right"])
+
+    assert asyncio.run(wrong_and_right())[0][0] == 5
+
+
+def test_too_many_texts_are_refused():
+    async def many():
+        batcher = TextBatcher(lengths, max_waiting=4)
+        return await asyncio.gather(*(batcher.encode(["a", "b"]) for _ in range(4)), return_exceptions=True)
+
+    found = asyncio.run(many())
+    assert sum(isinstance(answer, Overloaded) for answer in found) == 2

@@ -13,6 +13,7 @@ from recsys_lib.serving import artefact
 from recsys_lib.serving.events import Event, EventLog, NewItem
 from recsys_lib.serving.refit import Policy, joined, ranked, refit
 from recsys_lib.serving.served import Served
+from recsys_lib.serving.service import Service
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,8 @@ def test_both_versions_are_evaluated_as_the_service_ranks(store, log, parts):
 def test_new_items_join_the_catalogue(store, log, parts):
     running = artefact.load(store)
     vector = running.encoder.encode(["green oak table, new"])[0]
-    log.add_items([NewItem("n", "green oak table, new", ("furniture",), "green oak table, new", vector)])
+    text = "green oak table, new"
+    log.add_items([NewItem("n", text, ("furniture",), text, vector, encoder=running.encoder_id)])
     log.add_events(
         as_events(parts[1]) + [Event(f"x{u}", f"u{u}", "n", 3_000_000 + u) for u in range(2, 60, 3)]
     )
@@ -118,6 +120,17 @@ def test_new_items_join_the_catalogue(store, log, parts):
     best = evaluation.evaluate(again.recommender.fit(again.histories), again.histories, again.histories)
     assert again.recommender.score(again.histories[other])[0, 60] > 0 and best.k == 10
     assert not Served(again, log.items_after()).extra, "what is in the catalogue is no extra item"
+
+
+def test_vectors_of_another_encoder_are_made_anew(store, log, parts):
+    text = "green oak table, new"
+    log.add_items([NewItem("n", text, (), text, np.ones(3, np.float32), encoder="another")])
+    running = artefact.load(store)
+    service = Service(store, log)
+    np.testing.assert_array_equal(service.state.items[0].vector, running.encoder.encode([text])[0])
+    log.add_events(as_events(parts[1]))
+    assert refit(store, log).new_items == 1
+    np.testing.assert_array_equal(artefact.load(store).raw[60], running.encoder.encode([text])[0])
 
 
 def test_events_of_items_that_nobody_knows_are_passed_over(store, log, parts):

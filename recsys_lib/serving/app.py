@@ -17,7 +17,9 @@ import prometheus_client
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.serving import schemas
@@ -143,6 +145,8 @@ class _Application:
 
     def routes(self, app: FastAPI) -> None:
         """Add all routes."""
+        # Answered by the plain route; FastAPI's is behind it, for the schema.
+        app.router.routes.append(Route("/recommend", self._recommend_plainly, methods=["POST"]))
         app.post("/recommend", response_model=schemas.Recommendations)(self.recommend)
         app.post("/similar", response_model=schemas.Neighbours)(self.similar)
         app.put("/items", response_model=schemas.ItemsAnswer)(self.put_items)
@@ -152,6 +156,19 @@ class _Application:
         app.get("/metrics")(self.metrics)
 
     # ---------------------------------------------------------------- answers
+
+    async def _recommend_plainly(self, request: Request) -> Response:
+        """``recommend`` without FastAPI's way to arguments, which takes longer than the list."""
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        body = await request.body()
+        if kind != "application/json":
+            missing = {"type": "missing", "loc": (), "msg": "expected the content type application/json"}
+            raise RequestValidationError([missing])
+        try:
+            asked = schemas.RecommendRequest.model_validate_json(body)
+        except ValidationError as error:
+            raise RequestValidationError(error.errors()) from error
+        return await self.recommend(asked)
 
     async def recommend(self, asked: schemas.RecommendRequest) -> Response:
         """The best items for a user or a history, with a reason for each."""

@@ -30,7 +30,8 @@ TRIAL = {
     "en": "Few people have chosen it yet; it is shown to learn about it.",
     "zh": "选它的人还少，展示它是为了了解它。",
 }
-LANGUAGES = tuple(POPULAR)
+# Of scores that are kept for histories which come again.
+KEPT_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +63,7 @@ class Served:
         mapped = artefact.geometry.apply(raw.reshape(len(rows), artefact.raw.shape[1]))
         self.columns = artefact.cold_map.place(mapped)
         self._mapped = mapped
+        self._kept: dict[bytes, np.ndarray] = {}
 
     @property
     def version(self) -> str:
@@ -104,8 +106,20 @@ class Served:
     def scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
         """Scores of all items, float32 ``[len(histories), n_items]``; of an empty history the popularity.
 
-        A history names each item once, in order.
+        A history names each item once, in order. Scores of the histories asked last are kept: a user who
+        comes again without a new event costs no sum.
         """
+        keys = [history.tobytes() for history in histories]
+        missing = {key: h for key, h in zip(keys, histories, strict=True) if key not in self._kept}
+        if missing:
+            computed = self._computed(list(missing.values()))
+            self._kept.update(zip(missing, computed, strict=True))
+        found = np.array([self._kept[key] for key in keys])
+        for _ in range(len(self._kept) - max(KEPT_BYTES // (4 * self.n_items), 1)):
+            del self._kept[next(iter(self._kept))]
+        return found
+
+    def _computed(self, histories: Sequence[np.ndarray]) -> np.ndarray:
         known = [h[h < self.artefact.n_items] for h in histories]
         found = np.empty((len(known), self.n_items), dtype=np.float32)
         found[:, : self.artefact.n_items] = self._model_scores(known)
@@ -182,8 +196,13 @@ class Served:
                 for item, explored in zip(ids, chosen.explored, strict=True)
             ]
         weights = self._weights(known, chosen.ids)
-        first = np.argsort(-weights, axis=0, kind="stable")[:most]
-        positive = np.take_along_axis(weights, first, axis=0) > 0
+        first = np.empty((min(most, len(known)), len(ids)), dtype=np.int64)
+        positive = np.empty(first.shape, dtype=bool)
+        columns = np.arange(len(ids))
+        for rank in range(len(first)):
+            first[rank] = weights.argmax(axis=0)
+            positive[rank] = weights[first[rank], columns] > 0
+            weights[first[rank], columns] = -np.inf
         kind, titles = self.catalogue.kind, self.catalogue.titles
         return [
             sentence(

@@ -12,6 +12,7 @@ off-policy estimates divide by.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -48,6 +49,7 @@ class Slate:
     pools: tuple[np.ndarray, ...] = ()
 
 
+@lru_cache(1024)
 def draw_probabilities(m: int) -> np.ndarray:
     """Probabilities ``[m]`` of the candidates of one place, best first: proportional to one over the rank.
 
@@ -55,7 +57,9 @@ def draw_probabilities(m: int) -> np.ndarray:
     [0.667, 0.333]
     """
     weights = 1 / np.arange(1, m + 1)
-    return weights / weights.sum()
+    weights /= weights.sum()
+    weights.flags.writeable = False
+    return weights
 
 
 def mixed(scores: np.ndarray, cold: np.ndarray, k: int, rule: Rule, rng: np.random.Generator) -> Slate:

@@ -1,0 +1,123 @@
+"""The service under load, beside a plain FastAPI over faiss and implicit, or over sentence-transformers, on
+as many cores.
+"""
+
+from __future__ import annotations
+
+import datetime
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from recsys_lib.benchmarks.serve import scenarios, servers
+from recsys_lib.core import records
+from recsys_lib.core.errors import InputError
+from recsys_lib.hardware import machine
+
+REQUESTS = 10_000
+
+
+def _ours(store: Path, cores: list[int]) -> list[dict[str, Any]]:
+    """The service as it is."""
+    contents = scenarios.recommendations()
+    return scenarios.under_load("ours", lambda: servers.ours(store, cores), contents, REQUESTS)
+
+
+def _unbatched(store: Path, cores: list[int]) -> list[dict[str, Any]]:
+    """One request at a time, and batches that wait 5 ms for others."""
+    contents, loads = scenarios.recommendations(), (0.5, 0.8)
+    options = {"ours, one at a time": ("--max-batch", "1"), "ours, 5 ms deadline": ("--deadline-ms", "5")}
+    rows = []
+    for name, chosen in options.items():
+        start = partial(servers.ours, store, cores, *chosen)
+        rows += scenarios.under_load(name, start, contents, 5000, loads)
+    return rows
+
+
+def _baseline(store: Path, cores: list[int]) -> list[dict[str, Any]]:
+    """Plain FastAPI over implicit and faiss."""
+    contents = scenarios.recommendations()
+    return scenarios.under_load(
+        "FastAPI, implicit, faiss", lambda: servers.baseline("factors", cores), contents, REQUESTS,
+        (0.3, 0.5, 0.7, 0.9, 1.2),
+    )  # fmt: skip
+
+
+def _texts(store: Path, cores: list[int]) -> list[dict[str, Any]]:
+    """Neighbours of texts, ours and over sentence-transformers."""
+    contents, loads = scenarios.similar_texts(), (0.5, 0.8)
+    first = ("/similar", b'{"text": "a first text"}')
+    rows = scenarios.under_load(
+        "ours, texts", lambda: servers.ours(store, cores), contents, 800, loads, first
+    )
+    start = partial(servers.baseline, "texts", cores)
+    name = "FastAPI, sentence-transformers, faiss"
+    return rows + scenarios.under_load(name, start, contents, 800, loads, first)
+
+
+def _changes(store: Path, cores: list[int]) -> list[dict[str, Any]]:
+    """Bursts, swaps under load and events."""
+    return scenarios.bursts_and_swaps(store, cores, REQUESTS) + scenarios.events(store, cores)
+
+
+PARTS: dict[str, Callable[[Path, list[int]], list[dict[str, Any]]]] = {
+    "ours": _ours, "unbatched": _unbatched, "baseline": _baseline, "texts": _texts, "changes": _changes,
+    "kills": scenarios.kills,
+}  # fmt: skip
+
+
+def run(json_file: Path | None = None, parts: Sequence[str] = ()) -> str:
+    """Measure the parts (default: all), which replace what ``json_file`` holds of them, and return a table.
+
+    The server has one core and the client another; each part says when it ran and under which load.
+
+    Raises:
+        InputError: an unknown part, or a server that does not start.
+    """
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown:
+        raise InputError(f"part {unknown[0]!r} is unknown: expected one of {', '.join(PARTS)}")
+    kept: dict[str, Any] = {"rows": [], "parts": {}}
+    if json_file and json_file.is_file():
+        kept |= records.read(json_file)
+    measured: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder, servers.pinned() as cores:
+        store = scenarios.fitted(Path(folder))
+        for part in parts or PARTS:
+            started = time.perf_counter()
+            found = [{"part": part, **row} for row in PARTS[part](store, cores)]
+            measured += found
+            ran = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            kept["parts"][part] = {
+                "ran": ran, "seconds": round(time.perf_counter() - started, 1), "load": machine.load(),
+                "environment": machine.describe(),
+            }  # fmt: skip
+            kept["rows"] = [row for row in kept["rows"] if row["part"] != part] + found
+            if json_file:
+                _write(json_file, kept)
+    return "\n".join(_line(row) for row in measured)
+
+
+def _write(json_file: Path, kept: dict[str, Any]) -> None:
+    content = {
+        "bench": "serve",
+        "date": f"{datetime.date.today()}",
+        "environment": machine.describe(),
+        "parts": kept["parts"],
+        "rows": kept["rows"],
+    }
+    records.write(json_file, content, indent=None)
+
+
+def _line(row: dict[str, Any]) -> str:
+    shown = ("rate_per_s", "throughput_per_s", "p50_ms", "p99_ms", "p99.9_ms", "forecast_p99_ms", "statuses",
+             "lost", "twice", "acknowledged", "swaps")  # fmt: skip
+    values = "  ".join(
+        f"{name} {row[name]:.2f}" if isinstance(row[name], float) else f"{name} {row[name]}"
+        for name in shown
+        if name in row
+    )
+    return f"{row['server']:38} {row['scenario']:14} {values}"

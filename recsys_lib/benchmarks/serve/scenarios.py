@@ -1,0 +1,196 @@
+"""What is measured of a server: its most requests a second, latencies at rates below and beyond it, bursts, a
+swap under load, events, and restarts after kill -9.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recsys_lib.benchmarks.serve import client, servers
+from recsys_lib.benchmarks.serve.client import request_bytes
+from recsys_lib.cost import queueing
+from recsys_lib.data import datasets
+from recsys_lib.hardware import load_patterns
+from recsys_lib.serving import artefact as artefacts
+from recsys_lib.serving import fitting
+from recsys_lib.serving.events import EventLog
+
+# Fractions of the saturation at which latencies are measured; the last are beyond it.
+LOADS = (0.3, 0.5, 0.7, 0.8, 0.9, 1.2, 1.5)
+CALLERS, SATURATION_S = 32, 3.0
+KILLS = 50
+FIRST = json.dumps({"user": "196"}).encode()
+
+
+def recommendations(n: int = 2000, seed: int = 0) -> list[bytes]:
+    """Requests of random users of MovieLens-100K for ten films."""
+    users = datasets.load("ml-100k").users["id"].astype(str).tolist()
+    drawn = np.random.default_rng(seed).integers(0, len(users), n)
+    return [request_bytes("/recommend", {"user": users[place], "k": 10}) for place in drawn]
+
+
+def similar_texts(n: int = 500, seed: int = 0) -> list[bytes]:
+    """Requests for the neighbours of texts that no cache knows: titles of two films."""
+    titles = datasets.load("ml-100k").items["title"].tolist()
+    pairs = np.random.default_rng(seed).integers(0, len(titles), (n, 2))
+    return [request_bytes("/similar", {"text": f"{titles[a]} and {titles[b]}", "k": 10}) for a, b in pairs]
+
+
+def fitted(folder: Path) -> Path:
+    """A store with an artefact of MovieLens-100K with MiniLM's vectors."""
+    store = folder / "store"
+    new = fitting.from_dataset(datasets.load("ml-100k"))
+    artefacts.put_in_place(store, artefacts.write(new, store))
+    return store
+
+
+def under_load(
+    name: str,
+    start: Callable[[], servers.Running],
+    contents: Sequence[bytes],
+    requests: int,
+    loads: Sequence[float] = LOADS,
+    first: tuple[str, bytes] = ("/recommend", FIRST),
+) -> list[dict[str, Any]]:
+    """Saturation by callers that never pause, then Poisson arrivals at fractions of it, one server for all.
+
+    Rows: ``saturation``, then one for each load with percentiles and the forecast of the 99th by the cost
+    model's queue, for a service time of one over the saturation.
+    """  # fmt: skip
+    with start() as server:
+        server.wait(first[0], "POST", first[1])
+        client.closed_loop(server.port, contents, 8, 1.0)
+        alone = client.closed_loop(server.port, contents, 1, 1.0).to_row()
+        most = client.closed_loop(server.port, contents, CALLERS, SATURATION_S).to_row()
+        rate = most["throughput_per_s"]
+        rows = [{"server": name, "scenario": "one caller", **alone}]
+        rows.append({"server": name, "scenario": "saturation", "callers": CALLERS, **most})
+        for load in loads:
+            arrivals = load_patterns.poisson_arrivals(load * rate, requests, seed=int(100 * load))
+            row = client.open_loop(server.port, contents, arrivals).to_row()
+            rows.append({"server": name, "scenario": "poisson", "load": load, "rate_per_s": load * rate,
+                         **_forecast(rate, load), **row})  # fmt: skip
+            time.sleep(0.5)
+    return rows
+
+
+def _forecast(rate: float, load: float) -> dict[str, float]:
+    """The cost model's 99th percentile for one request at a time, where its table reaches."""
+    if load > queueing.LOADS[-1]:
+        return {}
+    return {"forecast_p99_ms": 1000 / rate * queueing.p99_factor(1, 0.0, load)}
+
+
+def bursts_and_swaps(store: Path, cores: list[int], requests: int) -> list[dict[str, Any]]:
+    """Bursty arrivals, and a swap of the version every second, at half of the saturation."""
+    contents = recommendations()
+    with servers.ours(store, cores) as server:
+        server.wait("/recommend", "POST", FIRST)
+        most = client.closed_loop(server.port, contents, CALLERS, SATURATION_S).to_row()
+        rate = 0.5 * most["throughput_per_s"]
+        rows = []
+        steady = load_patterns.poisson_arrivals(rate, requests, seed=1)
+        bursty = load_patterns.bursty_arrivals(rate, requests, seed=1)
+        for scenario, arrivals in (("poisson again", steady), ("bursts", bursty)):
+            row = client.open_loop(server.port, contents, arrivals).to_row()
+            rows.append({"server": "ours", "scenario": scenario, "rate_per_s": rate, **row})
+        swapping = _Swapping(store)
+        row = client.open_loop(server.port, contents, steady).to_row()
+        swaps = swapping.stop()
+        rows.append({"server": "ours", "scenario": "swaps", "rate_per_s": rate, "swaps": swaps, **row})
+    return rows
+
+
+class _Swapping:
+    """Points the store at another of two versions every second, in a thread."""
+
+    def __init__(self, store: Path):
+        self._store, self._stop, self.swaps = store, threading.Event(), 0
+        self._versions = [artefacts.current(store), artefacts.write(artefacts.load(store), store)]
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(1.0):
+            self.swaps += 1
+            artefacts.put_in_place(self._store, self._versions[self.swaps % 2])
+
+    def stop(self) -> int:
+        self._stop.set()
+        self._thread.join()
+        return self.swaps
+
+
+def events(store: Path, cores: list[int], seconds: float = 4.0) -> list[dict[str, Any]]:
+    """Events acknowledged a second, each flushed to disk first: one caller, and 32 whose commits are shared."""
+    rows = []
+    with servers.ours(store, cores) as server:
+        server.wait("/recommend", "POST", FIRST)
+        for callers in (1, CALLERS):
+            contents = [
+                request_bytes("/events", {"events": [{"key": f"{callers}-{n}", "user": "196", "item": "50"}]})
+                for n in range(200_000 // (1 if callers > 1 else 4))
+            ]
+            row = client.closed_loop(server.port, contents, callers, seconds).to_row()
+            rows.append({"server": "ours", "scenario": "events", "callers": callers, **row})
+    return rows
+
+
+def kills(store: Path, cores: list[int], n: int = KILLS, seed: int = 0) -> list[dict[str, Any]]:
+    """kill -9 at ``n`` random moments while events are sent: what was lost or stored twice, and the seconds
+    from each restart to the first answer.
+    """
+    rng, log = np.random.default_rng(seed), EventLog(store / "events.sqlite")
+    before = log.counts()["events"]
+    acknowledged: list[str] = []
+    restarts: list[float] = []
+    for round_ in range(n):
+        with servers.ours(store, cores) as server:
+            restarts.append(server.wait("/recommend", "POST", FIRST))
+            sending = _Sending(server.port, f"kill-{seed}-{round_}", acknowledged)
+            time.sleep(float(rng.uniform(0.02, 0.5)))
+        sending.join()
+    stored = [event.key for _, event in log.events_after() if event.key.startswith(f"kill-{seed}-")]
+    log.close()
+    kept = set(stored)
+    return [
+        {
+            "server": "ours", "scenario": "kills", "kills": n, "acknowledged": len(acknowledged),
+            "lost": sum(key not in kept for key in acknowledged), "twice": len(stored) - len(kept),
+            "stored_before": before, "restart_s": [round(s, 3) for s in restarts],
+        }
+    ]  # fmt: skip
+
+
+class _Sending(threading.Thread):
+    """Sends events one after another until the server is gone; keeps the keys of those acknowledged."""
+
+    def __init__(self, port: int, name: str, acknowledged: list[str]):
+        super().__init__(daemon=True)
+        self._port, self._key, self._acknowledged = port, name, acknowledged
+        self.start()
+
+    def run(self) -> None:
+        import http.client
+
+        number = 0
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        try:
+            while True:
+                keys = [f"{self._key}-{number}-{part}" for part in range(3)]
+                body = json.dumps({"events": [{"key": k, "user": "196", "item": "50"} for k in keys]})
+                connection.request("POST", "/events", body, {"Content-Type": "application/json"})
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status == 202:
+                    self._acknowledged += keys
+                number += 1
+        except (OSError, http.client.HTTPException):
+            return

@@ -129,7 +129,7 @@ class _Swapping:
 
 
 def events(store: Path, cores: list[int], seconds: float = 4.0) -> list[dict[str, Any]]:
-    """Events acknowledged a second, each flushed to disk first: one caller, and 32 whose commits are shared."""
+    """Events acknowledged a second, flushed to disk first: one caller, and 32 whose commits are shared."""
     rows = []
     with servers.ours(store, cores) as server:
         server.wait("/recommend", "POST", FIRST)

@@ -4,7 +4,9 @@ import gzip
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.data import datasets
@@ -306,8 +308,6 @@ class Rows:
         return Rows(**{name: self.columns[name] for name in names})
 
     def to_pandas(self):
-        import pandas as pd
-
         return pd.DataFrame(self.columns)
 
 
@@ -357,6 +357,7 @@ def test_files_and_archives_are_brought_from_a_folder(tmp_path, monkeypatch):
     import zipfile
 
     monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv(locations.VARIABLE, raising=False)
     source = put(tmp_path / "s", {})
     with zipfile.ZipFile(source / "ml-32m.zip", "w") as packed:
         packed.writestr("ml-32m/ratings.csv", RATINGS)
@@ -383,6 +384,7 @@ def test_fetch_takes_a_published_set_from_a_folder(tmp_path, monkeypatch, capsys
     from recsys_lib.cli.app import main
 
     monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv(locations.VARIABLE, raising=False)
     source = put(tmp_path / "s", {"ratings.csv": RATINGS, "movies.csv": MOVIES})
     assert main(["fetch", "ml-latest-small", "--from", str(source)]) == 0
     assert "ml-latest-small" in capsys.readouterr().out
@@ -409,10 +411,24 @@ def feed():
 
 
 def test_articles_counts(feed):
-    assert (feed.n_users, feed.n_items, feed.n_interactions) == (5148, 714, 33_669)
-    assert (feed.n_dropped, feed.n_merged) == (17, 45_993 - 17 - 33_669)
+    assert (feed.n_users, feed.n_items, feed.n_interactions) == (4294, 714, 21_256)
+    assert (feed.n_dropped, feed.n_merged) == (17, 45_993 - 17 - 21_256)
     assert feed.items["id"].is_unique and (feed.items["title"] != "").all() and feed.timestamp is None
     assert (feed.items["body"] != "").sum() == 430
+
+
+def test_accounts_that_read_the_same_are_one_person(feed):
+    reads = {"a": "123456", "b": "12345", "c": "1789", "d": "1789", "e": "12378", "f": "123457"}
+    user = pd.Series([name for name, items in reads.items() for _ in items])
+    item = pd.Series([i for items in reads.values() for i in items])
+    # a, b and f share five of six; c and d are too short to tell; e shares three of seven with a.
+    assert articles.twin_accounts(user, item) == {"b": "a", "f": "a"}
+    assert "854 accounts were joined" in feed.notes[0]
+    histories = feed.k_core(5, 1).matrix()
+    shared = sp.triu(histories @ histories.T, k=1).tocoo()
+    length = np.diff(histories.indptr)
+    union = length[shared.row] + length[shared.col] - shared.data
+    assert (shared.data / union).max() < articles.TWIN_SHARE
 
 
 def test_boilerplate_of_pages_is_cut(feed):

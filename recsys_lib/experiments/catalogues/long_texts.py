@@ -1,5 +1,7 @@
 """How much of a long text an encoder should read: cut at 64 to 512 tokens, in chunks, or field by field.
 
+Abstracts rarely pass 256 tokens, so they are only cut, and compared with their titles.
+
 Every variant goes through the same map to EASE's columns, tuned with the same budget, on the same cold items
 (a random fifth, ``DRAWS`` times). Only items with a long text take part.
 """
@@ -23,10 +25,10 @@ from recsys_lib.experiments.own_catalogue.sources import CHEAP, LANGUAGE, Source
 from recsys_lib.experiments.study.item_texts import encode, side_by_side
 from recsys_lib.experiments.study.methods import EASE_MAP_SPACE
 
-CUTS = (64, 128, 256, 512)
+CUTS = {"body": (64, 128, 256, 512), "description": (64, 128, 256)}
 # Words of a chunk, which are about 220 tokens of English, and chunks of a text.
-CHUNK_WORDS, CHUNKS = 160, 4
-DRAWS, TRIALS, K = 3, 5, 10
+CHUNK_WORDS, CHUNKS = 160, 2
+DRAWS, TRIALS, K = 2, 5, 10
 BASE = "256 tokens"
 # The column that holds the long text.
 LONG = {"articles": "body", "citeulike-a-abstracts": "description"}
@@ -50,14 +52,14 @@ def measure(name: str) -> dict[str, Any]:
 
 def variants(data: Dataset, long: str, texts: Sequence[str]) -> dict[str, Source]:
     """Vectors of every variant by name; ``long`` is the column with the long text."""
-    found = {f"{cut} tokens": Source(LANGUAGE, _encode(texts, cut)) for cut in CUTS}
+    found = {f"{cut} tokens": Source(LANGUAGE, _encode(texts, cut)) for cut in CUTS[long]}
     short = tuple(column for column in protocol.text_columns(data) if column != long)
     heads = data.item_texts(short)
     found["title only"] = Source(LANGUAGE, _encode(heads, 256))
     if np.median([len(text.split()) for text in texts]) > 1.5 * CHUNK_WORDS:
         found["chunks averaged"] = Source(LANGUAGE, chunked(texts))
-    bodies = _encode(data.items[long].tolist(), 256)
-    found["fields apart"] = Source(LANGUAGE, side_by_side([found["title only"].vectors, bodies]))
+        bodies = _encode(data.items[long].tolist(), 128)
+        found["fields apart"] = Source(LANGUAGE, side_by_side([found["title only"].vectors, bodies]))
     found["TF-IDF, whole text"] = Source(CHEAP, encode(data, "tfidf", texts))
     return found
 

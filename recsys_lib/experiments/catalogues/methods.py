@@ -1,27 +1,40 @@
 """Every method on one catalogue with equal budgets, and what text gained on it, with intervals.
 
-Three gains, each of a method that the validation part chose and each tested over users: *warm*, the best
-method that reads text (blended into collaborative filtering, inside EASE, or alone) over the best
-collaborative filtering; *language*, the linear map from MiniLM to EASE's columns over the one from TF-IDF,
-cold items only; *cold*, the better of these two over chance, in NDCG.
+Three gains, each of a pair that the validation part chose and each tested over users: *warm*, the best method
+that reads text (blended into the best collaborative filtering, as a prior of EASE, or alone; the first two
+may decline it) over the best collaborative filtering; *language*, the linear map from MiniLM to EASE's
+columns over the one from TF-IDF, cold items only; *cold*, the better of these two over chance, in NDCG.
+
+EASE is whole, not cut as a service holds it, so that text inside of it is compared with all of it; its λ and
+the weight of a blend have as many values as each method has trials, so none is left untried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Mapping
 from typing import Any
 
-from recsys_lib import evaluation
+import numpy as np
+
+from recsys_lib import evaluation, recommenders
 from recsys_lib.data.datasets import Dataset
-from recsys_lib.evaluation import Evaluation
+from recsys_lib.evaluation import Evaluation, tuning
+from recsys_lib.evaluation.splits import Split
+from recsys_lib.evaluation.tuning import Method, Outcome, Task
 from recsys_lib.experiments.catalogues import protocol
-from recsys_lib.experiments.own_catalogue.compare_methods import Compared, Result, compare_methods
-from recsys_lib.experiments.own_catalogue.sources import COLLABORATIVE, encode_sources
+from recsys_lib.experiments.own_catalogue.compare_methods import cold_splits
+from recsys_lib.experiments.own_catalogue.methods import FittedOnce, SharedEASE
+from recsys_lib.experiments.own_catalogue.sources import TFIDF, Source, encode_sources
+from recsys_lib.experiments.study import methods as spaces
 from recsys_lib.experiments.study.tables import bootstrap_record
 
-TRIALS, K = 5, 10
+TRIALS, K = 6, 10
 ENCODER = "minilm"
-TFIDF_MAP, LANGUAGE_MAP = "TF-IDF, mapped", f"{ENCODER}, mapped"
+TFIDF_MAP, LANGUAGE_MAP = f"{TFIDF}, mapped", f"{ENCODER}, mapped"
+EASE_SPACE: spaces.Space = {"regularization": [3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]}
+WEIGHTS: spaces.Space = {"weight": [0.0, 0.05, 0.1, 0.2, 0.4, 0.8]}
+PRIOR_SPACE: spaces.Space = {"weight": [0.0, 0.01, 0.03, 0.1, 0.3, 1.0], "sharpness": [1.0, 2.0]}
 
 
 def measure(name: str) -> dict[str, Any]:
@@ -36,60 +49,138 @@ def measure_data(
     columns = protocol.text_columns(data)
     timed, parts = protocol.warm_parts(data)
     sources = encode_sources(data, columns, encoder=encoder)
-    compared = compare_methods(timed, sources, seeds=draws, trials=trials, k=K, parts=parts)
-    described = protocol.describe(data, data.item_texts(columns), parts[0])
+    start = time.process_time()
+    warm, filtering = warm_outcomes(timed, parts[0], sources, trials)
+    middle = time.process_time()
+    cold = cold_outcomes(data, sources, trials, draws)
     return {
-        "catalogue": described,
-        "warm": _means(compared.warm),
-        "cold": _means(compared.cold),
+        "catalogue": protocol.describe(data, data.item_texts(columns), parts[0]),
+        "draws": draws,
+        "warm": _means({name: [outcome] for name, outcome in warm.items()}),
+        "cold": _means(cold),
         "test users": {
-            kind: len(next(iter(results.values())).test.users)
-            for kind, results in (("warm", compared.warm), ("cold", compared.cold))
+            "warm": len(next(iter(warm.values())).test.users),
+            "cold": len(_averaged(cold)["chance"].users),
         },
-        "gains": gains(compared),
+        "edges": {name: list(outcome.edges) for name, outcome in warm.items() if outcome.edges},
+        "gains": gains(warm, filtering, cold),
         "bootstrap": {
-            "warm": bootstrap_record(_tests(compared.warm)),
-            "cold": bootstrap_record(_tests(compared.cold)),
+            "warm": bootstrap_record({name: outcome.test for name, outcome in warm.items()}),
+            "cold": bootstrap_record(_averaged(cold)),
         },
-        "seconds": compared.seconds,
+        "cpu_s": {"warm": round(middle - start, 1), "cold": round(time.process_time() - middle, 1)},
     }
 
 
-def _tests(results: Mapping[str, Result]) -> dict[str, Evaluation]:
-    return {name: result.test for name, result in results.items()}
+# ---------------------------------------------------------------- warm items
 
 
-def _means(results: Mapping[str, Result]) -> dict[str, dict[str, Any]]:
-    """NDCG and recall of every method, its validation NDCG, what it reads, and the point chosen last."""
-    found = {}
-    for name, result in results.items():
-        mean = result.test.mean()
-        found[name] = {
-            "ndcg": mean["ndcg"],
-            "recall": mean["recall"],
-            "validation": result.validation,
-            "kind": result.kind,
-            "parameters": dict(result.parameters),
-        }
+def collaborative(timed: bool) -> dict[str, Method]:
+    """Methods that read interactions only; with ``timed`` also one that reads when they were."""
+    r = recommenders
+    found = {
+        "popularity": Method(r.Popularity),
+        "ItemKNN": Method(r.ItemKNN, spaces.ITEM_KNN_SPACE),
+        "iALS": Method(r.IALS, spaces.IALS_SPACE),
+        "EASE": Method(r.EASE, EASE_SPACE),
+    }
+    return found | (
+        {"recent popularity": Method(r.RecentPopularity, spaces.RECENT_POPULARITY_SPACE)} if timed else {}
+    )
+
+
+def warm_outcomes(
+    data: Dataset, part: Split, sources: Mapping[str, Source], trials: int
+) -> tuple[dict[str, Outcome], list[str]]:
+    """Every method tuned and tested on one split, and the names of those that read interactions only."""
+    task = tuning.warm_task(part)
+    by_time = data.timestamp is not None and not part.name.startswith("random")
+    found = _compared(collaborative(by_time), task, trials)
+    filtering = list(found)
+    base = max(filtering, key=lambda name: found[name].validation)
+    fitted = FittedOnce(collaborative(by_time)[base].make(**found[base].parameters))
+    strength = found["EASE"].parameters["regularization"]
+    reading = {}
+    for name, source in sources.items():
+        vectors = source.vectors if name == TFIDF else source.whitened(task.train)
+        text = FittedOnce(recommenders.TextProfile(vectors))
+        reading[name] = Method(lambda v=vectors: recommenders.TextProfile(v))
+        reading[f"best + {name}"] = Method(
+            lambda weight, t=text: recommenders.ScoreBlend([fitted, t], [1.0, weight]), WEIGHTS
+        )
+        reading[f"EASE with {name} inside"] = Method(
+            lambda v=vectors, **p: recommenders.TextEASE(v, strength, **p), PRIOR_SPACE
+        )
+    return found | _compared(reading, task, trials), filtering
+
+
+def _compared(methods: Mapping[str, Method], task: Task, trials: int, seed: int = 0) -> dict[str, Outcome]:
+    return tuning.compare_methods(methods, task, trials, seed, K, keep_models=False)
+
+
+# ---------------------------------------------------------------- cold items
+
+
+def cold_outcomes(
+    data: Dataset, sources: Mapping[str, Source], trials: int, draws: int
+) -> dict[str, list[Outcome]]:
+    """Chance, and each text as a profile and mapped to EASE's columns, for every draw of cold items."""
+    found: dict[str, list[Outcome]] = {}
+    for seed, part in cold_splits(data, draws):
+        noise = np.random.default_rng(0).standard_normal((data.n_items, 64)).astype(np.float32)
+        methods = {"chance": Method(lambda v=noise: recommenders.TextProfile(v))}
+        shared = SharedEASE()
+        for name, source in sources.items():
+            profile = source.vectors if name == TFIDF else source.whitened(part.train)
+            mapped = source.vectors if name == TFIDF else source.centred(part.train)
+            methods[name] = Method(lambda v=profile: recommenders.TextProfile(v))
+            methods[f"{name}, mapped"] = Method(
+                lambda v=mapped, s=shared, **p: recommenders.EASEMap(v, columns=s, **p), spaces.EASE_MAP_SPACE
+            )
+        for name, outcome in _compared(methods, tuning.cold_task(part, seed), trials, seed).items():
+            found.setdefault(name, []).append(outcome)
     return found
 
 
-def best(results: Mapping[str, Result], names: Iterable[str]) -> str:
-    """The name with the highest validation NDCG."""
-    return max(names, key=lambda name: results[name].validation)
+# ---------------------------------------------------------------- what was found
 
 
-def gains(compared: Compared) -> dict[str, dict[str, Any]]:
-    """The three gains of the module's docstring: which pair, relative gain, difference of NDCG with its 95%
-    bootstrap interval over users, Holm's p over the three.
+def _averaged(outcomes: Mapping[str, list[Outcome]]) -> dict[str, Evaluation]:
+    return {name: evaluation.average([one.test for one in done]) for name, done in outcomes.items()}
+
+
+def _means(outcomes: Mapping[str, list[Outcome]]) -> dict[str, dict[str, Any]]:
+    """NDCG and recall of every method, its validation NDCG, and the point chosen last."""
+    tests = _averaged(outcomes)
+    return {
+        name: {
+            "ndcg": tests[name].mean()["ndcg"],
+            "recall": tests[name].mean()["recall"],
+            "validation": _validation(done),
+            "parameters": dict(done[-1].parameters),
+        }
+        for name, done in outcomes.items()
+    }
+
+
+def _validation(done: list[Outcome]) -> float:
+    return float(np.mean([one.validation for one in done]))
+
+
+def gains(
+    warm: Mapping[str, Outcome], filtering: list[str], cold: Mapping[str, list[Outcome]]
+) -> dict[str, dict[str, Any]]:
+    """The gains of the module's docstring: which pair, relative gain, difference of NDCG with its 95%
+    bootstrap interval over users, Holm's p over them.
     """
-    warm, cold = compared.warm, compared.cold
-    filtering = [name for name, result in warm.items() if result.kind == COLLABORATIVE]
-    pairs = {"warm": (warm, best(warm, set(warm) - set(filtering)), best(warm, filtering))}
+    base = max(filtering, key=lambda name: warm[name].validation)
+    best = max((name for name in warm if name not in filtering), key=lambda name: warm[name].validation)
+    found = {"warm": _gain(warm[best].test, warm[base].test, best, base)}
     if LANGUAGE_MAP in cold and TFIDF_MAP in cold:
-        pairs["language"] = (cold, LANGUAGE_MAP, TFIDF_MAP)
-        pairs["cold"] = (cold, best(cold, (LANGUAGE_MAP, TFIDF_MAP)), "chance")
-    found = {name: _gain(results[a].test, results[b].test, a, b) for name, (results, a, b) in pairs.items()}
+        tests = _averaged(cold)
+        chosen = max((TFIDF_MAP, LANGUAGE_MAP), key=lambda name: _validation(cold[name]))
+        for gain, a, b in (("language", LANGUAGE_MAP, TFIDF_MAP), ("cold", chosen, "chance")):
+            found[gain] = _gain(tests[a], tests[b], a, b)
     adjusted = evaluation.holm([gain["p"] for gain in found.values()])
     return {
         name: gain | {"Holm p": float(p)} for (name, gain), p in zip(found.items(), adjusted, strict=True)

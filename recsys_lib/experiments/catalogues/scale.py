@@ -47,7 +47,7 @@ class Shape:
     users: int = 162_541
     items: int = 62_423
     interactions: int = 25_000_095
-    columns: int = 4_000
+    columns: int = 3_000
     top: int = 200
     sample: int = 1_000
     texts: int = 512

@@ -73,17 +73,14 @@ def compare_methods(
     seeds: int = 2,
     trials: int = 6,
     k: int = 10,
-    parts: list[Split] | None = None,
 ) -> Compared:
     """Tune every method on a validation part, fit it again, look at the test once; warm, then cold.
-
-    ``parts``: the splits for warm items, in place of ``warm_splits``.
 
     Raises:
         InputError: nobody is left to tune on or to test, see ``warm_splits``.
     """
     seconds: dict[str, float] = {}
-    parts = warm_splits(data, by_time, seeds) if parts is None else parts
+    parts = warm_splits(data, by_time, seeds)
     timed = by_time and data.timestamp is not None and not parts[0].name.startswith("random")
     warm: dict[str, list[Result]] = {}
     for seed, part in enumerate(parts):

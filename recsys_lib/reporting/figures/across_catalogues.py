@@ -47,7 +47,7 @@ def best_methods(measured: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
             "scenario": CATALOGUES[name].scenario,
             "collaborative": warm["base"],
             "NDCG": metrics["warm"][warm["base"]]["ndcg"],
-            "with text": warm["method"].replace("collaborative filtering", "the same"),
+            "with text": warm["method"].replace("best", "the same"),
             "NDCG with text": metrics["warm"][warm["method"]]["ndcg"],
             "cold: chance": metrics["cold"]["chance"]["ndcg"],
             "cold: TF-IDF map": metrics["cold"][language["base"]]["ndcg"],

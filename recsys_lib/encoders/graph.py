@@ -64,7 +64,7 @@ def neighbour_counts(graph: Graph, min_items: int = 2) -> sp.csr_matrix:
 
 def compact(counts: sp.csr_matrix, dimension: int | None = None) -> np.ndarray:
     """Dense vectors ``[n, d]`` with the same products as the rows of ``counts``, or with their best
-    approximation in ``dimension`` numbers.
+    approximation in ``dimension`` numbers; rows without counts are 0.
 
     From the eigenvectors of the matrix of products ``[n, n]``: for catalogues of some thousand items.
 
@@ -81,7 +81,10 @@ def compact(counts: sp.csr_matrix, dimension: int | None = None) -> np.ndarray:
     values, vectors = values[::-1], vectors[:, ::-1]
     rank = int((values > 1e-9 * max(values[0], 1e-30)).sum())
     kept = max(1, min(rank, dimension or n))
-    return (vectors[:, :kept] * np.sqrt(np.maximum(values[:kept], 0))).astype(np.float32)
+    found = (vectors[:, :kept] * np.sqrt(np.maximum(values[:kept], 0))).astype(np.float32)
+    # A row without counts has no vector; what the eigenvectors leave there is rounding.
+    found[np.diff(counts.indptr) == 0] = 0
+    return found
 
 
 # ---------------------------------------------------------------- embeddings

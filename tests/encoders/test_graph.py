@@ -84,6 +84,8 @@ def test_compact_vectors_keep_the_products():
     np.testing.assert_allclose(whole @ whole.T, products, atol=1e-5)
     assert short.shape == (211, 50)
     assert 0 < np.abs(short @ short.T - products).mean() < 0.05
+    empty = np.diff(counts.indptr) == 0
+    assert empty.any() and not whole[empty].any() and not short[empty].any()
     with pytest.raises(InputError, match="dimension=0"):
         graphs.compact(counts, 0)
 

@@ -173,6 +173,6 @@ def test_figures_state_findings_of_the_record(recorded, tmp_path, monkeypatch):
     figures.knockout({"toy": recorded})
     assert "text and graph add" in (tmp_path / "14_knockout.png").read_bytes().decode("latin-1")
     text = figures.takeaways(
-        [{"parameters": {"part": "cold, toy"}, "metrics": recorded}], figures.answers(recorded)
+        [{"parameters": {"part": "cold: toy"}, "metrics": recorded}], figures.answers(recorded)
     )
     assert "**Toy** (recorded)" in text and "metadata is not shown to" in text

@@ -56,13 +56,14 @@ def summary(
         "ndcg": {name: e.mean()["ndcg"] for name, e in averaged.items()},
         "recall": {name: e.mean()["recall"] for name, e in averaged.items()},
         "answers": rows(table),
+        "gained": table["NDCG gained"].to_dict(),
         "parameters": dict(parameters or {}),
         "users": some.users.tolist(),
         "per_user": {n: np.round(e.per_user["ndcg"], 4).tolist() for n, e in averaged.items()},
     }
 
 
-def cold_part(catalogue: str, seeds: int = 3, budget: int = 20) -> dict[str, Any]:
+def cold_part(catalogue: str, seeds: int = 3, budget: int = 16) -> dict[str, Any]:
     """The knock-out for cold items of one catalogue, over ``seeds`` draws."""
     items = CATALOGUES[catalogue]()
     named = knockout.conditions(list(items.blocks))
@@ -155,10 +156,10 @@ def _parts() -> dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any]]]:
     """Every part by name with its arguments, the most decisive first."""
     parts: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any]]] = {}
     for name in CATALOGUES:
-        parts[f"cold, {name}"] = (cold_part, {"catalogue": name, "seeds": 3, "budget": 20})
-    parts["fusion, films"] = (fusion_part, {"catalogue": "films", "seeds": 2, "budget": 12})
+        parts[f"cold: {name}"] = (cold_part, {"catalogue": name, "seeds": 3, "budget": 16})
+    parts["fusion: films"] = (fusion_part, {"catalogue": "films", "seeds": 2, "budget": 12})
     for name in CATALOGUES:
-        parts[f"warm, {name}"] = (warm_part, {"catalogue": name, "seeds": 2, "trials": 6})
+        parts[f"warm: {name}"] = (warm_part, {"catalogue": name, "seeds": 2, "trials": 6})
     parts["cke"] = (cke_part, {"seeds": 1, "trials": 3})
     parts["graph"] = (graph_part, {"dimension": 64, "epochs": 15, "fraction": 0.05})
     parts["costs"] = (costs.measure, {})

@@ -149,7 +149,7 @@ def costs(measured: Mapping[str, Any], cold: Mapping[str, Mapping[str, Any]]) ->
 
 def takeaways(records: Sequence[Mapping[str, Any]], live: pd.DataFrame) -> str:
     """What was found here and in the record, as a list in Markdown."""
-    cold, lines = parts(records, "cold, "), [f"* **Here**, one draw of cold films: {finding(kinds(live))}."]
+    cold, lines = parts(records, "cold: "), [f"* **Here**, one draw of cold films: {finding(kinds(live))}."]
     for name, metrics in cold.items():
         ndcg, said = metrics["ndcg"], finding(kinds(answers(metrics)))
         best = max(ndcg, key=ndcg.get)
@@ -162,7 +162,7 @@ def takeaways(records: Sequence[Mapping[str, Any]], live: pd.DataFrame) -> str:
             f"* **{name.capitalize()}**, {question}: {row['NDCG gained']:+.3f} "
             f"({row['low']:+.3f} to {row['high']:+.3f}), {row['answer']}."
         )
-    for name, metrics in parts(records, "warm, ").items():
+    for name, metrics in parts(records, "warm: ").items():
         table = answers(metrics)
         better = [str(q).removesuffix(" added to EASE") for q in table.index[table["answer"] == "better"]]
         said = (

@@ -25,6 +25,7 @@ def ranked(values, users, seed, shift=0.0):
     per_user = {use: (value + noise + shift).round(4).tolist() for use, value in values.items()}
     means = {use: float(np.mean(own)) for use, own in per_user.items()}
     return {"ndcg": means, "validation": means, "users": users, "per_user": per_user,
+            "validated": [[0, 0.1], [8, 0.3], [16, 0.2]], "trained_weights": 7, "core_seconds": 60.0 + seed,
             "topics": {"en": 0.88 - shift, "zh": 0.59}}  # fmt: skip
 
 
@@ -69,7 +70,9 @@ def test_the_choice_follows_draws_and_validation_and_no_test_value():
 
 def test_titles_and_takeaways_follow_the_record():
     records = records_by_hand()
-    assert "raises the map's NDCG among cold films from 0.34" in figures.cold_title(records)
+    assert figures.best_use(records, "distilled") == "kernel map"
+    assert "raises the NDCG of cold films from 0.35" in figures.cold_title(records)
+    assert figures.verdict(records).test.difference == pytest.approx(0.02, abs=1e-4)
     text = figures.bullets(records, {"a": [1.0, 0.5], "b": [2.0, 1.9]})
     assert "2 gradient steps lower the loss" in text and "reaches the target of 0.359" in text
     assert "the backward pass takes 60%" in text and "within 5% of the measured peak in 2 cases" in text
@@ -97,5 +100,6 @@ def test_figures_are_drawn_with_titles():
     fig, axes = plots.figure(2, width=10)
     figures.work(axes, records)
     assert title_of(axes[1]) == "The estimate is within 5% of the measured peak"
+    assert figures.cost(records) == {"steps": 8.0, "trained weights": 7.0, "core seconds": 62.0}
     assert figures.headline(records)["trained, map"] > figures.headline(records)["frozen, map"]
     assert len(fig.axes) == 2

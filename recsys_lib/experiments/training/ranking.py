@@ -30,7 +30,9 @@ TRIALS = 6
 FEW = (1, 2, 4, 8, 16)
 
 
-def cold_outcomes(vectors: np.ndarray, task: Task, seed: int, trials: int = TRIALS) -> dict[str, Outcome]:
+def cold_outcomes(
+    vectors: np.ndarray, task: Task, seed: int, trials: int = TRIALS, kernel: bool = True
+) -> dict[str, Outcome]:
     """Cold items ranked by vectors ``[n_items, d]``: alone, by the linear and by the kernel map into EASE's
     columns, tuned as in notebook 05.
     """
@@ -39,8 +41,9 @@ def cold_outcomes(vectors: np.ndarray, task: Task, seed: int, trials: int = TRIA
     methods = {
         "alone": Method(lambda: recommenders.TextProfile(own), {}, "text"),
         "map": linear,
-        "kernel map": Method(linear.make, EASE_KERNEL_SPACE, "text", linear, {"width": None}),
     }
+    if kernel:
+        methods["kernel map"] = Method(linear.make, EASE_KERNEL_SPACE, "text", linear, {"width": None})
     return compare_methods(methods, task, trials, seed, K, keep_models=False)
 
 

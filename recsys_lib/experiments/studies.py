@@ -70,6 +70,7 @@ PROGRAMS = {
     "training": "recsys_lib.experiments.training.study",
     "multimodal": "recsys_lib.experiments.multimodal.study",
     "deployment-quality": "recsys_lib.experiments.deployment_quality",
+    "distributed": "recsys_lib.distributed.study",
 }
 
 # Sections 2 and 3 of notebook 05: a study of each number of interactions tunes every method anew.

@@ -21,7 +21,7 @@ from recsys_lib.cost import sizing
 from recsys_lib.cost.architectures import architecture
 from recsys_lib.cost.machines import Hardware, published
 
-# The part of a step's computation during which gradients can be sent: the backward pass, two of three products.
+# The part of the computation during which gradients can be sent: the backward pass, two of three products.
 BACKWARD = 2 / 3
 # Bytes of a parameter in training with AdamW and 16-bit products: weight and gradient in 16 bits, weight and
 # two moments in 32 (Rajbhandari et al., "ZeRO", SC 2020, section 3.1).

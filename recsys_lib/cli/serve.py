@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from recsys_lib.cli.options import whole_number
+from recsys_lib.cli.options import Address, Engine, check_engine, whole_number
 from recsys_lib.core.errors import InputError
 
 EVENTS = "events.sqlite"
@@ -44,12 +46,14 @@ def serve(
     token_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Holds the bearer token (or set RECSYS_TOKEN).")
     ] = None,
-    workers: Annotated[int, _number("Processes that answer.", 1)] = 1,
+    workers: Annotated[int, _number("Processes that answer; with --engine ray at most.", 1)] = 1,
     quota: Annotated[int, _number("Places of a list for items with few choices.")] = 1,
     max_batch: Annotated[int, _number("Requests that are scored at once.", 1)] = 64,
     deadline_ms: Annotated[
         float, typer.Option(metavar="MS", help="A request waits so long for others.")
     ] = 0.0,
+    engine: Engine = "local",
+    address: Address = None,
 ) -> int:
     """Serve recommendations over HTTP: POST /recommend /similar /events, PUT /items, GET /health /ready
     /metrics.
@@ -59,20 +63,27 @@ def serve(
 
     Example: python -m recsys_lib serve --interactions sales.csv --items products.csv --port 8080
     """
+    from recsys_lib.serving import server
     from recsys_lib.serving.app import Settings
-    from recsys_lib.serving.server import Address, check_token, run
     from recsys_lib.serving.slate import Rule
 
-    store = artefact or default_store()
-    token = _token(token_file)
-    check_token(host, token)
+    store, token = artefact or default_store(), _token(token_file)
+    server.check_token(host, token)
     if not 0 <= port <= 65535:
         raise InputError(f"--port {port}: expected from 0 to 65535")
     settings = Settings(rule=Rule(quota=quota), max_batch=max_batch, deadline_ms=deadline_ms,
                         max_waiting=max(256, max_batch))  # fmt: skip
+    start = _with_ray(address) if check_engine(engine, 0, address) else server.run
     _prepared(store, interactions, items, encoder)
-    run(store, events or str(store / EVENTS), Address(host, port), settings, workers, token)
+    start(store, events or str(store / EVENTS), server.Address(host, port), settings, workers, token)
     return 0
+
+
+def _with_ray(address: str | None) -> Callable[..., None]:
+    """As ``server.run``, by replicas on a Ray cluster."""
+    from recsys_lib.distributed import serve as replicas
+
+    return functools.partial(replicas.run, address=address)
 
 
 def _token(file: Path | None) -> str | None:

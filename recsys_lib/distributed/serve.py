@@ -1,13 +1,14 @@
-"""The service of ``recsys_lib.serving`` as replicas of Ray Serve: one address, as many replicas as the load asks
-for, and another one where one dies.
+"""The service of ``recsys_lib.serving`` as replicas of Ray Serve: one address, as many replicas as the load
+asks for, and another one where one dies.
 
-Every replica opens the same artefacts and the same database, which all machines must see: for several machines
-a shared folder and PostgreSQL.
+Every replica opens the same artefacts and the same database, which all machines must see: for several
+machines a shared folder and PostgreSQL.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,30 +48,37 @@ def serving(
         ray_module()
         from ray import serve
 
-        def build() -> Any:
-            return create(store.resolve(), database, settings, token)
-
-        scaling = {
-            "min_replicas": 1,
-            "max_replicas": replicas or cores,
-            "target_ongoing_requests": ONGOING // 2,
-        }
-        deployment = serve.deployment(
-            name="recommender",
-            autoscaling_config=scaling,
-            max_ongoing_requests=ONGOING,
-            max_queued_requests=WAITING,
-            ray_actor_options={"num_cpus": 0.5},
-        )(serve.ingress(build)())
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
+        options = {"host": listen.host, "port": port}
         try:
-            serve.start(http_options={"host": listen.host, "port": port}, logging_config={"log_level": "ERROR"})
-            serve.run(deployment.bind(), name="recsys_lib", route_prefix="/")
+            serve.start(http_options=options, logging_config={"log_level": "ERROR"})
+            serve.run(
+                _deployment(store.resolve(), database, settings, token, replicas or cores),
+                name="recsys_lib",
+                route_prefix="/",
+            )
             yield f"http://{listen.host}:{port}"
         except RuntimeError as error:
             first = (str(error).splitlines() or ["no details"])[0]
             raise InputError(f"Ray Serve did not start: {first}") from error
         finally:
             serve.shutdown()
+
+
+def _deployment(store: Path, database: str, settings: Settings, token: str | None, replicas: int) -> Any:
+    from ray import serve
+
+    def build() -> Any:
+        return create(store, database, settings, token)
+
+    scaling = {"min_replicas": 1, "max_replicas": replicas, "target_ongoing_requests": ONGOING // 2}
+    return serve.deployment(
+        name="recommender",
+        autoscaling_config=scaling,
+        max_ongoing_requests=ONGOING,
+        max_queued_requests=WAITING,
+        ray_actor_options={"num_cpus": 0.5},
+    )(serve.ingress(build)()).bind()
 
 
 def run(

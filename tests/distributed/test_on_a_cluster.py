@@ -199,3 +199,26 @@ def test_two_workers_have_the_losses_of_one_also_when_one_is_killed(nodes, tmp_p
     np.testing.assert_allclose(trained.progress.losses, alone.progress.losses, rtol=1e-4)
     assert len(set(np.round(alone.progress.losses, 3))) > 4  # they differ by more than what is compared
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bert", "killed", "state"]
+
+
+def test_replicas_answer_as_one_server_does(nodes, tmp_path):
+    import httpx
+    from fastapi.testclient import TestClient
+
+    sys.path.insert(0, str(ROOT / "tests" / "serving"))
+    shop_server = pytest.importorskip("shop_server")
+    from recsys_lib.distributed.serve import serving
+    from recsys_lib.serving.app import Settings, create
+    from recsys_lib.serving.server import Address
+    from recsys_lib.serving.slate import Rule
+
+    store, settings = shop_server.store_in(tmp_path), Settings(rule=Rule(quota=0), seed=0)
+    database, question = str(tmp_path / "events.sqlite"), {"user": "u1", "k": 5}
+    with TestClient(create(store, database, settings)) as one:
+        expected = one.post("/recommend", json=question).json()["items"]
+    with serving(store, database, Address("127.0.0.1", 0), settings, replicas=2) as url:
+        assert httpx.get(f"{url}/ready", timeout=60).json()["status"] == "ready"
+        answer = httpx.post(f"{url}/recommend", json=question, timeout=60)
+        assert answer.status_code == 200
+        assert answer.json()["items"] == expected
+        assert httpx.post(f"{url}/recommend", json={"k": -1}, timeout=60).status_code == 422

@@ -51,6 +51,12 @@ def test_controls_take_part_only_in_conditions_of_their_own():
     assert named["all"] == ("text", "graph", "metadata")
     assert named["all, graph as distributed"] == ("text", "distributed", "metadata")
     assert named["all, graph without awards"] == ("text", "unawarded", "metadata")
+    asked = knockout.questions(list(named))
+    assert sum(question.endswith("against shuffled") for question in asked) == 3
+    assert asked["graph without awards, added to the rest"] == (
+        "all, graph without awards",
+        "all without graph",
+    )
     assert "all without distributed" not in named
 
 
@@ -77,6 +83,8 @@ def test_the_record_holds_every_users_value(recorded):
     for name, values in recorded["per_user"].items():
         assert len(values) == len(recorded["users"])
         assert np.mean(values) == pytest.approx(recorded["ndcg"][name], abs=1e-4)
+    again = study.tested(recorded["users"], recorded["per_user"], knockout.questions)
+    assert again == {"answers": recorded["answers"], "gained": recorded["gained"]}
     assert recorded["parameters"]["all"][0]["share of metadata"] in knockout.SHARES
 
 

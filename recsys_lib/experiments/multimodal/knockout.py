@@ -71,7 +71,7 @@ def questions(names: Sequence[str]) -> dict[str, tuple[str, str]]:
         if name.startswith("all without "):
             kind = name.removeprefix("all without ")
             asked[f"{kind} added to the rest"] = ("all", name)
-        if name.startswith("all, "):
+        if name.startswith("all, ") and name.endswith(" shuffled"):
             kind = name.removeprefix("all, ").removesuffix(" shuffled")
             asked[f"{kind} against shuffled"] = ("all", name)
     if ALL_DISTRIBUTED in names:

@@ -28,7 +28,7 @@ from recsys_lib.vectors import fusion, geometry
 
 FIRST = "text alone"
 DIMENSIONS = [32, 64, 128, 256]
-GATED_SPACE: Space = {"temperature": [0.1, 0.15, 0.2], "output": [64, 128], "epochs": [8, 16]}
+GATED_SPACE: Space = {"temperature": [0.1, 0.15, 0.2], "learning_rate": [1e-3, 3e-3], "epochs": [6, 12]}
 
 
 def compare(items: Items, seed: int, budget: int) -> dict[str, tuple[Evaluation, dict[str, Any]]]:

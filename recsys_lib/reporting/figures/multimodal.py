@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 ADDED, SHUFFLED = " added to the rest", " against shuffled"
 COLUMNS = ["NDCG gained", "low", "high", "Holm p", "answer"]
+ABOUT_LINKS = ("graph without awards, added to the rest", "graph as distributed, added to the rest")
 BESIDE_TITLE = ("image added to the title", "image against shuffled, beside the title")
 
 
@@ -93,6 +94,10 @@ def finding(table: pd.DataFrame) -> str:
     return adds + (f", {_listed(no)} {'is' if len(no) == 1 else 'are'} not shown to" if no else "")
 
 
+def _said(row: pd.Series) -> str:
+    return f"{row['NDCG gained']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}), {row['answer']}"
+
+
 def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
@@ -157,11 +162,9 @@ def takeaways(records: Sequence[Mapping[str, Any]], live: pd.DataFrame) -> str:
             f"* **{name.capitalize()}** (recorded): all kinds {ndcg['all']:.3f}, text {ndcg['text']:.3f}, "
             f"best: {best}, {ndcg[best]:.3f}; {said}."
         )
-    for (name, question), row in beside_title(cold).iterrows():
-        lines.append(
-            f"* **{name.capitalize()}**, {question}: {row['NDCG gained']:+.3f} "
-            f"({row['low']:+.3f} to {row['high']:+.3f}), {row['answer']}."
-        )
+        table = answers(metrics)
+        asked = [q for q in (*ABOUT_LINKS, *BESIDE_TITLE) if q in table.index]
+        lines += [f"* **{name.capitalize()}**, {q}: {_said(table.loc[q])}." for q in asked]
     for name, metrics in parts(records, "warm: ").items():
         table = answers(metrics)
         better = [str(q).removesuffix(" added to EASE") for q in table.index[table["answer"] == "better"]]

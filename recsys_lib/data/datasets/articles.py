@@ -92,12 +92,13 @@ def twin_accounts(user: pd.Series, item: pd.Series) -> dict[str, str]:
     return {one: other for one, other in zip(ids, first, strict=True) if one != other}
 
 
-def load_articles(folder: Path | None = None) -> Dataset:
+def load_articles(folder: Path | None = None, join_twins: bool = True) -> Dataset:
     """Reads of articles: 4,294 people, 714 articles, 21,256 pairs; no ratings and no times.
 
     Most active accounts come in twins that read the same: test reads of one would stand in the training of
     the other, and EASE would look half as good again. Twins are joined, see ``twin_accounts``; those with
-    fewer than ``TWIN_ITEMS`` articles cannot be told, so evaluate on users with more.
+    fewer than ``TWIN_ITEMS`` articles cannot be told, so evaluate on users with more. ``join_twins``: False
+    leaves them apart, to see what that does.
 
     Repeated reads of one person are merged (``n_merged``), and 17 reads without a user are left out
     (``n_dropped``). Of the five ids that the table of articles repeats the first row counts. 437 of the read
@@ -119,7 +120,7 @@ def load_articles(folder: Path | None = None) -> Dataset:
     items["description"] = [" ".join(text.split()) for text in known["doc_description"]]
     items["body"] = without_boilerplate(known["doc_body"], items["title"])
     named = reads[reads["email"] != ""]
-    twins = twin_accounts(named["email"], named["item"])
+    twins = twin_accounts(named["email"], named["item"]) if join_twins else {}
     events = pd.DataFrame({"user": reads["email"].replace(twins), "item": reads["item"]})
     note = f"{len(twins):,} accounts were joined with a twin that read the same articles."
     return assemble("articles", events, items.rename_axis("id").reset_index(), notes=(note,))

@@ -1,0 +1,30 @@
+"""What twin accounts do to an evaluation: EASE on the articles with twins apart and joined."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recsys_lib.data.datasets.articles import load_articles
+from recsys_lib.evaluation import splits, tuning
+from recsys_lib.evaluation.tuning import Method
+from recsys_lib.experiments.catalogues.methods import EASE_SPACE, TRIALS, K
+from recsys_lib.recommenders import EASE, ItemKNN
+
+
+def measure() -> dict[str, Any]:
+    """NDCG of EASE and of the nearest neighbours, the λ that EASE chose, and users, on users with at least
+    five articles, split at random.
+    """
+    found = {}
+    for name, joined in (("twins apart", False), ("twins joined", True)):
+        data = load_articles(join_twins=joined).k_core(5, 1)
+        task = tuning.warm_task(splits.random_split(data, 0.2, 0.1, 0, per_user=False))
+        methods = {"EASE": Method(EASE, EASE_SPACE), "ItemKNN": Method(ItemKNN)}
+        done = tuning.compare_methods(methods, task, TRIALS, k=K, keep_models=False)
+        found[name] = {
+            "users": data.n_users,
+            "interactions": data.n_interactions,
+            "regularization": done["EASE"].parameters["regularization"],
+            "ndcg": {method: outcome.test.mean()["ndcg"] for method, outcome in done.items()},
+        }
+    return found

@@ -140,6 +140,19 @@ def test_plain_files_with_dates_tags_and_repeated_events(tmp_path):
         datasets.load("stackexchange", put(tmp_path, {"items.csv": "item,name\nq,What?\n"}))
 
 
+def test_texts_of_citeulike_are_moved_to_the_paper_they_belong_to(tmp_path):
+    events = "user,item\na,0\na,1\nb,1\nb,5\n"
+    items = "item,title,abstract,first_posted,year\n1,First,x,2004-11-04,2004\n2,Second,y,2004-11-04,2004\n"
+    data = datasets.load(
+        "citeulike-a-abstracts", put(tmp_path, {"interactions.csv": events, "items.csv": items})
+    )
+    assert pairs(data) == {("a", "0"), ("a", "1"), ("b", "1")} and data.n_dropped == 1
+    assert data.items["title"].tolist() == ["First", "Second"] and "moved by one" in data.notes[0]
+    put(tmp_path, {"items.csv": "item,title\nx,First\n"})
+    with pytest.raises(InputError, match="'x', expected a whole number"):
+        datasets.load("citeulike-a-abstracts", tmp_path)
+
+
 def test_citeulike_as_published(tmp_path):
     rows = "doc.id,title,citeulike.id,raw.title,raw.abstract\n1,x,5,A Small World,Nets are\u00a0small\n"
     rows += "2,y,6,Caf\xe9,\n"

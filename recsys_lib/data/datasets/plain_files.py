@@ -16,13 +16,22 @@ from recsys_lib.data.datasets.dataset import Dataset
 _TEXTS = {"abstract": "description", "body": "description", "brand": "author"}
 PLACES = "Timestamps are places in each user's history, not seconds: only the order within a user is known."
 
+# citeulike-a counts papers from 0 in its users and from 1 in its texts; this form of it joined the two as
+# they are. Papers that are most often bookmarked together have texts of cosine 0.11 (TF-IDF) where texts are
+# moved by one, and 0.03 where they are not, as where they are moved by two or three.
+SHIFTED = "citeulike-a-abstracts"
+SHIFT_NOTE = (
+    "Texts were moved by one paper: the file counts papers from 0 in interactions and from 1 in items."
+)
+
 
 def load_plain(name: str, folder: Path) -> Dataset:
     """``interactions.csv`` (user, item; timestamp or place if known) and ``items.csv`` (item, title, texts).
 
     Abstracts, bodies and descriptions become ``description``, brands ``author``, tags ``genres`` (joined by
     ", "). ``place``, the order within a user's history, serves as the time and the data set's notes say so.
-    Repeated events of one user with one item count once, the latest.
+    Repeated events of one user with one item count once, the latest. Texts of ``SHIFTED`` belong to the paper
+    before, and only papers of which both are there remain.
     """
     events = text_frame(folder / "interactions.csv", ("user", "item"))
     items = text_frame(folder / "items.csv", ("item", "title"))
@@ -36,6 +45,9 @@ def load_plain(name: str, folder: Path) -> Dataset:
     taken = {theirs: ours for theirs, ours in _TEXTS.items() if theirs in items and ours not in items}
     items = items.rename(columns={"item": "id"} | taken).drop(columns="timestamp", errors="ignore")
     items["id"] = items["id"].str.strip()
+    if name == SHIFTED:
+        items["id"] = _one_less(items["id"])
+        notes = (*notes, SHIFT_NOTE)
     for column in items.columns.intersection(["title", "description", "author"]):
         items[column] = [" ".join(text.split()) for text in items[column]]
     if "tags" in items:
@@ -44,6 +56,13 @@ def load_plain(name: str, folder: Path) -> Dataset:
     if "year" in items:
         items["year"] = pd.to_numeric(items["year"], errors="coerce").astype("Int64")
     return assemble(name, events.drop(columns="rating", errors="ignore"), items, notes=notes)
+
+
+def _one_less(ids: pd.Series) -> pd.Series:
+    numbers = pd.to_numeric(ids, errors="coerce")
+    if numbers.isna().any():
+        raise InputError(f"items.csv column item: {ids[numbers.isna()].iloc[0]!r}, expected a whole number")
+    return (numbers.astype(int) - 1).astype(str)
 
 
 def load_citeulike(name: str, folder: Path) -> Dataset:

@@ -29,8 +29,9 @@ FIELDS = ("title", "author", "genres", "year", "description", "body")
 @dataclass(frozen=True)
 class Entry:
     """A catalogue of the study. core: users, and items, keep at least so many interactions; of the articles
-    because twin accounts with fewer cannot be told, of films and books to keep fits short. scenario: of the
-    article's sections 3.4 and 6. seen: the prediction was made from it. draws: of cold items.
+    because twin accounts with fewer cannot be told, of papers to leave out those without a reader, of films
+    and books to keep fits short. scenario: of the article's sections 3.4 and 6. seen: the prediction was made
+    from it. draws: of cold items.
     """
 
     scenario: str
@@ -45,7 +46,7 @@ CATALOGUES = {
     "book-crossing": Entry("entertainment", core=(30, 30), seen=True),
     "articles": Entry("content feed", core=(5, 1), seen=True),
     "ml-latest-small": Entry("entertainment", core=(10, 10), seen=True),
-    "citeulike-a-abstracts": Entry("content feed"),
+    "citeulike-a-abstracts": Entry("content feed", core=(2, 1)),
     "amazon-industrial-and-scientific": Entry("shop", draws=1),
     "amazon-office-products": Entry("shop", draws=1),
     "stackexchange": Entry("social feed"),

@@ -67,19 +67,30 @@ def gain_panels(
     """
     y = 100 * table[gain].to_numpy(dtype=float)
     low, high = (100 * table[f"{gain} {end}"].to_numpy(dtype=float) for end in ("low", "high"))
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
     for ax, (variable, logged) in zip(axes, explain.VARIABLES.items(), strict=True):
         x = table[variable].to_numpy(dtype=float)
-        for i, (name, scenario) in enumerate(zip(table.index, table["scenario"], strict=True)):
-            colour = SCENARIO_COLOURS[scenario]
+        for rank, i in enumerate(np.argsort(x, kind="stable")):
+            colour = SCENARIO_COLOURS[table["scenario"].iloc[i]]
             ax.vlines(x[i], low[i], high[i], color=colour, linewidth=1.5)
             filled = colour if table["seen"].iloc[i] else "white"
             ax.scatter(x[i], y[i], s=42, facecolor=filled, edgecolor=colour, linewidth=1.6, zorder=3)
-            ax.annotate(name, (x[i], high[i]), xytext=(3, 3), textcoords="offset points", fontsize=7.5)
+            # Labels alternate above and below their intervals, so that neighbours do not overlap.
+            end, shift, side = (high[i], 3, "bottom") if rank % 2 else (low[i], -3, "top")
+            ax.annotate(
+                table.index[i], (x[i], end), xytext=(0, shift), textcoords="offset points", fontsize=7.5,
+                ha="center", va=side,
+            )  # fmt: skip
         ax.axhline(0, color=plots.GREY, linewidth=1)
+        ax.margins(x=0.16, y=0.14)
         if own is not None:
             ax.axvline(own[variable], color=plots.GREY, linestyle="--", linewidth=1)
         if logged:
             ax.set_xscale("log")
+            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.xaxis.set_major_formatter(ScalarFormatter())
+            ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def gains_title(table: pd.DataFrame) -> str:
@@ -95,24 +106,25 @@ def gains_title(table: pd.DataFrame) -> str:
 
 def decided(table: pd.DataFrame) -> pd.DataFrame:
     """The gains in percent with their intervals, and Holm's p over each catalogue's tests."""
-    found = {}
-    for gain, label in (("warm", "text, warm items"), ("language", "MiniLM over TF-IDF, cold items")):
-        for column, end in ((label, ""), ("low", " low"), ("high", " high")):
-            key = column if not end else f"{label}, {column}"
-            found[key] = (100 * table[f"{gain}{end}"].astype(float)).round(1)
-        found[f"{label}, p"] = table[f"{gain} p"].astype(float).round(3)
     import pandas as pd
 
+    labels = {"warm": "text, warm items", "language": "MiniLM over TF-IDF, cold items"}
+    found = {}
+    for gain, label in labels.items():
+        for column, key in (("gain, %", gain), ("low", f"{gain} low"), ("high", f"{gain} high")):
+            found[label, column] = (100 * table[key].astype(float)).round(1)
+        found[label, "Holm p"] = table[f"{gain} p"].astype(float).round(3)
     return pd.DataFrame(found)
 
 
 def prediction_title(scored: pd.DataFrame) -> str:
     """How many predictions hit, and whether they beat the mean of the catalogues they were made from."""
-    error, mean = scored["error"].mean(), scored["error of the mean"].mean()
-    verb = "beat" if error < mean else "do not beat"
+    error, mean = (100 * scored[column].mean() for column in ("error", "error of the mean"))
+    better = round(error) < round(mean)
+    verb = "beat" if better else "are no better than"
     return (
         f"{int(scored['hit'].sum())} of {len(scored)} predicted ranges hold the measured gain; predictions "
-        f"{verb} the mean of the catalogues seen (mean error {error:.2f} against {mean:.2f})"
+        f"{verb} the mean of the catalogues seen (mean error {error:.0f} points against {mean:.0f})"
     )
 
 
@@ -214,13 +226,14 @@ def gap_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def groups_title(metrics: Mapping[str, Any], method: str = "EASE") -> str:
-    """For whom a method ranks worse, of the kinds of groups whose gap has an interval without 0."""
-    found = [
-        f"{gap[method]['between']}: {gap[method]['difference']:+.3f}"
-        for gap in metrics["gaps"].values()
-        if gap[method]["low"] * gap[method]["high"] > 0
-    ]
-    return f"NDCG of {method} differs between groups of people: {'; '.join(found) or 'no gap is decided'}"
+    """The gaps of a method between the last and the first group of each kind, where the interval decides."""
+    found = []
+    for kind, gap in metrics["gaps"].items():
+        one = gap[method]
+        found.append(
+            f"{kind} {one['difference']:+.2f}" if one["low"] * one["high"] > 0 else f"{kind} undecided"
+        )
+    return f"{method}'s NDCG, last group less first: {', '.join(found)}"
 
 
 def interests_table(measured: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
@@ -260,7 +273,7 @@ def takeaways(
     warm = table["warm"].astype(float)
     lines = [
         f"{gains_title(table)}. The warm gains lie between {warm.min():+.0%} and {warm.max():+.0%}.",
-        f"**Predictions**: {prediction_title(scored)}.",
+        f"**Predictions**: {_prediction_sentence(scored)}",
         f"**Long texts**: {long_texts_title(long)}.",
         _personal_sentence(people),
         _interest_sentence(people),
@@ -276,6 +289,15 @@ def takeaways(
             f"25 million rows takes {stages['read the CSV files']['cpu_s']:.0f} s of it."
         )
     return bullets(lines)
+
+
+def _prediction_sentence(scored: pd.DataFrame) -> str:
+    cold = scored[scored["gain"] == "cold"]
+    said = f"{prediction_title(scored[scored['gain'] != 'cold'])}."
+    if len(cold):
+        hits = int(cold["hit"].sum())
+        said += f" Of {len(cold)} ranges for how far text passes chance on cold items, {hits} hold."
+    return said
 
 
 def _personal_sentence(people: Mapping[str, Mapping[str, Any]]) -> str:

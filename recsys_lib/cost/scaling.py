@@ -48,8 +48,8 @@ class Network:
 
 
 # Latencies of a round are assumed: 50 µs through TCP, 10 µs through remote memory access.
-ETHERNET = Network("Ethernet, 25 Gbit/s", 50e-6, 25e9 / 8)
-INFINIBAND = Network("InfiniBand, 400 Gbit/s", 10e-6, 400e9 / 8)
+ETHERNET = Network("25 Gbit Ethernet", 50e-6, 25e9 / 8)
+INFINIBAND = Network("400 Gbit InfiniBand", 10e-6, 400e9 / 8)
 
 
 def sent_bytes(n_bytes: float, workers: int) -> float:

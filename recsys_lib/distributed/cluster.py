@@ -100,6 +100,7 @@ def cluster(address: str | None = None, workers: int = 0, store_bytes: int = STO
         else:
             options |= stack.enter_context(_local(workers, store_bytes))
         stack.callback(ray.shutdown)
+        stack.enter_context(_silent_deaths())
         _start(ray, options, f"address {address!r}" if address else "a local Ray cluster")
         yield int(ray.cluster_resources().get("CPU", 0))
 
@@ -161,6 +162,19 @@ def _set_environment(variables: Mapping[str, str | None]) -> None:
         else:
             os.environ[name] = value
     Config.initialize("")
+
+
+@contextlib.contextmanager
+def _silent_deaths() -> Iterator[None]:
+    """Ray says on stdout, amid the results, that a worker died and is replaced; here it does not."""
+    from ray._private import worker
+
+    said = worker.print_to_stdstream
+    worker.print_to_stdstream = lambda *arguments, **options: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = said
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import socket
 import sys
 
 import pytest
+from filelock import FileLock
 
 from recsys_lib.__main__ import main
 from recsys_lib.core import memory
@@ -52,6 +53,13 @@ def test_too_little_memory(titles, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(memory, "available_bytes", lambda: 2**29)
     assert main(["encode", titles, str(tmp_path / "out"), *ENCODE, "--workers", "2"]) == 2
     assert "a local Ray cluster of 1 workers needs" in capsys.readouterr().err  # there is one shard
+
+
+def test_two_runs_into_one_folder(titles, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    with FileLock(tmp_path / "out" / ".lock"):
+        assert main(["encode", titles, str(tmp_path / "out"), *ENCODE]) == 2
+    assert "another run is encoding into it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ def nodes():
     with cluster.several_nodes(2) as address, cluster.cluster(address) as cores:
         assert cores == 2
         assert len([n for n in ray.nodes() if n["Alive"]]) == 2
+        assert ray.cluster_resources()["object_store_memory"] <= 160 * 2**20
         yield address
 
 

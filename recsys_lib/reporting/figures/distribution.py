@@ -144,9 +144,8 @@ def takeaways(
             f"{weak:.2f} times.",
             f"Encoding a catalogue needs no messages between workers: with two workers of Ray it took "
             f"{two:.2f} times the processor time of the plain path, loading the model in each included.",
-            f"Modelled at 1,024 workers that keep their own batch, the same work takes {least:.2f} to "
-            f"{most:,.1f} times the machine time of one worker; never less, by construction and by "
-            "measurement.",
+            f"Modelled at the largest number of workers, each with a batch of its own, the same work takes "
+            f"{least:.2f} to {most:,.1f} times the machine time of one worker.",
             f"The model brackets {int(published['inside'].sum())} of {len(published)} published "
             "efficiencies of 512 GPUs.",
             "What distribution does lower is the memory that each machine needs, if the state is sharded. "

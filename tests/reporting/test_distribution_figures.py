@@ -14,20 +14,25 @@ def step(workers, processor_s):
 
 
 TRAINING = {"one": step(1, 2.0), "strong": step(2, 3.0), "weak": step(2, 5.0), "batch": 64}
-ENCODING = {
-    "plain": {"seconds": 10.0, "processor_s": 10.0},
-    "ray 1": {"seconds": 11.0, "processor_s": 10.5, "start_s": 8.0},
-    "ray 2": {"seconds": 6.0, "processor_s": 11.0, "start_s": 9.0},
-    "titles": 1000,
-    "shard": 100,
-}
+
+
+def encoded(titles, once):
+    """A part in which a title takes 10 ms, and with Ray 11 ms; ``once``: seconds of each worker's start."""
+    plain = {"seconds": 1.0, "processor_s": titles / 100}
+    one, two = ({"seconds": 1.0, "processor_s": 0.011 * titles + n * once, "start_s": 8.0} for n in (1, 2))
+    return {"plain": plain, "ray 1": one, "ray 2": two, "titles": titles, "shard": 100}
+
+
+ENCODING = encoded(1000, 5.0), encoded(5000, 5.0)
 
 
 def test_processor_time_is_compared_for_the_same_number_of_texts():
     relative = distribution.training_table(TRAINING)["processor s a text, relative"]
     assert relative.tolist() == pytest.approx([1.0, 1.5, 1.25])
-    relative = distribution.encoding_table(ENCODING)["processor s, relative"]
-    assert relative.tolist() == pytest.approx([1.0, 1.05, 1.1])
+    table = distribution.encoding_table(*ENCODING, titles=100_000)
+    assert table["relative, 1,000"].tolist() == pytest.approx([1.0, 1.6, 2.1])
+    assert table["paid once, s"].tolist() == pytest.approx([0.0, 5.0, 10.0])
+    assert table["relative, 100,000 (computed)"].tolist() == pytest.approx([1.0, 1.105, 1.11])
 
 
 def test_takeaways_carry_the_tables_numbers():
@@ -35,11 +40,12 @@ def test_takeaways_carry_the_tables_numbers():
     at_scale = distribution.efficiencies({"a": scaling.Job("a", 1.0, 1e9)}, networks, 1024)
     assert list(at_scale.columns)[:2] == ["25 Gbit Ethernet", "25 Gbit Ethernet, overlapped"]
     published = distribution.published_table()
-    training, encoding = distribution.training_table(TRAINING), distribution.encoding_table(ENCODING)
+    training, encoding = distribution.training_table(TRAINING), distribution.encoding_table(*ENCODING)
     said = distribution.takeaways(training, encoding, at_scale, published)
     assert "1.50 times its processor time" in said
     assert "twice the batch 1.25 times" in said
-    assert "1.10 times the processor time of the plain path" in said
+    assert "2.1 times the processor time of the plain path" in said
+    assert "says 1.10 times for 270,000" in said
     assert f"{1 / at_scale.min(axis=None):.1f} times the machine time" in said
 
 

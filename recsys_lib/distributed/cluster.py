@@ -237,9 +237,16 @@ def several_nodes(nodes: int = 2, cores: int = 1, store_bytes: int = 80 * 2**20)
             "object_store_memory": store_bytes,
             "include_dashboard": False,
         }
-        with _silent_start():
+        for attempt in range(1, ATTEMPTS + 1):
             started = Cluster(shutdown_at_exit=True)
-            stack.callback(started.shutdown)
-            for _ in range(nodes):
-                started.add_node(**node, temp_dir=options["_temp_dir"])
+            try:
+                with _silent_start():
+                    for _ in range(nodes):
+                        started.add_node(**node, temp_dir=options["_temp_dir"])
+                break
+            except Exception as error:  # as in ``_start``
+                started.shutdown()
+                if attempt == ATTEMPTS:
+                    raise InputError(f"{nodes} Ray nodes: did not start ({_first_line(error)})") from error
+        stack.callback(started.shutdown)
         yield started.address

@@ -89,6 +89,7 @@ def encoding(n: int = TITLES) -> dict[str, Any]:
         found: dict[str, Any] = {"titles": n, "shard": SHARD}
         with _used() as used:
             plain = stream.encode_to_disk(encoder, str(source), Path(place) / "plain", progress=False)
+            stream.truncated_texts(encoder, str(source))  # which the command says, and Ray's workers count
         found["plain"] = dict(used)
         whole = np.load(plain)
         for workers in (1, 2):

@@ -10,6 +10,7 @@ import pandas as pd
 
 from recsys_lib.cost import scaling
 from recsys_lib.cost.scaling import Job, Network
+from recsys_lib.cost.units import two_digits
 from recsys_lib.reporting import plots
 from recsys_lib.reporting.takeaways import bullets
 
@@ -106,6 +107,12 @@ def all_reduces(ax: Axes, found: Sequence[tuple[int, float, float]], network: Ne
     ax.set_yscale("log")
     ax.legend()
     plots.finish(ax, "Two constants explain what two workers' sums take", "bytes", "seconds of an all-reduce")
+
+
+def machine_time_title(jobs: Mapping[str, Job], network: Network, workers: int) -> str:
+    """The finding of ``machine_time`` for one network, from its numbers."""
+    times = [1 / job.weak_efficiency(workers, network) for job in jobs.values()]
+    return f"{network.name}: {two_digits(min(times))} to {two_digits(max(times))} times the machine time"
 
 
 def machine_time(ax: Axes, jobs: Mapping[str, Job], network: Network, title: str) -> None:

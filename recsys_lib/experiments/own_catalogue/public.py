@@ -24,10 +24,10 @@ class PublicCatalogue:
 
 _AMAZON = "Ni, Li and McAuley, EMNLP 2019 (Amazon Reviews 2018)"
 _PLAIN = ("interactions.csv", "items.csv")
+# Without citeulike with abstracts, whose files give papers the texts of others (data/datasets/plain_files.py).
 PUBLIC = {
     "amazon-industrial-and-scientific": PublicCatalogue(*_PLAIN, _AMAZON),
     "amazon-office-products": PublicCatalogue(*_PLAIN, _AMAZON),
-    "citeulike-a-abstracts": PublicCatalogue(*_PLAIN, "Wang, Chen and Li, IJCAI 2013 (citeulike-a)"),
     "stackexchange": PublicCatalogue(*_PLAIN, "Stack Exchange data dump, CC BY-SA 3.0"),
     "ml-latest-small": PublicCatalogue("ratings.csv", "movies.csv", "GroupLens, MovieLens latest small"),
 }

@@ -12,8 +12,7 @@ import scipy.sparse as sp
 
 from recsys_lib import encoders, evaluation, recommenders
 from recsys_lib.core.errors import InputError
-from recsys_lib.data import datasets
-from recsys_lib.data.datasets import Dataset
+from recsys_lib.data.datasets import Dataset, plain_files
 from recsys_lib.evaluation import splits
 from recsys_lib.evaluation.protocols import VALIDATION, dataset_of, split_of
 from recsys_lib.evaluation.splits import Split
@@ -111,9 +110,9 @@ def catalogue(name: str, folder: str | Path | None = None) -> Catalogue:
             raise InputError(
                 "catalogue='citeulike': expected the folder that holds its interactions.csv and items.csv"
             )
-        data = datasets.from_csv(Path(folder) / "interactions.csv", Path(folder) / "items.csv", name=name)
-        titles = data.item_texts(("title",))
-        return Catalogue(name, "paper", data, data.item_texts(("title", "abstract")), titles)
+        data = plain_files.load_plain(plain_files.SHIFTED, Path(folder))
+        texts = data.item_texts(("title", "description"))
+        return Catalogue(name, "paper", data, texts, data.item_texts(("title",)))
     data = dataset_of(f"{name} random")
     kind, fields = ("film", ("title", "year")) if name == "ml-100k" else ("book", ("title", "author"))
     return Catalogue(name, kind, data, data.item_texts(fields), data.item_texts(("title",)))

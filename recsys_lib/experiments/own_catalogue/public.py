@@ -24,7 +24,7 @@ class PublicCatalogue:
 
 _AMAZON = "Ni, Li and McAuley, EMNLP 2019 (Amazon Reviews 2018)"
 _PLAIN = ("interactions.csv", "items.csv")
-# Without citeulike with abstracts, whose files give papers the texts of others (data/datasets/plain_files.py).
+# Without citeulike with abstracts, whose files give papers the texts of others (data.datasets.plain_files).
 PUBLIC = {
     "amazon-industrial-and-scientific": PublicCatalogue(*_PLAIN, _AMAZON),
     "amazon-office-products": PublicCatalogue(*_PLAIN, _AMAZON),

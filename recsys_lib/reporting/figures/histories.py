@@ -96,7 +96,7 @@ def takeaways(records: Sequence[Mapping[str, Any]]) -> list[str]:
             f"**Histories as vectors**: read as one text a history reaches an NDCG@10 of "
             f"{text['ndcg'].min():.3f} to {text['ndcg'].max():.3f}, the mean of its items' vectors "
             f"{means['ndcg'].min():.3f} to {means['ndcg'].max():.3f}; {finding(table)[0].lower()}"
-            f"{finding(table)[1:]} (95% intervals)."
+            f"{finding(table)[1:]} (95% intervals, each for itself)."
         )
         written = table[["profile" in name for name in table.index]]
         if len(written):

@@ -142,7 +142,9 @@ def test_figures_tables_and_takeaways(measured):
     }
     long = figures.long_text_table({"articles": {"variants": variants}})
     figures.long_texts_panels(plots.figure(1)[1], long)
-    assert figures.long_texts_title(long) == "articles: the title alone keeps 25% of the NDCG of 256 tokens"
+    assert (
+        figures.long_texts_title(long) == "articles: best 256 tokens (0.200; 256 tokens 0.200, title 0.050)"
+    )
     assert long.loc[("articles", "64 tokens"), "Holm p"] == pytest.approx(0.02)
     found = {"ml-100k": people()}
     figures.groups(plots.figure(1)[1], found["ml-100k"], ["gender"], ["EASE"])

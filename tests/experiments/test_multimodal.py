@@ -176,6 +176,12 @@ def test_costs_are_of_an_item_and_name_where_a_kind_adds(recorded, tmp_path):
     assert [p.stat().st_size > 500 for p in pictures] == [True] * 3
 
 
+def test_a_question_without_a_null_is_no_kind(recorded):
+    table = figures.answers(recorded)
+    more = table.rename(index={"text added to the rest": "graph as distributed, added to the rest"})
+    assert list(figures.kinds(pd.concat([table, more.iloc[:1]])).index) == list(figures.kinds(table).index)
+
+
 def test_figures_state_findings_of_the_record(recorded, tmp_path, monkeypatch):
     monkeypatch.setenv("RECSYS_FIGURES", str(tmp_path))
     figures.knockout({"toy": recorded})
@@ -184,3 +190,33 @@ def test_figures_state_findings_of_the_record(recorded, tmp_path, monkeypatch):
         [{"parameters": {"part": "cold: toy"}, "metrics": recorded}], figures.answers(recorded)
     )
     assert "**Toy** (recorded)" in text and "metadata is not shown to" in text
+
+
+def _row(name, gained, low, high, answer):
+    return {
+        "name": name,
+        "NDCG gained": gained,
+        "low": low,
+        "high": high,
+        "Holm p": "0.010",
+        "answer": answer,
+    }
+
+
+def test_the_figure_of_methods_counts_what_is_better(tmp_path, monkeypatch):
+    monkeypatch.setenv("RECSYS_FIGURES", str(tmp_path))
+    rows = [
+        _row("blend against text alone", 0.01, 0.005, 0.02, "better"),
+        _row("sum against text alone", 0.03, 0.02, 0.04, "better"),
+        _row("gate against text alone", -0.02, -0.03, -0.01, "worse"),
+    ]
+    figures.methods({"answers": rows, "ndcg": {"text alone": 0.35}})
+    title = (tmp_path / "14_methods.png").read_bytes().decode("latin-1")
+    assert "2 of 3 methods to join kinds rank better than the text alone; best: sum" in title
+
+
+def test_what_the_picture_adds_to_the_title_is_a_row_for_each_catalogue_with_pictures():
+    rows = [_row(question, -0.004, -0.008, -0.001, "worse") for question in figures.BESIDE_TITLE]
+    found = figures.beside_title({"plain": {"answers": [_row("x", 0, 0, 0, "")]}, "p": {"answers": rows}})
+    assert list(found.index) == [("p", question) for question in figures.BESIDE_TITLE]
+    assert figures.beside_title({}).empty

@@ -113,7 +113,7 @@ def films_with_posters(encoder: str = "minilm") -> Items:
     return Items(data, blocks | _title_and_image(data, encoder, chosen))
 
 
-def tagged_films(encoder: str = "minilm", min_ratings: int = 10) -> Items:
+def tagged_films(encoder: str = "minilm", min_ratings: int = 20) -> Items:
     """MovieLens latest small, films with ``min_ratings`` and a poster: text, tags, metadata, title and image.
 
     Raises:

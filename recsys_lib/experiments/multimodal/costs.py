@@ -83,11 +83,5 @@ def _image(n: int) -> dict[str, float]:
         )
 
 
-def _tags(data: Dataset) -> dict[str, float]:
-    """Counting words of titles in place of tags, which are as short and which this data set lacks."""
-    texts = data.item_texts(("title",))
-    return _timed(lambda: encoders.load("tfidf", corpus=texts).encode(texts), len(texts), 4 * 2048)
-
-
 def _weights(name: str) -> int:
     return (assets.locate(name) / "model.safetensors").stat().st_size

@@ -170,7 +170,7 @@ def costs(measured: Mapping[str, Any], cold: Mapping[str, Mapping[str, Any]]) ->
             "core ms an item per 0.01": 1000 * seconds * per,
             "MB per 0.01": (cost["model_mb"] + cost["mb_per_1000_items"]) * per,
         }  # fmt: skip
-    return pd.DataFrame(rows).T
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def takeaways(records: Sequence[Mapping[str, Any]], live: pd.DataFrame) -> str:

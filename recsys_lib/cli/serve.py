@@ -71,6 +71,8 @@ def serve(
     server.check_token(host, token)
     if not 0 <= port <= 65535:
         raise InputError(f"--port {port}: expected from 0 to 65535")
+    if not 0 <= deadline_ms <= 1000:
+        raise InputError(f"--deadline-ms {deadline_ms}: expected from 0 to 1000")
     settings = Settings(rule=Rule(quota=quota), max_batch=max_batch, deadline_ms=deadline_ms,
                         max_waiting=max(256, max_batch))  # fmt: skip
     start = _with_ray(address) if check_engine(engine, 0, address) else server.run

@@ -1,10 +1,12 @@
 """The service as a client sees it: answers, refusals in one sentence, limits, tokens, swaps and new items."""
 
+import asyncio
 import json
 import shutil
 import threading
 import time
 
+import httpx
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -255,6 +257,21 @@ def test_beyond_its_places_the_server_says_when_to_come_again(store):
         answer = client.post("/recommend", json={"user": "u0"})
         assert answer.status_code == 503 and answer.headers["retry-after"] == "1"
         assert "come again" in answer.json()["error"] and client.get("/health").status_code == 200
+
+
+def test_many_requests_at_once_are_answered_or_told_to_come_again(store):
+    async def many():
+        app = applications.create(store, store / "events.sqlite", Settings(max_in_flight=40, seed=0))
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            asked = [client.post("/recommend", json={"user": f"u{n % 90}"}) for n in range(200)]
+            first = await asyncio.gather(*asked)
+            return first, await client.post("/recommend", json={"user": "u0"})
+
+    first, later = asyncio.run(many())
+    statuses = [answer.status_code for answer in first]
+    assert set(statuses) == {200, 503} and statuses.count(200) >= 40 and later.status_code == 200
+    assert all(a.headers["retry-after"] == "1" for a in first if a.status_code == 503)
 
 
 def test_a_database_that_went_away_is_said(client, monkeypatch):

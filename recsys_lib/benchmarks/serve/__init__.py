@@ -41,8 +41,7 @@ def _baseline(store: Path, cores: list[int]) -> list[dict[str, Any]]:
     """Plain FastAPI over implicit and faiss."""
     contents = scenarios.recommendations()
     return scenarios.under_load(
-        "FastAPI, implicit, faiss", lambda: servers.baseline("factors", cores), contents, REQUESTS,
-        (0.3, 0.5, 0.7, 0.9, 1.2),
+        "FastAPI, implicit, faiss", lambda: servers.baseline("factors", cores), contents, REQUESTS
     )  # fmt: skip
 
 
@@ -113,8 +112,10 @@ def _write(json_file: Path, kept: dict[str, Any]) -> None:
 
 
 def _line(row: dict[str, Any]) -> str:
-    shown = ("rate_per_s", "throughput_per_s", "p50_ms", "p99_ms", "p99.9_ms", "forecast_p99_ms", "statuses",
-             "lost", "twice", "acknowledged", "swaps")  # fmt: skip
+    shown = (
+        "rate_per_s", "throughput_per_s", "p50_ms", "p99_ms", "p99.9_ms", "forecast_p99_ms",
+        "cpu_ms_per_answer", "client_late_ms", "statuses", "lost", "twice", "acknowledged", "swaps",
+    )  # fmt: skip
     values = "  ".join(
         f"{name} {row[name]:.2f}" if isinstance(row[name], float) else f"{name} {row[name]}"
         for name in shown

@@ -69,6 +69,11 @@ class Running:
                 raise InputError(f"the server on port {self.port} does not answer")
             time.sleep(0.005)
 
+    def cpu_s(self) -> float:
+        """Processor seconds that the server has used."""
+        used = psutil.Process(self.process.pid).cpu_times()
+        return used.user + used.system
+
     def __enter__(self) -> Running:
         return self
 

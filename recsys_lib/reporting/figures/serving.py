@@ -1,0 +1,225 @@
+"""Figures, tables and takeaways of the running service: weeks replayed, mixed slates, and recorded load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from recsys_lib.evaluation import Comparison, p_text
+from recsys_lib.reporting import plots
+from recsys_lib.reporting.takeaways import bullets
+from recsys_lib.serving.off_policy import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from recsys_lib.experiments.replay import Replay
+    from recsys_lib.serving.interleaving import Preference
+
+PLAIN = "FastAPI, implicit, faiss"
+TEXT_SERVERS = ("ours, texts", "FastAPI, sentence-transformers, faiss")
+
+
+# ---------------------------------------------------------------- the replay
+
+
+def weeks(replay: Replay) -> pd.DataFrame:
+    """A row a week: events, new items, users evaluated, NDCG by model, and whether the refit was swapped."""
+    rows = [
+        {
+            "week": week.number,
+            "events": week.events,
+            "new items": week.new_items,
+            "users": len(week.evaluations["refitted"].users),
+            **{name: e.mean()["ndcg"] for name, e in week.evaluations.items()},
+            "swapped": week.outcome.decision == "swapped",
+        }
+        for week in replay.weeks
+    ]
+    return pd.DataFrame(rows).set_index("week")
+
+
+def costs(replay: Replay) -> pd.DataFrame:
+    """A row a week: seconds to store its events over HTTP, and of the refit at its end."""
+    rows = {w.number: {"events": w.events, "send s": w.send_s, "refit s": w.refit_s} for w in replay.weeks}
+    return pd.DataFrame(rows).T.rename_axis("week").astype({"events": int})
+
+
+def by_week(ax: Axes, table: pd.DataFrame, title: str) -> None:
+    """NDCG of each model by week."""
+    names = [name for name in ("refitted", "frozen", "recent popularity") if name in table]
+    plots.lines(ax, table.index.to_numpy(), {name: table[name].tolist() for name in names})
+    ax.set_ylim(0)
+    plots.finish(ax, title, "week of the data", "NDCG@10, second half of each user's week")
+
+
+def arrivals(ax: Axes, table: pd.DataFrame) -> None:
+    """Events and new films by week."""
+    ax.bar(table.index, table["events"], color=plots.PALETTE[5], width=0.7)
+    for week, row in table.iterrows():
+        ax.text(week, row["events"], f"+{row['new items']}", ha="center", va="bottom", fontsize=8)
+    title = f"{table['events'].sum():,} events arrive, and {table['new items'].sum()} films as new items"
+    plots.finish(ax, title, "week of the data", "events (above: new films)")
+
+
+def direction(found: Comparison, a: str, b: str) -> str:
+    """How ``a`` stands to ``b`` by the paired interval, in words."""
+    if found.low > 0:
+        return f"{a} ranks better than {b}"
+    if found.high < 0:
+        return f"{a} ranks worse than {b}"
+    return f"{a} and {b} cannot be told apart"
+
+
+def slates(slates: Mapping[int, Mapping[str, np.ndarray]]) -> pd.DataFrame:
+    """A row a quota: mean NDCG@10 and the fraction of places that cold items get."""
+    rows = {quota: {name: float(v.mean()) for name, v in own.items()} for quota, own in slates.items()}
+    return pd.DataFrame(rows).T.rename_axis("quota")
+
+
+def slate_costs(ax: Axes, table: pd.DataFrame) -> None:
+    """What each place for cold items costs, against what cold items gain."""
+    ax.plot(100 * table["cold"], table["ndcg"], marker="o", color=plots.PALETTE[0])
+    for quota, row in table.iterrows():
+        ax.annotate(
+            f"quota {quota}", (100 * row["cold"], row["ndcg"]), (5, 5), textcoords="offset points", fontsize=9
+        )
+    first, last = table.iloc[0], table.iloc[-1]
+    title = (
+        f"{table.index[-1]} places of 10 for cold items take NDCG@10 from {first['ndcg']:.2f} to "
+        f"{last['ndcg']:.2f}"
+    )
+    ax.set_ylim(0, 1.15 * float(table["ndcg"].max()))
+    ax.margins(x=0.15)
+    plots.finish(ax, title, "places that cold items get, %", "NDCG@10")
+
+
+def off_policy(found: Mapping[str, Mapping[str, Estimate]], truth: Mapping[str, float]) -> pd.DataFrame:
+    """A row a policy and estimator: value per 100 draws, interval, truth, and whether it lies inside."""
+    rows = []
+    for policy, own in found.items():
+        for name in ("ips", "snips", "dr"):
+            low, high = own[name].interval
+            rows.append(
+                {
+                    "policy": policy, "estimator": name, "value": 100 * own[name].value, "low": 100 * low,
+                    "high": 100 * high, "truth": 100 * truth[policy],
+                    "inside": bool(low <= truth[policy] <= high),
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows).set_index(["policy", "estimator"])
+
+
+# ---------------------------------------------------------------- recorded load
+
+
+def rows_of(record: Mapping[str, Any], scenario: str) -> pd.DataFrame:
+    """The rows of one scenario, with their servers as index."""
+    rows = [{k: v for k, v in row.items() if k != "curve_ms"} for row in record["rows"]]
+    return pd.DataFrame([row for row in rows if row["scenario"] == scenario]).set_index("server")
+
+
+def processor_ms(record: Mapping[str, Any]) -> dict[str, float]:
+    """By server the milliseconds of processor time that an answer costs it at saturation.
+
+    Other work on the machine lengthens the time on the clock and hardly this.
+    """
+    return rows_of(record, "saturation")["cpu_ms_per_answer"].to_dict()
+
+
+def processor_bars(axes: Sequence[Axes], record: Mapping[str, Any]) -> None:
+    """Processor time of a list, and of a request with a text."""
+    cost = processor_ms(record)
+    texts = [name for name in cost if name in TEXT_SERVERS]
+    lists = [name for name in cost if name not in texts]
+    plots.bars(axes[0], lists, [cost[name] for name in lists], digits=2, highlight=["ours"])
+    title = f"A list costs {cost['ours']:.2f} ms of a core, the plain server's {cost[PLAIN]:.2f}"
+    plots.finish(axes[0], title, "processor time per answer at saturation, ms")
+    plots.bars(axes[1], texts, [cost[name] for name in texts], digits=1, highlight=["ours, texts"])
+    title = f"A text {cost[TEXT_SERVERS[0]]:.1f} ms, over sentence-transformers {cost[TEXT_SERVERS[1]]:.1f}"
+    plots.finish(axes[1], title, "processor time per answer at saturation, ms")
+
+
+def load_table(record: Mapping[str, Any]) -> pd.DataFrame:
+    """A row a server and load: rate, answered a second, percentiles, forecast, and answers of 503."""
+    table = rows_of(record, "poisson").reset_index()
+    table["shed"] = [row.get("503", 0) for row in table["statuses"]]
+    columns = ["server", "load", "rate_per_s", "throughput_per_s", "p50_ms", "p99_ms", "p99.9_ms",
+               "forecast_p99_ms", "shed"]  # fmt: skip
+    return table[columns].set_index(["server", "load"]).round(1)
+
+
+def changes(record: Mapping[str, Any]) -> pd.DataFrame:
+    """Bursts and swaps beside the same rate without them."""
+    names = ("poisson again", "bursts", "swaps")
+    table = pd.concat([rows_of(record, name).assign(scenario=name) for name in names]).set_index("scenario")
+    table["failed"] = table["requests"] - table["answered"]
+    return table[["rate_per_s", "requests", "failed", "p50_ms", "p99_ms", "p99.9_ms"]].round(1)
+
+
+def faults(record: Mapping[str, Any]) -> dict[str, float]:
+    """What was lost, what was stored twice, and how long a restart took."""
+    (row,) = [row for row in record["rows"] if row["scenario"] == "kills"]
+    seconds = np.array(row["restart_s"])
+    kept = {name: row[name] for name in ("kills", "acknowledged", "lost", "twice")}
+    return kept | {"restart median s": float(np.median(seconds)), "restart slowest s": float(seconds.max())}
+
+
+# ---------------------------------------------------------------- takeaways
+
+
+def takeaways(
+    replay: Replay,
+    to_frozen: Comparison,
+    to_popular: Comparison,
+    preference: Preference,
+    estimates: pd.DataFrame,
+    record: Mapping[str, Any],
+) -> str:
+    """What the notebook found, in Markdown."""
+    table, lists = weeks(replay), slates(replay.slates)
+    swapped = int(table["swapped"].sum())
+    refits = (
+        f"**Refits**: over {len(table)} weeks "
+        f"{direction(to_frozen, 'the refitted model', 'the frozen one')} "
+        f"({to_frozen.difference:+.2f} NDCG@10 [{to_frozen.low:+.2f}, {to_frozen.high:+.2f}]), and "
+        f"{direction(to_popular, 'it', 'recent popularity')} ({to_popular.difference:+.2f}). "
+        f"The rule swapped {swapped} of {len(table)} refits."
+    )
+    interleaved = (
+        f"**Interleaving** agrees: of the lists that one of both won, the refitted model won "
+        f"{preference.fraction_second:.0%} (sign test p {p_text(preference.p_value)})."
+        if (preference.p_value >= 0.05) == (to_frozen.low <= 0 <= to_frozen.high)
+        else f"**Interleaving** says otherwise: the refitted model won {preference.fraction_second:.0%}."
+    )
+    first, last = lists.iloc[0], lists.iloc[-1]
+    mixed = (
+        f"**Exploration**: without a quota cold items get {first['cold']:.1%} of the places; with "
+        f"{lists.index[-1]} of 10 they get {last['cold']:.0%}, and NDCG@10 falls by "
+        f"{1 - last['ndcg'] / first['ndcg']:.0%}."
+    )
+    policies = (
+        f"**Off-policy estimates** from the logged draws cover the known truth in "
+        f"{int(estimates['inside'].sum())} of {len(estimates)} cases."
+    )
+    return bullets([refits, interleaved, mixed, policies, *_load(record)])
+
+
+def _load(record: Mapping[str, Any]) -> list[str]:
+    cost, changed, stopped = processor_ms(record), changes(record), faults(record)
+    ours, theirs = cost["ours"], cost[PLAIN]
+    texts = {name: cost[name] for name in TEXT_SERVERS}
+    return [
+        f"**Load** (recorded): a list with reasons and an exploration quota costs {ours:.2f} ms of a core, "
+        f"that of a plain FastAPI over implicit and faiss, without them, {theirs:.2f}: {theirs / ours:.2f} "
+        f"times as many lists per core. One at a time it costs {cost['ours, one at a time']:.2f} ms. A "
+        f"request with a text costs {texts[TEXT_SERVERS[0]]:.1f} ms, over sentence-transformers "
+        f"{texts[TEXT_SERVERS[1]]:.1f}.",
+        f"**Swaps** of the version every second failed {int(changed.loc['swaps', 'failed'])} of "
+        f"{int(changed.loc['swaps', 'requests']):,} requests. **kill -9** at {stopped['kills']:.0f} random "
+        f"moments lost {stopped['lost']:.0f} of {stopped['acknowledged']:,.0f} acknowledged events and "
+        f"stored {stopped['twice']:.0f} twice.",
+    ]

@@ -1,0 +1,99 @@
+"""The client counts from arrival and by status; tables read what the bench wrote."""
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+from recsys_lib.benchmarks import serve
+from recsys_lib.benchmarks.serve import client
+from recsys_lib.core.errors import InputError
+from recsys_lib.reporting.figures import serving as figures
+
+
+class Answering:
+    """A server that answers every third request with 503 and closes after each tenth."""
+
+    def __init__(self):
+        self.asked, self.port = 0, 0
+        self._started, self._loop = threading.Event(), asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    async def _serve(self, reader, writer):
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0]))
+                self.asked += 1
+                status = b"503 No" if self.asked % 3 == 0 else b"200 OK"
+                writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\nok")
+                if self.asked % 10 == 0:
+                    writer.close()
+                    return
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    def _run(self):
+        asyncio.set_event_loop(self._loop)
+        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self.port = server.sockets[0].getsockname()[1]
+        self._started.set()
+        self._loop.run_forever()
+
+    def __enter__(self):
+        self._thread.start()
+        self._started.wait(10)
+        return self
+
+    def __exit__(self, *_):
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+
+CONTENTS = [client.request_bytes("/x", {"n": n}) for n in range(5)]
+
+
+def test_every_request_is_counted_by_its_status():
+    with Answering() as server:
+        found = client.open_loop(server.port, CONTENTS, np.linspace(0, 0.2, 90))
+    row = found.to_row()
+    assert sum(found.statuses.values()) == 90 and found.statuses[503] == 30
+    assert row["answered"] == 60 == len(found.latencies) and min(found.latencies) > 0
+    assert row["p50_ms"] <= row["p99_ms"] and len(row["curve_ms"]) == 101
+
+
+def test_callers_ask_again_when_they_are_answered():
+    with Answering() as server:
+        found = client.closed_loop(server.port, CONTENTS, 1, 0.05)
+        assert found.to_row()["requests"] == len(found.latencies) + found.statuses[503] + found.statuses[0]
+        assert found.latencies
+
+
+def test_a_server_that_is_not_there_answers_nothing():
+    found = client.open_loop(1, CONTENTS, np.zeros(3))
+    assert found.statuses == {0: 3} and found.to_row()["answered"] == 0
+
+
+def test_an_unknown_part_is_named():
+    with pytest.raises(InputError, match="'nothing' is unknown: expected one of ours"):
+        serve.run(parts=["nothing"])
+
+
+def row(server, scenario, **more):
+    return {
+        "server": server, "scenario": scenario, "load": 0.5, "rate_per_s": 50.0, "requests": 100,
+        "answered": 99, "statuses": {"200": 99, "503": 1}, "p50_ms": 1.0, "throughput_per_s": 49.0,
+        "p99_ms": 5.0, "p99.9_ms": 6.0, "forecast_p99_ms": 2.0, "cpu_ms_per_answer": 0.5, **more,
+    }  # fmt: skip
+
+
+def test_tables_read_what_the_bench_wrote():
+    kills = {"server": "ours", "scenario": "kills", "kills": 3, "acknowledged": 9, "lost": 0, "twice": 0,
+             "restart_s": [1.0, 3.0, 2.0]}  # fmt: skip
+    names = ("poisson", "poisson again", "bursts", "swaps", "saturation")
+    record = {"rows": [*(row("ours", name) for name in names), row("b", "poisson"), kills]}
+    assert figures.load_table(record).loc[("b", 0.5), "shed"] == 1
+    assert figures.processor_ms(record) == {"ours": 0.5}
+    assert figures.changes(record).loc["swaps", "failed"] == 1
+    assert figures.faults(record)["restart median s"] == 2.0

@@ -32,7 +32,7 @@ NOTEBOOK = "17_distribution"
 SIZES = (1024, 16 * 1024, 256 * 1024, 2**20, 4 * 2**20, 16 * 2**20, 64 * 2**20, 90_261_504)
 STEPS, BATCH = 9, 64
 # Two numbers of titles tell what is paid once from what is paid for each title.
-TITLES, MANY_TITLES, SHARD = 20_000, 80_000, 2048
+TITLES, SHARD = (10_000, 40_000), 1024
 # Seconds between two looks at how much processor time the workers have used.
 LOOK_S = 0.2
 
@@ -77,30 +77,44 @@ def _medians(workers: Sequence[dict[str, Any]]) -> dict[str, float]:
     } | {f"{name} s": seconds / STEPS for name, seconds in workers[0]["phases"].items()}
 
 
-def encoding(n: int = TITLES) -> dict[str, Any]:
-    """Seconds and processor seconds for ``n`` book titles: without Ray, and by one and two of its workers."""
+def encoding() -> dict[str, Any]:
+    """Seconds and processor seconds for ``TITLES`` book titles: without Ray, and by one and two of its
+    workers, on one cluster.
+    """
     with tempfile.TemporaryDirectory() as place:
-        source = Path(place) / "titles.txt"
-        titles = datasets.load("book-crossing").items["title"].astype(str).tolist()[:n]
-        source.write_text("\n".join(" ".join(t.split()) for t in titles) + "\n", encoding="utf-8")
+        titles = datasets.load("book-crossing").items["title"].astype(str).tolist()
         encoder = encoders.load("minilm", precision="int8", backend="native", cache=False)
         encoder.encode(titles[:64], progress=False)
         stream.BLOCK = SHARD
-        found: dict[str, Any] = {"titles": n, "shard": SHARD}
-        with _used() as used:
-            plain = stream.encode_to_disk(encoder, str(source), Path(place) / "plain", progress=False)
-            stream.truncated_texts(encoder, str(source))  # which the command says, and Ray's workers count
-        found["plain"] = dict(used)
-        whole = np.load(plain)
-        for workers in (1, 2):
-            folder, start = Path(place) / f"ray-{workers}", time.perf_counter()
-            with cluster(workers=workers):
-                started = time.perf_counter() - start
-                with _used() as used:
-                    encode_sharded(encoder, str(source), folder, rows=SHARD, workers=workers, progress=False)
-            found[f"ray {workers}"] = used | {"start_s": started}
-            assert np.array_equal(shards.vectors(folder), whole)
-    return found
+        sources = {}
+        for n in TITLES:
+            sources[n] = Path(place) / f"{n}.txt"
+            lines = "".join(" ".join(title.split()) + "\n" for title in titles[:n])
+            sources[n].write_text(lines, encoding="utf-8")
+        found = {f"{n}": {"titles": n, "shard": SHARD, "plain": _plain(encoder, sources[n])} for n in TITLES}
+        start = time.perf_counter()
+        with cluster(workers=2):
+            started = time.perf_counter() - start
+            for n in TITLES:
+                for workers in (1, 2):
+                    found[f"{n}"][f"ray {workers}"] = _with_ray(encoder, sources[n], workers)
+        return {"sizes": found, "start_s": started}
+
+
+def _plain(encoder: encoders.Encoder, source: Path) -> dict[str, float]:
+    with _used() as used:
+        stream.encode_to_disk(encoder, str(source), source.with_suffix(".plain"), progress=False)
+        stream.truncated_texts(encoder, str(source))  # which the command says, and Ray's workers count
+    return used
+
+
+def _with_ray(encoder: encoders.Encoder, source: Path, workers: int) -> dict[str, float]:
+    folder = source.with_suffix(f".ray{workers}")
+    with _used() as used:
+        encode_sharded(encoder, str(source), folder, rows=SHARD, workers=workers, progress=False)
+    plain = np.load(source.with_suffix(".plain") / "vectors.npy")
+    assert np.array_equal(shards.vectors(folder), plain)
+    return used
 
 
 @contextlib.contextmanager
@@ -140,7 +154,6 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "network": network,
     "training": training,
     "encoding": encoding,
-    "encoding, many": lambda: encoding(MANY_TITLES),
 }
 
 

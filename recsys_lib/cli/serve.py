@@ -27,18 +27,22 @@ def _number(about: str, minimum: int = 0) -> Any:
     return typer.Option(metavar="N", help=about, parser=whole_number(minimum))
 
 
+Store = Annotated[
+    Path | None, typer.Argument(metavar="ARTEFACT", help="Folder (default: serving/ in the cache).")
+]
+Database = Annotated[
+    str | None, typer.Option(metavar="DB", help="SQLite file or postgresql://... (default: in ARTEFACT).")
+]
+
+
 def serve(
-    artefact: Annotated[
-        Path | None, typer.Argument(metavar="ARTEFACT", help="Folder (default: serving/ in the cache).")
-    ] = None,
+    artefact: Store = None,
     interactions: Annotated[
         Path | None, typer.Option(metavar="FILE", help="CSV to fit on: user, item; timestamp if known.")
     ] = None,
     items: Annotated[Path | None, typer.Option(metavar="FILE", help="CSV: id, title, anything else.")] = None,
     encoder: Annotated[str, typer.Option(metavar="NAME", help="Of the item texts, when fitting.")] = "minilm",
-    events: Annotated[
-        str | None, typer.Option(metavar="DB", help="SQLite file or postgresql://... (default: in ARTEFACT).")
-    ] = None,
+    events: Database = None,
     host: Annotated[
         str, typer.Option(metavar="HOST", help="Beyond 127.0.0.1 a token is needed.")
     ] = "127.0.0.1",
@@ -69,10 +73,9 @@ def serve(
 
     store, token = artefact or default_store(), _token(token_file)
     server.check_token(host, token)
-    if not 0 <= port <= 65535:
-        raise InputError(f"--port {port}: expected from 0 to 65535")
-    if not 0 <= deadline_ms <= 1000:
-        raise InputError(f"--deadline-ms {deadline_ms}: expected from 0 to 1000")
+    for name, value, most in (("--port", port, 65535), ("--deadline-ms", deadline_ms, 1000)):
+        if not 0 <= value <= most:
+            raise InputError(f"{name} {value}: expected from 0 to {most}")
     settings = Settings(rule=Rule(quota=quota), max_batch=max_batch, deadline_ms=deadline_ms,
                         max_waiting=max(256, max_batch))  # fmt: skip
     start = _with_ray(address) if check_engine(engine, 0, address) else server.run
@@ -118,12 +121,8 @@ def _prepared(store: Path, interactions: Path | None, items: Path | None, encode
 
 
 def refit(
-    artefact: Annotated[
-        Path | None, typer.Argument(metavar="ARTEFACT", help="Folder (default: serving/ in the cache).")
-    ] = None,
-    events: Annotated[
-        str | None, typer.Option(metavar="DB", help="SQLite file or postgresql://... (default: in ARTEFACT).")
-    ] = None,
+    artefact: Store = None,
+    events: Database = None,
     margin: Annotated[
         float, typer.Option(metavar="FRACTION", help="How much worse, relatively, the new NDCG@10 may be.")
     ] = 0.02,

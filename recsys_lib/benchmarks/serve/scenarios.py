@@ -28,7 +28,7 @@ LOADS = (0.3, 0.5, 0.7)
 CALLERS, SATURATION_S = 32, 3.0
 # Seconds of arrivals at one rate, at most: a slow server gets fewer requests, not a longer run.
 LONGEST_S = 8.0
-KILLS = 50
+KILLS = 25
 FIRST = json.dumps({"user": "196"}).encode()
 
 

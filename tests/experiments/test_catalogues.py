@@ -11,7 +11,7 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.data.datasets import Dataset
 from recsys_lib.data.datasets.plain_files import PLACES
 from recsys_lib.evaluation import Evaluation, splits, tuning
-from recsys_lib.experiments.catalogues import long_texts, methods, people, protocol, scale, study
+from recsys_lib.experiments.catalogues import alignment, long_texts, methods, people, protocol, scale, study
 from recsys_lib.recommenders import EASE, Interests, MaxSimilarity, Popularity, TextProfile
 from recsys_lib.recommenders.interests import interests_of
 
@@ -83,6 +83,19 @@ def test_the_study_resumes_and_names_what_is_missing(tmp_path, monkeypatch, caps
     study.run(path, only=lambda part, name: name != "b")
     assert done == ["a"] and [r["parameters"]["catalogue"] for r in records.read(path)] == ["a"]
     assert "methods of c left out: not here" in capsys.readouterr().out
+
+
+def test_texts_one_row_off_are_seen():
+    data = shop(timed=False)
+    texts = data.item_texts(("title",))
+    found = alignment.alike(data, texts)
+    moved = alignment.alike(data, [*texts[1:], texts[0]])
+    # Tastes alternate from item to item: moved by one, texts of items chosen together are of the other taste.
+    assert found["together"] > 2 * found["all pairs"] and moved["all pairs"] == pytest.approx(
+        found["all pairs"]
+    )
+    everything = alignment.alike(data, ["same text"] * 40)
+    assert everything["together"] == pytest.approx(1) == everything["all pairs"]
 
 
 # ---------------------------------------------------------------- people

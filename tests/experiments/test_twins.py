@@ -12,4 +12,6 @@ def test_joining_twins_takes_back_what_they_gave(monkeypatch):
     found = twins.measure()
     assert found["twins apart"]["users"] - found["twins joined"]["users"] == 854
     assert found["twins apart"]["ndcg"]["EASE"] > 2 * found["twins joined"]["ndcg"]["EASE"]
+    apart, joined = (found[name]["pairs"] for name in ("twins apart", "twins joined"))
+    assert apart == {"45% to 65%": 2, "70% and over": 577} and joined["70% and over"] == 0
     assert found["twins apart"]["regularization"] < found["twins joined"]["regularization"]

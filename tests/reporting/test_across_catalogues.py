@@ -150,6 +150,14 @@ def test_figures_tables_and_takeaways(measured):
     figures.groups(plots.figure(1)[1], found["ml-100k"], ["gender"], ["EASE"])
     assert figures.groups_title(found["ml-100k"]) == "EASE's NDCG, last group less first: gender +0.03"
     assert figures.gap_table(found["ml-100k"]).loc[("gender", "EASE"), "Holm p"] == 0.01
+    checked = {
+        "together": 0.2,
+        "all pairs": 0.05,
+        "together, as distributed": 0.06,
+        "all pairs, as distributed": 0.05,
+    }
+    ratios = figures.alignment_table({"citeulike-a-abstracts": checked})["ratio"]
+    assert ratios.to_dict() == {"citeulike": 4.0, "citeulike, as distributed": 1.2}
     made = pd.DataFrame({"catalogue": ["stackexchange"], "gain": ["warm"], "predicted": [0.2], "low": [0.1],
                          "high": [0.3]})  # fmt: skip
     scored = explain.scored(table, made)

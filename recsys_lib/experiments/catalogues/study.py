@@ -10,7 +10,7 @@ from typing import Any
 
 from recsys_lib.core import paths, records
 from recsys_lib.core.errors import InputError
-from recsys_lib.experiments.catalogues import long_texts, methods, people, scale, twins
+from recsys_lib.experiments.catalogues import alignment, long_texts, methods, people, scale, twins
 from recsys_lib.experiments.catalogues.protocol import CATALOGUES
 from recsys_lib.experiments.notebook_record import entry
 
@@ -25,6 +25,7 @@ def parts() -> dict[tuple[str, str], Callable[[], dict[str, Any]]]:
     }
     found |= {("long texts", name): partial(long_texts.measure, name) for name in long_texts.LONG}
     found |= {("people", name): partial(people.measure, name) for name in ("ml-100k", "articles")}
+    found |= {("alignment", name): partial(alignment.measure, name) for name in CATALOGUES}
     return found | {("twins", "articles"): twins.measure, ("scale", "invented"): scale.measure}
 
 

@@ -4,11 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import scipy.sparse as sp
+
+from recsys_lib.data.datasets import Dataset
 from recsys_lib.data.datasets.articles import load_articles
 from recsys_lib.evaluation import splits, tuning
 from recsys_lib.evaluation.tuning import Method
 from recsys_lib.experiments.catalogues.methods import EASE_SPACE, TRIALS, K
 from recsys_lib.recommenders import EASE, ItemKNN
+
+# Accounts of at least so many articles are paired.
+PAIRED_FROM = 8
+BANDS = {"45% to 65%": (0.45, 0.65), "70% and over": (0.7, 1.01)}
+
+
+def pairs_alike(data: Dataset) -> dict[str, int]:
+    """Pairs of users with at least ``PAIRED_FROM`` items by the share of both histories that they have in
+    common (Jaccard).
+    """
+    matrix = data.matrix()
+    matrix = matrix[np.diff(matrix.indptr) >= PAIRED_FROM]
+    length = np.diff(matrix.indptr)
+    shared = sp.triu(matrix @ matrix.T, k=1).tocoo()
+    share = shared.data / (length[shared.row] + length[shared.col] - shared.data)
+    return {band: int(((share >= low) & (share < high)).sum()) for band, (low, high) in BANDS.items()}
 
 
 def measure() -> dict[str, Any]:
@@ -25,6 +45,7 @@ def measure() -> dict[str, Any]:
             "users": data.n_users,
             "interactions": data.n_interactions,
             "regularization": done["EASE"].parameters["regularization"],
+            "pairs": pairs_alike(data),
             "ndcg": {method: outcome.test.mean()["ndcg"] for method, outcome in done.items()},
         }
     return found

@@ -36,6 +36,24 @@ def overview(table: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
+def alignment_table(measured: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    """Mean cosine (TF-IDF) of the texts of items chosen together and of all pairs, and their ratio."""
+    import pandas as pd
+
+    rows = {}
+    for name, found in measured.items():
+        own = SHORT.get(name, name)
+        for suffix in ("", ", as distributed"):
+            if f"together{suffix}" in found:
+                together, pairs = found[f"together{suffix}"], found[f"all pairs{suffix}"]
+                rows[own + suffix] = {
+                    "chosen together": together,
+                    "all pairs": pairs,
+                    "ratio": together / pairs,
+                }
+    return pd.DataFrame(rows).T.round({"chosen together": 3, "all pairs": 3, "ratio": 1})
+
+
 def best_methods(measured: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """What ranks best on each catalogue: the pairs behind the gains, with their NDCG@10."""
     import pandas as pd

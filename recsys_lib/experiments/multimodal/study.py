@@ -33,8 +33,9 @@ CATALOGUES: dict[str, Callable[[], Items]] = {
     "tagged films": blocks.tagged_films,
 }
 # As many points for the one as for the other.
-BPR_SPACE: dict[str, list[Any]] = {"knowledge": [0.0], "regularization": [0.005, 0.01], "iterations": [40]}
-CKE_SPACE: dict[str, list[Any]] = {"knowledge": [0.03, 0.3], "regularization": [0.01], "iterations": [40]}
+BPR_SPACE: dict[str, list[Any]] = {"knowledge": [0.0], "regularization": [0.005, 0.01]}
+CKE_SPACE: dict[str, list[Any]] = {"knowledge": [0.03, 0.3], "regularization": [0.01]}
+CKE_FIXED: dict[str, Any] = {"iterations": 20, "batch": 4096, "learning_rate": 0.02}
 Asked = Callable[[list[str]], dict[str, tuple[str, str]]]
 
 
@@ -155,7 +156,7 @@ def cke_part(seeds: int = 1, trials: int = 2) -> dict[str, Any]:
         task = tuning.warm_task(splits.random_split(data, 0.1, 0.1, seed))
         for name, (links, space) in made.items():
             graph = blocks.film_graph(data, links)
-            method = Method(lambda graph=graph, **p: CKE(graph, **p), space)
+            method = Method(lambda graph=graph, **p: CKE(graph, **CKE_FIXED, **p), space)
             done = tuning.compare_methods({name: method}, task, trials, seed, keep_models=False)[name]
             found.setdefault(name, []).append(done.test)
             chosen.setdefault(name, []).append(done.parameters)

@@ -64,7 +64,7 @@ def knockout(found: Mapping[str, Mapping[str, Any]]) -> Figure:
     with it shuffled, with 95% intervals.
     """
     tables = {name: kinds(answers(metrics)) for name, metrics in found.items()}
-    fig, axes = plots.figure(len(tables), width=3.9 * len(tables), height=3.9)
+    fig, axes = plots.figure(len(tables), width=4.7 * len(tables), height=3.9)
     for ax, (name, table) in zip(axes, tables.items(), strict=True):
         place = np.arange(len(table))
         for i, (label, columns) in enumerate(
@@ -199,4 +199,8 @@ def takeaways(records: Sequence[Mapping[str, Any]], live: pd.DataFrame) -> str:
             else "nothing is shown to add"
         )
         lines.append(f"* **Warm items, {name}**: {said} to EASE's {metrics['ndcg']['EASE']:.3f}.")
+    if "cke" in parts(records):
+        ndcg = parts(records)["cke"]["ndcg"]
+        named = ", ".join(f"{name} {value:.3f}" for name, value in ndcg.items())
+        lines.append(f"* **The published null** (BPR 0.2920, CKE 0.2912), here on 8:1:1: {named}.")
     return "\n".join(lines)

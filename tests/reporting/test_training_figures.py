@@ -42,6 +42,11 @@ def records_by_hand(seeds=3):
     few = {str(n): {use: [0.01 * n + v] * 50 for use, v in warm.items()} for n in (1, 4)}
     for name, shift in (("frozen", 0.0), ("distilled", 0.01)):
         found.append(part("warm", name, 0, ranked(warm, users, 0, shift) | {"few": few}))
+    for name, shift in (("frozen", 0.0), ("distilled", 0.03)):
+        found.append(part("cold books", name, 0, ranked({"alone": 0.1, "map": 0.12}, users, 0, shift)))
+    for n in (16, 0):
+        own = {"n": n, "decoder": 0.5 + n / 100} | ({"logistic regression on EASE": 0.7} if n else {})
+        found.append(part("yes-no", str(n), 0, own))
     phases = dict.fromkeys(figures.PHASES, 0.1) | {"backward": 0.6}
     times = {c: {"phases_s": phases, "texts": 10, "tokens_per_s": 1500.0, "fraction_of_peak": v}
              for c, v in CASES.items()}  # fmt: skip
@@ -55,6 +60,8 @@ def test_a_gain_is_paired_over_the_draws_that_both_have():
     rows = table.set_index(["encoder", "use"])
     assert rows.loc[("distilled", "map"), "gain"] == pytest.approx(0.02, abs=1e-4)
     assert rows.loc[("distilled", "map"), "low"] > 0.019  # the users' noise cancels
+    gained = rows["trained"] - rows["frozen"]
+    assert gained["distilled", "map"] == pytest.approx(0.02, abs=1e-4)
     assert rows["draws"].to_dict()["distilled", "map"] == 3 and rows["draws"].to_dict()["lucky", "map"] == 1
     assert len(table) == 6 and set(table["Holm p"]) == {"< 0.001"}
 
@@ -76,6 +83,8 @@ def test_titles_and_takeaways_follow_the_record():
     text = figures.bullets(records, {"a": [1.0, 0.5], "b": [2.0, 1.9]})
     assert "2 gradient steps lower the loss" in text and "reaches the target of 0.359" in text
     assert "the backward pass takes 60%" in text and "within 5% of the measured peak in 2 cases" in text
+    assert "by the map 0.15" in text and "(difference +0.03" in text
+    assert "0.50 after 0 examples, 0.66 after 16" in text and "scores 0.70" in text
     for record in records:
         if record["parameters"]["name"] == "distilled" and record["parameters"]["task"] == "cold":
             users = np.array(record["metrics"]["users"])

@@ -75,11 +75,18 @@ def paired(records: Records, task: str = "cold", uses: Sequence[str] = USES) -> 
         for use in shared if name != FROZEN else ():
             own, base = (user_values(records, task, n, use, seeds) for n in (name, FROZEN))
             test = evaluation.compare(own, base)
-            rows.append({"encoder": name, "use": use, "draws": len(seeds), "gain": test.difference,
-                         "low": test.low, "high": test.high, "p": test.p_value})  # fmt: skip
-    table = pd.DataFrame(rows, columns=["encoder", "use", "draws", "gain", "low", "high", "p"])
+            before, after = (_mean(found, n, use, seeds) for n in (FROZEN, name))
+            rows.append({"encoder": name, "use": use, "draws": len(seeds), "frozen": before, "trained": after,
+                         "gain": test.difference, "low": test.low, "high": test.high,
+                         "p": test.p_value})  # fmt: skip
+    columns = ["encoder", "use", "draws", "frozen", "trained", "gain", "low", "high", "p"]
+    table = pd.DataFrame(rows, columns=columns)
     table["Holm p"] = [evaluation.p_text(p) for p in evaluation.holm(table.pop("p"))] if len(table) else []
     return table
+
+
+def _mean(found: Mapping[tuple[str, int], Any], name: str, use: str, seeds: Sequence[int]) -> float:
+    return float(np.mean([found[name, seed]["ndcg"][use] for seed in seeds]))
 
 
 def cold(axes: Sequence[Axes], records: Records) -> None:
@@ -188,6 +195,16 @@ def work(axes: Sequence[Axes], records: Records) -> None:
     )
 
 
+def answers_table(records: Records) -> pd.DataFrame:
+    """AUC by number of training examples: the decoder, and logistic regression on EASE's scores."""
+    found = parts(records, "yes-no")
+    rows = {
+        m["n"]: {name: m.get(name, np.nan) for name in ("decoder", "logistic regression on EASE")}
+        for m in found.values()
+    }
+    return pd.DataFrame(rows).T.sort_index().rename_axis("examples")
+
+
 def topics_table(records: Records) -> pd.DataFrame:
     """How well sentences of one topic are told from others (AUC), by encoder, before and after training."""
     found = parts(records, "cold")
@@ -293,6 +310,22 @@ def takeaways(records: Records) -> list[str]:
         )
     if ("times", 0) in parts(records, "work"):
         lines.append(_work_line(records))
+    books = paired(records, "cold books", ("map",))
+    if len(books):
+        row = books.iloc[0]
+        lines.append(
+            f"**Cold books** ({row['encoder']}, {row['draws']} draw): by the map {row['trained']:.3f} "
+            f"trained, {row['frozen']:.3f} frozen (difference {row['low']:+.3f} to {row['high']:+.3f}, "
+            f"p {row['Holm p']})."
+        )
+    answers = answers_table(records)
+    if len(answers):
+        last = answers.iloc[-1]
+        lines.append(
+            f"**Yes or no** (SmolLM2, AUC): {answers['decoder'].iloc[0]:.2f} after {answers.index[0]} "
+            f"examples, {last['decoder']:.2f} after {answers.index[-1]}; logistic regression on EASE's "
+            f"scores {last['logistic regression on EASE']:.2f}."
+        )
     topics = topics_table(records)
     if len(topics) > 1:
         after = topics.drop(index=FROZEN)["English"]

@@ -92,7 +92,9 @@ def _mean(found: Mapping[tuple[str, int], Any], name: str, use: str, seeds: Sequ
 def cold(axes: Sequence[Axes], records: Records) -> None:
     """Left: NDCG of cold films by encoder and use. Right: what training gained over the frozen encoder."""
     table = cold_table(records)
-    shown = table[[use for use in USES if use in table]].dropna(how="all")
+    # Draws differ: only encoders with all of them stand beside each other.
+    whole = table[table["draws"] == table["draws"].max()]
+    shown = whole[[use for use in USES if use in whole]].dropna(how="all")
     plots.dots(axes[0], shown)
     axes[0].axvline(TARGET, color="#666666", linestyle=":", linewidth=1.2)
     axes[0].legend(loc="lower left")
@@ -142,10 +144,14 @@ def few(ax: Axes, records: Records) -> pd.DataFrame:
     table = pd.DataFrame(lines)
     plots.lines(ax, table.index.to_list(), {name: table[name].to_list() for name in table}, "x")
     ax.set_xticks(table.index.to_list(), [str(n) for n in table.index])
+    ax.minorticks_off()
     ax.legend()
     best = table.idxmax(axis=1)
-    least = best.iloc[0]
-    title = f"With {table.index[0]} interaction {least} ranks best, with {table.index[-1]} {best.iloc[-1]}"
+    first, last = table.index[0], table.index[-1]
+    if best.nunique() == 1:
+        title = f"{best.iloc[0]} ranks best for users of whom {first} to {last} interactions are known"
+    else:
+        title = f"With {first} interaction {best.iloc[0]} ranks best, with {last} {best.iloc[-1]}"
     plots.finish(ax, title, "interactions known of the user", "NDCG@10 over all films")
     return table
 
@@ -347,7 +353,8 @@ def _cold_line(records: Records) -> str:
         f"small encoder has an NDCG@10 of {found.trained:.3f} trained ({found.use}) and {found.frozen:.3f} "
         f"frozen ({found.frozen_use}), a difference of {test.difference:+.3f} (interval {test.low:.3f} to "
         f"{test.high:.3f}, p {evaluation.p_text(test.p_value)}); by the same map {after:.3f} against "
-        f"{before:.3f}. It {reached} the target of {TARGET}."
+        f"{before:.3f}. It {reached} the target of {TARGET}"
+        f"{', as the frozen one does' if found.frozen >= TARGET else ''}."
     )
 
 

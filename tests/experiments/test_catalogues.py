@@ -15,6 +15,8 @@ from recsys_lib.experiments.catalogues import alignment, long_texts, methods, pe
 from recsys_lib.recommenders import EASE, Interests, MaxSimilarity, Popularity, TextProfile
 from recsys_lib.recommenders.interests import interests_of
 
+pytestmark = pytest.mark.slow
+
 
 def shop(n_users=60, n_items=40, seed=0, notes=(), timed=True):
     """Two tastes that the texts name: users of a taste choose mostly its items."""

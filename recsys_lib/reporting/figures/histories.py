@@ -55,7 +55,8 @@ def finding(table: pd.DataFrame) -> str:
     """The title of ``less_than_mean``."""
     shown = table[table["less mean"] != 0]
     worse, better = int((shown["high"] < 0).sum()), int((shown["low"] > 0).sum())
-    return f"Of {len(shown)} other user vectors {better or 'none'} beat the mean of item vectors, {worse} lose to it"
+    found = f"Of {len(shown)} other user vectors {better or 'none'} beat the mean of item vectors"
+    return f"{found}, {worse} lose to it"
 
 
 def commands(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

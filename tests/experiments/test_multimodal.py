@@ -210,7 +210,7 @@ def test_the_figure_of_methods_counts_what_is_better(tmp_path, monkeypatch):
         _row("sum against text alone", 0.03, 0.02, 0.04, "better"),
         _row("gate against text alone", -0.02, -0.03, -0.01, "worse"),
     ]
-    figures.methods({"answers": rows, "ndcg": {"text alone": 0.35}})
+    figures.fusion_methods({"answers": rows, "ndcg": {"text alone": 0.35}})
     title = (tmp_path / "14_methods.png").read_bytes().decode("latin-1")
     assert "2 of 3 methods to join kinds rank better than the text alone; best: sum" in title
 

@@ -134,7 +134,7 @@ def beside_title(found: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     return pd.concat(tables, names=["catalogue", "question"]) if tables else pd.DataFrame(columns=COLUMNS)
 
 
-def methods(metrics: Mapping[str, Any]) -> Figure:
+def fusion_methods(metrics: Mapping[str, Any]) -> Figure:
     """Methods to join the kinds: NDCG less that of the text alone, best first."""
     table = answers(metrics).sort_values("NDCG gained", ascending=False)
     base = str(table.index[0]).partition(" against ")[2]

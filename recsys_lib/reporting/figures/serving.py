@@ -143,10 +143,15 @@ def processor_bars(axes: Sequence[Axes], record: Mapping[str, Any]) -> None:
     plots.finish(axes[1], title, "processor time per answer at saturation, ms")
 
 
+PERCENTILES = ("p50_ms", "p99_ms", "p99.9_ms", "forecast_p99_ms")
+
+
 def load_table(record: Mapping[str, Any]) -> pd.DataFrame:
-    """A row a server and load: the rate, how many were answered, and the processor time of an answer."""
+    """A row a server and load: the rate, how many were answered, percentiles of the time to an answer beside
+    the p99 that the queueing model forecasts, all in milliseconds, and the processor time of an answer.
+    """
     table = rows_of(record, "poisson").reset_index()
-    columns = ["server", "load", "rate_per_s", "requests", "answered", "cpu_ms_per_answer"]
+    columns = ["server", "load", "rate_per_s", "answered", *PERCENTILES, "cpu_ms_per_answer"]
     return table[columns].set_index(["server", "load"]).round(2)
 
 
@@ -155,7 +160,7 @@ def changes(record: Mapping[str, Any]) -> pd.DataFrame:
     names = ("poisson again", "bursts", "swaps")
     table = pd.concat([rows_of(record, name).assign(scenario=name) for name in names]).set_index("scenario")
     table["failed"] = [sum(n for status, n in row.items() if status[0] in "45") for row in table["statuses"]]
-    return table[["rate_per_s", "requests", "answered", "failed", "cpu_ms_per_answer"]].round(2)
+    return table[["rate_per_s", "answered", "failed", "p50_ms", "p99_ms", "cpu_ms_per_answer"]].round(2)
 
 
 def faults(record: Mapping[str, Any]) -> dict[str, float]:

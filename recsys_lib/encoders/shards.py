@@ -19,7 +19,7 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.core.files import write_atomically
 from recsys_lib.core.records import read_json
 from recsys_lib.encoders import Encoder, saved
-from recsys_lib.encoders.stream import BLOCK, check_begun, fingerprint, no_room, texts_from
+from recsys_lib.encoders.stream import BLOCK, arguments, check_begun, fingerprint, no_room, texts_from
 
 FORMS = ("npy", "parquet")
 STATE = "progress.json"
@@ -94,16 +94,7 @@ def begin(
         raise InputError(f"{source}: holds no text")
     shards = tuple(Shard(i, place, min(rows, n - i * rows)) for i, place in enumerate(places))
     job = Job(source, tuple(columns), str(folder), form, n, encoder.dimension, shards)
-    wanted = {
-        "source": source,
-        "columns": list(columns),
-        "texts": n,
-        "sha256": seen,
-        "encoder": encoder.options,
-        "dimension": encoder.dimension,
-        "format": form,
-        "shard_rows": rows,
-    }
+    wanted = arguments(encoder, source, columns, n, seen) | {"format": form, "shard_rows": rows}
     folder.mkdir(parents=True, exist_ok=True)
     check_begun(folder / STATE, wanted)
     done = job.finished()

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -101,14 +101,7 @@ def encode_to_disk(
     n, seen, _ = fingerprint(source, columns)
     if not n:
         raise InputError(f"{source}: holds no text")
-    wanted = {
-        "source": source,
-        "columns": list(columns),
-        "texts": n,
-        "sha256": seen,
-        "encoder": encoder.options,
-        "dimension": encoder.dimension,
-    }
+    wanted = arguments(encoder, source, columns, n, seen)
     folder.mkdir(parents=True, exist_ok=True)
     state, part, whole = folder / "progress.json", folder / "vectors.part.npy", folder / "vectors.npy"
     done = check_begun(state, wanted)
@@ -131,6 +124,22 @@ def encode_to_disk(
             bar.update(len(block))
     os.replace(part, whole)
     return whole
+
+
+def arguments(
+    encoder: Encoder, source: str, columns: Sequence[str], texts: int, sha256: str
+) -> dict[str, Any]:
+    """What a begun folder keeps of its run (``check_begun``): the source by the number and hash of its texts,
+    and the encoder.
+    """
+    return {
+        "source": source,
+        "columns": list(columns),
+        "texts": texts,
+        "sha256": sha256,
+        "encoder": encoder.options,
+        "dimension": encoder.dimension,
+    }
 
 
 def truncated_texts(encoder: Encoder, source: str, columns: tuple[str, ...] = ("title",)) -> tuple[int, int]:

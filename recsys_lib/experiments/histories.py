@@ -19,7 +19,8 @@ from recsys_lib.evaluation import Evaluation
 from recsys_lib.experiments.notebook_record import resume
 from recsys_lib.experiments.reranking import candidates, results
 from recsys_lib.experiments.reranking.candidates import Candidates, Catalogue
-from recsys_lib.llm import injection, language_model, rerank
+from recsys_lib.experiments.reranking.study import Case, reranker
+from recsys_lib.llm import injection, language_model
 from recsys_lib.llm.prompts import Prompts
 from recsys_lib.llm.user_encoder import PROMPT, UserEncoder
 from recsys_lib.vectors import geometry, similarity
@@ -34,16 +35,9 @@ READ = {
     "mean": ("mean", PROMPT), "recent mean": ("recent mean", PROMPT), "text": ("text", PROMPT),
     "prompted text": ("prompted text", PROMPT), "prompted text, Chinese": ("prompted text", CHINESE_PROMPT),
 }  # fmt: skip
-LOGITS: dict[str, Callable[[Prompts], rerank.Reranker]] = {
-    "yes/no": rerank.YesNo,
-    "likelihood": rerank.TitleLikelihood,
-    "first token": lambda prompts: rerank.FirstToken(prompts, 2),
-}
-SORTING: dict[str, Callable[[Prompts], rerank.Reranker]] = {
-    "pairwise heap": lambda prompts: rerank.HeapSort(prompts, 2),
-    "setwise 4": lambda prompts: rerank.HeapSort(prompts, 4),
-    "written": rerank.WrittenPermutation,
-}
+# Methods of the reranking study whose lists are put to injection; a sort asks many times for each.
+LOGITS = ("yes/no", "likelihood", "first token")
+SORTING = ("pairwise heap", "setwise 4", "written")
 
 
 def cases() -> list[dict[str, Any]]:
@@ -130,12 +124,8 @@ def injections(method: str, marked: bool) -> dict[str, Any]:
     """
     n_lists = SORTED_LISTS if method in SORTING else LISTS
     source, found = _lists(n_lists)
-    if method == "cross-encoder":
-        asking: rerank.Reranker = rerank.CrossEncoder(max_history=HISTORY)
-    else:
-        model = language_model.load("smollm2", "float32")
-        prompts = Prompts(model, kind=source.kind, max_history=HISTORY, marked=marked)
-        asking = (LOGITS | SORTING)[method](prompts)
+    case = Case("ml-100k", "EASE", "smollm2", method, n_lists, history=HISTORY)
+    asking = reranker(case, source.kind, marked)
     moved = injection.effect(asking, found.lists(source.texts, HISTORY))
     named = ("rank before", "rank with it", "lists led")
     found_rows = {text: dict(zip(named, values, strict=True)) for text, values in moved.items()}

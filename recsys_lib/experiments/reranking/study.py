@@ -136,8 +136,8 @@ def _stage(name: str, stage: str, seed: int) -> tuple[Catalogue, Candidates, Can
     return source, *first_stage(source, stage, MAX_USERS, MAX_VALIDATION, seed)
 
 
-def reranker(case: Case, kind: str) -> rerank.Reranker:
-    """The method of a case.
+def reranker(case: Case, kind: str, marked: bool = False) -> rerank.Reranker:
+    """The method of a case; ``marked``: prompts put item texts between marks.
 
     Raises:
         InputError: an unknown method.
@@ -146,7 +146,8 @@ def reranker(case: Case, kind: str) -> rerank.Reranker:
         raise InputError(f"method={case.method!r}: expected one of {', '.join(METHODS)}")
     if case.method == "cross-encoder":
         return rerank.CrossEncoder(max_history=case.history)
-    prompts = Prompts(_model(case.model, case.precision), case.language, kind, max_history=case.history)
+    model = _model(case.model, case.precision)
+    prompts = Prompts(model, case.language, kind, max_history=case.history, marked=marked)
     return ASKING[case.method](prompts, case)
 
 

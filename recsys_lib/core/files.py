@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from recsys_lib.core.errors import InputError
@@ -41,3 +43,20 @@ def check_writable(path: Path) -> None:
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
     if path.is_dir():
         raise InputError(f"{path}: is a folder, expected a file")
+
+
+@contextlib.contextmanager
+def held(lock: Path, refusal: str) -> Iterator[None]:
+    """Hold the file ``lock``, whose folder is made if it is missing, or refuse at once.
+
+    Raises:
+        InputError: another process holds it; the message is ``refusal``.
+    """
+    from filelock import FileLock, Timeout
+
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            yield
+    except Timeout as error:
+        raise InputError(refusal) from error

@@ -7,15 +7,13 @@ of shards go through Ray. A worker that dies is replaced, and its shard is encod
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from recsys_lib.core.errors import InputError
+from recsys_lib.core.files import held
 from recsys_lib.distributed.cluster import cluster, errors_in_one_line, ray_module
 from recsys_lib.encoders import Encoder, saved, shards
 from recsys_lib.encoders.stream import BLOCK
@@ -63,7 +61,9 @@ def encode_sharded(
 
     source = str(Path(source).resolve()) if Path(source).is_file() else source
     folder = folder.resolve()
-    with _alone(folder):
+    # Two runs would take each other's unfinished files for abandoned ones.
+    taken = f"{folder}: another run is encoding into it; choose another folder"
+    with held(folder / ".lock", taken):
         job = shards.begin(encoder, source, folder, columns, form, rows)
         done = job.finished()
         todo = [{"shard": s.number} for s in job.shards if s.number not in done]
@@ -99,18 +99,3 @@ def _encoded(job: shards.Job, todo: Sequence[dict[str, int]], workers: int) -> I
             if row["error"]:
                 raise InputError(row["error"])
             yield int(row["rows"])
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder: two runs would take each other's unfinished files for abandoned ones.
-
-    Raises:
-        InputError: another run holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with filelock.FileLock(folder / ".lock", timeout=0):
-            yield
-    except filelock.Timeout as error:
-        raise InputError(f"{folder}: another run is encoding into it; choose another folder") from error

@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from recsys_lib.core import storage
 from recsys_lib.core.errors import InputError
-from recsys_lib.core.files import sha256_of, write_atomically
+from recsys_lib.core.files import held, sha256_of, write_atomically
 from recsys_lib.encoders import Encoder
 from recsys_lib.recommenders import BaseRecommender
 from recsys_lib.recommenders import load as load_recommender
@@ -384,9 +384,5 @@ def refitting(store: Path) -> Iterator[None]:
     Raises:
         InputError: another refit runs.
     """
-    store.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(store / ".refit.lock", timeout=0):
-            yield
-    except Timeout as error:
-        raise InputError(f"{store}: another refit is running; wait for it") from error
+    with held(store / ".refit.lock", f"{store}: another refit is running; wait for it"):
+        yield

@@ -79,6 +79,7 @@ RECOMMENDERS = {
     ),
     "TextMLP": lambda v=PARITY: TextMLP(v, 8, 4, negatives=8, epochs=40, learning_rate=0.02, progress=False),
     "TextEASE": lambda v=PARITY: TextEASE(v, 1.0, 0.5),
+    "TextEASE, pruned": lambda v=PARITY: TextEASE(v, 1.0, 0.5, top=4),
     "ScoreBlend": lambda v=PARITY: ScoreBlend([EASE(1.0), TextProfile(v)], [1.0, 0.5]),
     "ScoreBlend with times": lambda v=PARITY: ScoreBlend(
         [EASE(1.0), TextProfile(v, half_life=3.0)], [1.0, 0.5]

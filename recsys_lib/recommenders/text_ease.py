@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from recsys_lib.core.errors import InputError
 from recsys_lib.recommenders import checks
 from recsys_lib.recommenders.base import BaseRecommender
-from recsys_lib.recommenders.ease import ADVICE, ease_weights
+from recsys_lib.recommenders.ease import ADVICE, ease_weights, largest_per_column
 from recsys_lib.vectors import similarity
 
 
@@ -23,11 +23,11 @@ class TextEASE(BaseRecommender):
     and an item without any is scored by its text alone. Side information in EASE is usually stacked under
     ``X`` (Jeunen, Van Balen and Goethals, "Closed-Form Models for Collaborative Filtering with
     Side-Information", RecSys 2020); as the mean of a Gaussian prior it leaves the Gram matrix,
-    and so its conditioning, alone. ``device``: where it is solved, "cpu", "cuda" or "auto". A user without
-    history scores 0.
+    and so its conditioning, alone. ``device``: where it is solved, "cpu", "cuda" or "auto". ``top`` keeps of
+    every column the ``top`` weights of largest absolute value, as in EASE. A user without history scores 0.
     """
 
-    settings = ("regularization", "weight", "sharpness")
+    settings = ("regularization", "weight", "sharpness", "top")
     arrays = ("item_vectors", "weights")
 
     def __init__(
@@ -36,6 +36,7 @@ class TextEASE(BaseRecommender):
         regularization: float = 400.0,
         weight: float = 0.1,
         sharpness: float = 1.5,
+        top: int | None = None,
         device: str = "cpu",
     ):
         if not 0 < regularization < np.inf or weight < 0 or not sharpness > 0:
@@ -44,16 +45,19 @@ class TextEASE(BaseRecommender):
                 f"more than 0 "
                 "and finite, at least 0, more than 0"
             )
+        if top is not None and top < 1:
+            raise InputError(f"top={top!r}: expected at least 1, or None to keep all weights")
         self.item_vectors = np.asarray(item_vectors, dtype=np.float32)
         self.regularization, self.weight, self.sharpness = regularization, weight, sharpness
-        self.device = checks.device(device)
-        self.weights = np.empty((0, 0), dtype=np.float32)
+        self.top, self.device = top, checks.device(device)
+        self.weights: np.ndarray | sp.csr_matrix = np.empty((0, 0), dtype=np.float32)
 
     def _fit(self, train: sp.csr_matrix, times: sp.csr_matrix | None) -> None:
         checks.vectors_for(train, self.item_vectors)
         checks.square_memory(train.shape[1], 6, "TextEASE", ADVICE)
         prior = self._prior() if self.weight else None
-        self.weights = ease_weights((train.T @ train).toarray(), self.regularization, prior, self.device)
+        weights = ease_weights((train.T @ train).toarray(), self.regularization, prior, self.device)
+        self.weights = weights if self.top is None else largest_per_column(weights, self.top)
 
     def _prior(self) -> np.ndarray:
         """``wS``, see the class: what the weights are drawn to."""
@@ -63,4 +67,5 @@ class TextEASE(BaseRecommender):
         return prior
 
     def _score(self, histories: sp.csr_matrix) -> np.ndarray:
-        return np.asarray(histories @ self.weights)
+        scores = histories @ self.weights
+        return scores.toarray() if sp.issparse(scores) else np.asarray(scores)

@@ -200,6 +200,17 @@ def test_a_blend_with_weight_0_is_its_base(shop):
     assert only.test.per_user["ndcg"] == pytest.approx(alone.test.per_user["ndcg"])
 
 
+def test_ease_keeps_as_many_weights_with_text_inside_as_without(shop):
+    part = compare_methods.warm_splits(shop, True, 1)[0]
+    found = sources.encode_sources(shop, ("title", "category"), "category", "wordllama")
+    base = methods.FittedOnce(methods.recommenders.ItemKNN(20))
+    inside = methods.text_methods(found, part.train, base, 5.0)["EASE with TF-IDF inside"].method
+    alone = methods.interaction_methods(part.train.shape[1])["EASE"].method.make(regularization=5.0)
+    assert inside.make(weight=0.1, sharpness=1.0).top == alone.top == methods.SERVED_TOP
+    tried = study.tune_and_evaluate(inside, part, 2).trials
+    assert len(tried) == 3 and any(trial.parameters["weight"] == 0.0 for trial in tried)  # text is declined
+
+
 def test_a_shared_base_is_fitted_once_for_each_matrix(shop):
     fits = []
 

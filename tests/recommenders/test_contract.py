@@ -53,6 +53,7 @@ ZERO = [
     "Interests",
     "TextItemKNN",
     "TextEASE",
+    "TextEASE, pruned",
 ]
 SAME_FOR_ALL = ["Popularity", "RecentPopularity"]
 # Two models learn an order that this toy does not have. Pruned to three weights, EASE may leave the item

@@ -24,7 +24,7 @@ from recsys_lib.recommenders import (
     TextProfile,
     UserKNN,
 )
-from recsys_lib.recommenders.ease import ease_weights
+from recsys_lib.recommenders.ease import ease_weights, largest_per_column
 from recsys_lib.recommenders.sasrec import ordered_histories
 from recsys_lib.recommenders.slim import slim_weights
 
@@ -183,6 +183,17 @@ def test_text_ease_without_weight_is_ease():
     vectors = np.random.default_rng(3).standard_normal((15, 6)).astype(np.float32)
     ease, text = EASE(5.0).fit(train), TextEASE(vectors, 5.0, 0.0).fit(train)
     assert np.allclose(ease.weights, text.weights, atol=1e-5)
+
+
+def test_pruned_text_ease_keeps_the_weights_that_ease_does():
+    train = random_train()
+    vectors = np.random.default_rng(3).standard_normal((15, 6)).astype(np.float32)
+    full = TextEASE(vectors, 5.0, 0.3).fit(train).weights
+    pruned = TextEASE(vectors, 5.0, 0.3, top=4).fit(train).weights.toarray()
+    assert np.array_equal(pruned, largest_per_column(full, 4).toarray())
+    assert (np.count_nonzero(pruned, axis=0) <= 4).all() and np.count_nonzero(pruned) < np.count_nonzero(full)
+    with pytest.raises(InputError, match="top=0"):
+        TextEASE(vectors, top=0)
 
 
 def test_text_ease_solves_its_own_problem():

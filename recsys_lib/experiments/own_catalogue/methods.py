@@ -76,9 +76,11 @@ def text_methods(
 
     ``base``: the tuned collaborative filtering that did best on the validation part, fitted once for all
     blends. ``ease_lambda``: the λ that EASE chose, which EASE with text inside shares; None where EASE does
-    not fit.
+    not fit. Both keep as many weights, and EASE without text is always among the points tried.
     """
     r, found = recommenders, {}
+    strength = ease_lambda if train.shape[1] <= MAX_ITEMS_OF_TEXT_EASE else None
+    ease = Method(r.EASE) if strength is None else Method(lambda: r.EASE(strength, top=SERVED_TOP))
     for name, source in sources.items():
         vectors, alone = source.vectors, name
         if source.kind == LANGUAGE:
@@ -87,8 +89,9 @@ def text_methods(
         found[alone] = Entry(Method(lambda v=vectors: r.TextProfile(v)), source.kind, name)
         text = FittedOnce(r.TextProfile(vectors))
         found[f"{COLLABORATIVE} + {name}"] = Entry(_blend(base, text), source.kind, name)
-        if train.shape[1] <= MAX_ITEMS_OF_TEXT_EASE and ease_lambda is not None:
-            inside = Method(lambda v=vectors, **p: r.TextEASE(v, ease_lambda, **p), methods.PRIOR_SPACE)
+        if strength is not None:
+            make = lambda v=vectors, **p: r.TextEASE(v, strength, top=SERVED_TOP, **p)  # noqa: E731
+            inside = Method(make, methods.PRIOR_SPACE, "both", ease, {"weight": 0.0, "sharpness": 1.0})
             found[f"EASE with {name} inside"] = Entry(inside, source.kind, name)
     return found
 

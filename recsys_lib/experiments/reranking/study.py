@@ -96,6 +96,8 @@ def cases() -> list[Case]:
         _films(small, 100, 30, stage="ItemKNN", **asked),
         Case("book-crossing", "EASE", cross, "cross-encoder", 100, 30, "int8"),
         Case("citeulike", "EASE", small, "yes/no", 50, 15),
+        Case("citeulike", "EASE", cross, "cross-encoder", 100, 30, "int8"),
+        Case("book-crossing", "EASE", half, "yes/no", 50, 15, "int8"),
         _films(half, 50, 15, "int8"),
     ]
     controls = [_films(small, 100, 0, control=name, **asked) for name in names[1:]]
@@ -114,8 +116,6 @@ def cases() -> list[Case]:
     others = [
         _films(cross, 200, 60, "int8", stage="ItemKNN", **pairs),
         _films(half, 50, 15, "int8", stage="cold map", **asked),
-        Case("citeulike", "EASE", cross, "cross-encoder", 100, 30, "int8"),
-        Case("book-crossing", "EASE", half, "yes/no", 50, 15, "int8"),
         _films(large, 25, 8, "int8"),
         Case("book-crossing", "EASE", large, "yes/no", 25, 8, "int8"),
         Case("citeulike", "EASE", half, "yes/no", 25, 8, "int8"),

@@ -10,7 +10,7 @@ import contextlib
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,13 @@ import numpy as np
 import psutil
 
 from recsys_lib import encoders
-from recsys_lib.core import paths, records
+from recsys_lib.core import paths
 from recsys_lib.data import datasets
 from recsys_lib.distributed import example, processes
 from recsys_lib.distributed.cluster import cluster
 from recsys_lib.distributed.encode import encode_sharded
 from recsys_lib.encoders import shards, stream
-from recsys_lib.experiments.notebook_record import entry
+from recsys_lib.experiments.notebook_record import resume
 
 RECORD = "distributed-study"
 NOTEBOOK = "17_distribution"
@@ -159,15 +159,10 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
 
 def run(path: Path | None = None, parts: Sequence[str] = tuple(PARTS)) -> Path:
     """Do those of ``parts`` that the record lacks, and write it after each."""
-    path = path or paths.MEASUREMENTS / f"{RECORD}.json"
-    found = records.read(path) if path.is_file() else []
-    done = {record["parameters"]["part"] for record in found}
-    for part in parts:
-        if part in done:
-            continue
-        start, load = time.perf_counter(), psutil.getloadavg()[0]
-        metrics = PARTS[part]() | {"load before": load}
-        found.append(entry(NOTEBOOK, {"part": part}, metrics, time.perf_counter() - start))
-        records.write(path, found)
-        print(f"study distributed: {part}: {time.perf_counter() - start:.0f} s", flush=True)
-    return path
+    cases = [{"part": part} for part in parts]
+    return resume(path or paths.MEASUREMENTS / f"{RECORD}.json", NOTEBOOK, cases, _measured)
+
+
+def _measured(case: Mapping[str, Any]) -> dict[str, Any]:
+    load = psutil.getloadavg()[0]
+    return PARTS[case["part"]]() | {"load before": load}

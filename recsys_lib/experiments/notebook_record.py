@@ -79,12 +79,12 @@ def resume(
     """Measure every case that the file of records at ``path`` lacks, and write the file after each.
 
     A case is the parameters of its record. One that cannot run here (a model or catalogue that is not
-    fetched, a package that is missing) is named and left out.
+    fetched, a package that is missing) is named and left out. The file is read again before each case and
+    each write: two processes may do different cases.
     """
-    found = records.read(path) if path.is_file() else []
     for number, case in enumerate(cases, 1):
         parameters = _plain(case)
-        if any(one["parameters"] == parameters for one in found):
+        if any(one["parameters"] == parameters for one in _kept(path)):
             continue
         named = f"{path.stem}: {number}/{len(cases)} {', '.join(str(v) for v in parameters.values())}"
         start = time.perf_counter()
@@ -93,10 +93,14 @@ def resume(
         except InputError as error:
             print(f"{named}: left out: {error}", flush=True)
             continue
-        found.append(entry(notebook, parameters, metrics, time.perf_counter() - start))
-        records.write(path, found, indent=None)
-        print(f"{named}: {found[-1]['seconds']:.0f} s", flush=True)
+        made = entry(notebook, parameters, metrics, time.perf_counter() - start)
+        records.write(path, [*_kept(path), made], indent=None)
+        print(f"{named}: {made['seconds']:.0f} s", flush=True)
     return path
+
+
+def _kept(path: Path) -> list[dict[str, Any]]:
+    return records.read(path) if path.is_file() else []
 
 
 def rows(table: Any) -> list[dict[str, Any]]:

@@ -84,7 +84,7 @@ def test_the_study_resumes_and_names_what_is_missing(tmp_path, monkeypatch, caps
     study.run(path, only=lambda part, name: name != "b")
     study.run(path, only=lambda part, name: name != "b")
     assert done == ["a"] and [r["parameters"]["catalogue"] for r in records.read(path)] == ["a"]
-    assert "methods of c left out: not here" in capsys.readouterr().out
+    assert "methods, c: left out: not here" in capsys.readouterr().out
 
 
 def test_texts_of_other_items_are_seen():

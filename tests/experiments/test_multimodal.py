@@ -160,7 +160,7 @@ def test_the_study_goes_on_where_it_was_and_names_what_it_leaves_out(monkeypatch
     study.run(path)
     study.run(path)
     assert done == ["a", "b", "absent", "absent"]
-    assert [r["parameters"]["part"] for r in records.read(path)] == ["b", "a"]
+    assert [r["parameters"]["part"] for r in records.read(path)] == ["a", "b"]
     assert "absent: left out: no pictures here" in capsys.readouterr().out
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from recsys_lib.core import paths, records
-from recsys_lib.core.errors import InputError
+from recsys_lib.core import paths
 from recsys_lib.experiments.catalogues import alignment, long_texts, methods, people, scale, twins
 from recsys_lib.experiments.catalogues.protocol import CATALOGUES
-from recsys_lib.experiments.notebook_record import entry
+from recsys_lib.experiments.notebook_record import resume
 
 RECORD = "catalogues-study"
 NOTEBOOK = "13_catalogues"
@@ -33,21 +31,7 @@ def run(path: Path | None = None, only: Callable[[str, str], bool] = lambda part
     """Do the parts that the record lacks and write it after each; a catalogue that is not on this machine is
     left out with a line.
     """
+    measured = parts()
+    cases = [{"part": part, "catalogue": name} for part, name in measured if only(part, name)]
     path = path or paths.MEASUREMENTS / f"{RECORD}.json"
-    found = records.read(path) if path.is_file() else []
-    done = {(record["parameters"]["part"], record["parameters"]["catalogue"]) for record in found}
-    for (part, name), measured in parts().items():
-        if (part, name) in done or not only(part, name):
-            continue
-        start = time.perf_counter()
-        try:
-            metrics = measured()
-        except InputError as error:
-            print(f"study catalogues: {part} of {name} left out: {error}", flush=True)
-            continue
-        seconds = time.perf_counter() - start
-        found = records.read(path) if path.is_file() else []  # another process may have added to it
-        found.append(entry(NOTEBOOK, {"part": part, "catalogue": name}, metrics, seconds))
-        records.write(path, found, indent=None)
-        print(f"study catalogues: {part} of {name}: {seconds:.0f} s", flush=True)
-    return path
+    return resume(path, NOTEBOOK, cases, lambda case: measured[case["part"], case["catalogue"]]())

@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 
 from recsys_lib import evaluation
-from recsys_lib.core import paths, records
-from recsys_lib.core.errors import InputError
+from recsys_lib.core import paths
 from recsys_lib.data import datasets
 from recsys_lib.encoders import graph as graphs
 from recsys_lib.evaluation import Evaluation, splits, tuning
 from recsys_lib.evaluation.tuning import Method
 from recsys_lib.experiments.multimodal import blocks, costs, knockout, methods
 from recsys_lib.experiments.multimodal.blocks import Items
-from recsys_lib.experiments.notebook_record import entry, rows
+from recsys_lib.experiments.notebook_record import resume, rows
 from recsys_lib.experiments.study.tables import answers
 from recsys_lib.recommenders import CKE
 
@@ -183,25 +182,15 @@ def _parts() -> dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any]]]:
 
 def run(path: Path | None = None, chosen: list[str] | None = None) -> Path:
     """Do the parts that the record lacks (or those ``chosen`` of them), and write it after each."""
-    path = path or paths.MEASUREMENTS / f"{RECORD}.json"
-    for name, (part, arguments) in _parts().items():
-        if (chosen is not None and name not in chosen) or name in _done(path):
-            continue
-        start = time.perf_counter()
-        try:
-            metrics = part(**arguments)
-        except InputError as error:
-            say(f"{name}: left out: {error}")
-            continue
-        made = entry(NOTEBOOK, {"part": name, **arguments}, metrics, time.perf_counter() - start)
-        # Read again: two processes may do different parts.
-        kept = records.read(path) if path.is_file() else []
-        order = list(_parts())
-        kept = sorted([*kept, made], key=lambda r: order.index(r["parameters"]["part"]))
-        records.write(path, kept, indent=None)
-        say(f"{name}: done in {time.perf_counter() - start:.0f} s")
-    return path
+    known = _parts()
+    cases = [
+        {"part": name, **arguments}
+        for name, (_, arguments) in known.items()
+        if chosen is None or name in chosen
+    ]
 
+    def measured(case: Mapping[str, Any]) -> dict[str, Any]:
+        part, arguments = known[case["part"]]
+        return part(**arguments)
 
-def _done(path: Path) -> set[str]:
-    return {r["parameters"]["part"] for r in records.read(path)} if path.is_file() else set()
+    return resume(path or paths.MEASUREMENTS / f"{RECORD}.json", NOTEBOOK, cases, measured)

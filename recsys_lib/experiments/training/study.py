@@ -8,17 +8,16 @@ writes the record after each. A run that was killed goes on within a part, from 
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from recsys_lib.core import paths, records
+from recsys_lib.core import paths
 from recsys_lib.evaluation import splits, tuning
 from recsys_lib.evaluation.protocols import dataset_of, split_of
 from recsys_lib.evaluation.tuning import Task
-from recsys_lib.experiments.notebook_record import entry
+from recsys_lib.experiments.notebook_record import resume
 from recsys_lib.experiments.study.item_texts import encode, load_encoder
 from recsys_lib.experiments.training import answers, ranking, variants, work
 from recsys_lib.experiments.training.variants import Variant
@@ -149,19 +148,17 @@ def run(
     measured: Callable[[Part], dict[str, Any]] = measure,
 ) -> Path:
     """Do the parts that the record lacks, and write it after each."""
-    path = path or paths.MEASUREMENTS / f"{RECORD}.json"
-    found = records.read(path) if path.is_file() else []
-    done = {record["parameters"]["part"] for record in found}
-    for part in parts() if chosen is None else chosen:
-        if part.label in done:
-            continue
-        start = time.perf_counter()
-        metrics = measured(part)
-        variant = variant_of(part)
-        parameters = {"part": part.label, **asdict(part), "variant": asdict(variant) if variant else {}}
-        found.append(entry(NOTEBOOK, parameters, metrics, time.perf_counter() - start))
-        records.write(path, found, indent=None)
-        ndcg = ", ".join(f"{name} {value:.4f}" for name, value in metrics.get("ndcg", {}).items())
-        shutil.rmtree(variants.state_folder(part.label), ignore_errors=True)
-        print(f"study training: {part.label}: {ndcg}", flush=True)
-    return path
+    wanted = {part.label: part for part in (parts() if chosen is None else chosen)}
+    cases = [{"part": label, **asdict(part), "variant": _settings(part)} for label, part in wanted.items()]
+
+    def measure_and_tidy(case: Mapping[str, Any]) -> dict[str, Any]:
+        metrics = measured(wanted[case["part"]])
+        shutil.rmtree(variants.state_folder(case["part"]), ignore_errors=True)
+        return metrics
+
+    return resume(path or paths.MEASUREMENTS / f"{RECORD}.json", NOTEBOOK, cases, measure_and_tidy)
+
+
+def _settings(part: Part) -> dict[str, Any]:
+    variant = variant_of(part)
+    return asdict(variant) if variant else {}

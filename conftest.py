@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from numeric_text import NumericText
 
+# Fixtures, no doctests: as modules of one name two of them could not be collected together.
+collect_ignore_glob = ["tests/*/conftest.py"]
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Teach nbval to compare numbers, and keep what notebooks write out of the repository."""

@@ -147,14 +147,19 @@ def _title_of_cell(source: str) -> str:
 
 @lru_cache(maxsize=1)
 def _figures_of_functions() -> dict[str, str]:
-    """Function of ``reporting.figures`` → the name under which it saves its figure, where that is fixed."""
+    """Function of ``reporting.figures`` → the name under which it saves its figure, where that is fixed.
+
+    Raises:
+        ValueError: two modules have a function of one name: a cell that calls it does not say which.
+    """
     found: dict[str, str] = {}
     for path in sorted(Path(figures.__file__).parent.glob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef):
                 texts = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant)]
                 names = [t for t in texts if isinstance(t, str) and re.fullmatch(r"\d\d_\w+", t)]
-                found |= {node.name: names[0]} if names else {}
+                if names and found.setdefault(node.name, names[0]) != names[0]:
+                    raise ValueError(f"{node.name} saves both {found[node.name]} and {names[0]}: rename one")
     return found
 
 

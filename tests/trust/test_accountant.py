@@ -57,6 +57,43 @@ def test_much_noise_needs_no_epsilon_and_bad_values_are_refused():
             call()
 
 
+# (rate, noise, steps, divergences of orders 2, 8 and 32, ε of integer orders, ε of all its orders) as Opacus
+# 1.6.0 gives them, from accountants.analysis.rdp and RDPAccountant, δ = 1e-5.
+SAMPLED = [
+    (0.1, 1.0, 100, (0.017036863236176647, 1.3783614113481268, 13.623137968522594), 7.972921510, 7.899255002),
+    (
+        0.05,
+        2.0,
+        400,
+        (0.0007098115658748468, 0.003121526642300872, 0.9163696095615746),
+        2.462719825,
+        2.460996504,
+    ),
+    (0.3, 1.5, 60, (0.04913878414167489, 0.5468835500138415, 5.868302975658924), 9.797563616, 9.785138019),
+    (0.01, 0.8, 1000, (0.00037700224391934634, 0.9891527690684303, 20.246275937), 3.725240221, 3.695428833),
+]
+
+
+@pytest.mark.parametrize(("rate", "noise", "steps", "divergences", "integer", "all_orders"), SAMPLED)
+def test_dp_sgd_agrees_with_opacus(rate, noise, steps, divergences, integer, all_orders):
+    found = [accountant.sampled_divergence(order, noise, rate) for order in (2, 8, 32)]
+    assert found == pytest.approx(divergences, rel=1e-9)
+    epsilon = accountant.sampled_epsilon(1e-5, noise, rate, steps)
+    assert epsilon == pytest.approx(integer, rel=1e-8)
+    assert all_orders <= epsilon < 1.02 * all_orders
+    back = accountant.sampled_noise(epsilon, 1e-5, rate, steps)
+    assert back == pytest.approx(noise, rel=1e-4)
+    assert accountant.sampled_epsilon(1e-5, back, rate, steps) <= epsilon
+
+
+def test_dp_sgd_over_everybody_is_the_gaussian_mechanism():
+    exact = accountant.composed_epsilon(1e-5, [3.0] * 20, [1.0] * 20)
+    assert accountant.sampled_epsilon(1e-5, 3.0, 1.0, 20) == pytest.approx(exact, rel=1e-9)
+    assert accountant.sampled_epsilon(1e-5, 3.0, 0.2, 20) < exact
+    with pytest.raises(InputError, match="expected at least 2"):
+        accountant.sampled_divergence(1, 1.0, 0.5)
+
+
 RNG = np.random.default_rng(2)
 TRAIN = sp.csr_matrix((RNG.random((80, 30)) < 0.2).astype(np.float32))
 

@@ -62,6 +62,17 @@ def paired_tests(tables: Mapping[str, pd.DataFrame], measure: str = "deletion") 
     return result
 
 
+def per_user(tables: Mapping[str, pd.DataFrame], measure: str = "deletion") -> dict[str, list[float]]:
+    """One measure of every model and method, a value for each user in order of ids, to three digits: what the
+    paired tests are of.
+    """
+    return {
+        f"{model} / {method}": rows.sort_values("user")[measure].round(3).tolist()
+        for model, table in tables.items()
+        for method, rows in table.groupby("method", sort=False)
+    }
+
+
 def means(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """The mean of every measure by model and method."""
     import pandas as pd

@@ -12,7 +12,8 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.recommenders import BaseRecommender
 from recsys_lib.trust.explanations.contributions import contributions
 from recsys_lib.trust.explanations.counterfactual import counterfactual
-from recsys_lib.trust.explanations.histories import one_history
+from recsys_lib.trust.explanations.faithfulness import Importance, order_of
+from recsys_lib.trust.explanations.histories import one_history, parts_of, rank_of
 
 VERBS = {
     "en": {"film": "watched", "book": "read", "item": "chose"},
@@ -66,6 +67,38 @@ def faithful_reasons(
             continue
         order = contributions(model, row, [reason.target]).order(reason.target)
         found.append(Reason(reason.target, tuple(order[np.isin(order, least.items)].tolist()), True))
+    return found
+
+
+def checked_reasons(
+    model: BaseRecommender,
+    history: sp.csr_matrix,
+    targets: Sequence[int] | np.ndarray,
+    importance: Importance,
+    k: int,
+    most: int = 3,
+) -> list[Reason]:
+    """Reasons of any model, also one that is no sum over the history: the first items in the order of an
+    ``importance``, as few as make the item leave the top ``k`` when they are taken out.
+
+    Where the first ``most`` do not suffice, those of them with a positive importance are given as supporting
+    ones. An empty history gives reasons without items.
+    """
+    row, found = one_history(history), []
+    for target in np.asarray(targets, dtype=np.int64).tolist():
+        if not row.nnz:
+            found.append(Reason(target, (), False))
+            continue
+        values = importance(row, target)
+        order = order_of(row, values)
+        first = order[: min(most, row.nnz)]
+        parts = parts_of(row, [order[size:] for size in range(1, len(first) + 1)])
+        out = rank_of(model, parts, target, row.indices) > k
+        if out.any():
+            found.append(Reason(target, tuple(first[: int(np.argmax(out)) + 1].tolist()), True))
+            continue
+        supports = dict(zip(row.indices.tolist(), values, strict=True))
+        found.append(Reason(target, tuple(i for i in first.tolist() if supports[i] > 0), False))
     return found
 
 

@@ -2,6 +2,7 @@
 
 Attacks, each with a stated adversary and a baseline that sees nothing: ``reconstruction`` of a history from a
 user's vector, ``membership`` of a user in the training data, ``attributes`` of a person, ``inversion`` of a
-text's vector. Defences: ``releases`` of a user's vector, ``private_ease``, ``deletion`` of a user;
-``accountant`` says what noise guarantees.
+text's vector, ``update_attacks`` on what devices send in training. Defences: ``releases`` of a user's vector,
+``private_ease``, clipped and noisy rounds of ``federated`` training, ``deletion`` of a user; ``accountant``
+says what noise guarantees.
 """

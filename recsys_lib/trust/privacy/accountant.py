@@ -1,5 +1,5 @@
-"""What Gaussian noise guarantees: exact (ε, δ) of the Gaussian mechanism, its composition, and the bound by
-Rényi divergence.
+"""What Gaussian noise guarantees: exact (ε, δ) of the Gaussian mechanism, its composition, the bound by
+Rényi divergence, and that of DP-SGD, whose every sum is over random people.
 
 A mechanism is (ε, δ)-differentially private if ``P[M(D) ∈ S] <= e^ε P[M(D') ∈ S] + δ`` for all neighbouring
 data D, D' and all S. ``sensitivity`` is the largest Euclidean distance that one neighbour can move what is
@@ -18,6 +18,8 @@ from recsys_lib.core.errors import InputError
 ORDERS = np.concatenate(
     [1 + np.linspace(0.01, 1, 100), np.linspace(2.1, 64, 620), np.geomspace(65, 1e5, 400)]
 )
+# Integer orders for sums over random people.
+SAMPLED_ORDERS = (*range(2, 65), *range(68, 257, 4))
 
 
 def _positive(**values: float) -> None:
@@ -122,6 +124,68 @@ def renyi_epsilon(delta: float, sigma: float, sensitivity: float = 1.0, releases
     divergence = releases * ORDERS * sensitivity**2 / (2 * sigma**2)
     bounds = divergence + np.log1p(-1 / ORDERS) - (np.log(delta) + np.log(ORDERS)) / (ORDERS - 1)
     return float(max(bounds.min(), 0.0))
+
+
+def sampled_divergence(order: int, noise: float, rate: float) -> float:
+    """Rényi divergence of integer ``order`` of one sum over people who take part with probability ``rate``
+    each, with noise of ``noise`` times the sensitivity.
+
+    ``log(Σ_k C(α,k) (1-q)^(α-k) q^k e^((k² - k)/2σ²)) / (α - 1)`` (Mironov, Talwar and Zhang, "Rényi
+    Differential Privacy of the Sampled Gaussian Mechanism", 2019); ``α/2σ²`` where everybody takes part.
+
+    Raises:
+        InputError: an order below 2, a noise that is not positive, a rate outside of (0, 1].
+    """
+    from scipy.special import gammaln, logsumexp
+
+    _positive(noise=noise)
+    if order < 2 or not 0 < rate <= 1:
+        raise InputError(f"order={order!r}, rate={rate!r}: expected at least 2, and above 0 to 1")
+    if rate == 1:
+        return float(order / (2 * noise**2))
+    k = np.arange(order + 1, dtype=float)
+    ways = gammaln(order + 1) - gammaln(k + 1) - gammaln(order - k + 1)
+    terms = ways + (order - k) * np.log1p(-rate) + k * np.log(rate) + (k * k - k) / (2 * noise**2)
+    return float(max(logsumexp(terms), 0.0) / (order - 1))
+
+
+def sampled_epsilon(delta: float, noise: float, rate: float, steps: int) -> float:
+    """An upper bound on ε of ``steps`` noisy sums over random people: DP-SGD (Abadi et al., CCS 2016).
+
+    noise: standard deviation in units of what one person can add. Neighbours differ in one person. Exact
+    where ``rate`` is 1; else by integer orders of ``sampled_divergence``, and so a little above bounds that
+    try orders between them.
+
+    Raises:
+        InputError: as ``sampled_divergence``; fewer than 1 step, a delta outside of (0, 1).
+    """
+    _fraction(delta)
+    if steps < 1:
+        raise InputError(f"steps={steps!r}: expected at least 1")
+    if rate == 1:
+        return gaussian_epsilon(delta, noise / np.sqrt(steps))
+    orders = np.array(SAMPLED_ORDERS, dtype=float)
+    divergence = steps * np.array([sampled_divergence(a, noise, rate) for a in SAMPLED_ORDERS])
+    bounds = divergence + np.log1p(-1 / orders) - (np.log(delta) + np.log(orders)) / (orders - 1)
+    return float(max(bounds.min(), 0.0))
+
+
+def sampled_noise(epsilon: float, delta: float, rate: float, steps: int) -> float:
+    """The smallest noise, to one part in a million, for which ``sampled_epsilon`` is at most ``epsilon``.
+
+    Raises:
+        InputError: as ``sampled_epsilon``, an epsilon that is not positive.
+    """
+    from scipy.optimize import brentq
+
+    _positive(epsilon=epsilon)
+    low, high = 1e-3, 1.0
+    while sampled_epsilon(delta, high, rate, steps) > epsilon:
+        high *= 2
+    if sampled_epsilon(delta, low, rate, steps) <= epsilon:
+        return low
+    found = brentq(lambda s: sampled_epsilon(delta, s, rate, steps) - epsilon, low, high, rtol=1e-7)
+    return float(found) * (1 + 1e-6)
 
 
 def flip_probability(epsilon: float, bits: int) -> float:

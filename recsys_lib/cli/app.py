@@ -22,7 +22,7 @@ from recsys_lib.cli.probe import probe
 from recsys_lib.cli.recommend import recommend
 from recsys_lib.cli.report import report
 from recsys_lib.cli.run import run
-from recsys_lib.cli.serve import refit, serve
+from recsys_lib.cli.serve import refit, serve, trial
 from recsys_lib.cli.study import study
 from recsys_lib.cli.sweep import sweep
 from recsys_lib.core.errors import InputError, did_you_mean
@@ -42,6 +42,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "bench": bench,
     "serve": serve,
     "refit": refit,
+    "trial": trial,
     "report": report,
     "lab": lab,
 }

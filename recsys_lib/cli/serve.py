@@ -130,10 +130,14 @@ def refit(
         float, typer.Option(metavar="FRACTION", help="Newest part of the new events that decides.")
     ] = 0.2,
     min_events: Annotated[int, _number("Fewer new events wait for the next refit.", 1)] = 100,
+    interleave: Annotated[
+        bool, typer.Option("--trial", help="Interleave the new version with the running one; see trial.")
+    ] = False,
 ) -> int:
     """Fit on what was chosen since the last fit, and swap the running version if the new one is not worse.
 
-    A running server follows by itself within a second.
+    A running server follows by itself within a second. With --trial it shows both versions in one list, and
+    the command trial says which one people choose from.
 
     Example: python -m recsys_lib refit --margin 0.01
     """
@@ -148,7 +152,49 @@ def refit(
     artefacts.current(store)
     log = EventLog(events or str(store / EVENTS))
     try:
-        print(run_refit(store, log, policy).sentence())
+        print(run_refit(store, log, policy, trial=interleave).sentence())
     finally:
         log.close()
+    return 0
+
+
+def trial(
+    artefact: Store = None,
+    events: Database = None,
+    accept: Annotated[bool, typer.Option("--accept", help="Put the version on trial in place.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="End the trial; the running version stays.")] = False,
+) -> int:
+    """Say which of two interleaved versions people choose from, and end the trial if asked to.
+
+    The p-value is of a sign test over users. Looked at again and again until it is small, it is too small:
+    decide beforehand how many users the trial takes.
+
+    Example: python -m recsys_lib trial --accept
+    """
+    from recsys_lib.serving import artefact as artefacts
+    from recsys_lib.serving.events import EventLog
+    from recsys_lib.serving.trial import outcome
+
+    if accept and stop:
+        raise InputError("--accept and --stop: expected one of them")
+    store = artefact or default_store()
+    running, candidate = artefacts.current(store), artefacts.on_trial(store)
+    if candidate is None:
+        raise InputError(f"{store}: no version is on trial; begin with python -m recsys_lib refit --trial")
+    log = EventLog(events or str(store / EVENTS))
+    try:
+        found = outcome(log, running, candidate)
+    finally:
+        log.close()
+    print(
+        f"{found.second:,} users chose more from {candidate}, {found.first:,} from {running} (running), "
+        f"{found.ties:,} from both alike or from none; sign test p = {found.p_value:.2g}"
+    )
+    if accept or stop:
+        with artefacts.refitting(store):
+            if accept:
+                artefacts.put_in_place(store, candidate)
+            else:
+                artefacts.end_trial(store)
+        print(f"{candidate} is in place" if accept else f"the trial has ended, {running} stays")
     return 0

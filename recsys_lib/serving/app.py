@@ -28,7 +28,8 @@ from recsys_lib.serving.events import Event, EventLog, NewItem
 from recsys_lib.serving.guard import RETRY_AFTER_S, Guard
 from recsys_lib.serving.served import Query, Served
 from recsys_lib.serving.service import Service
-from recsys_lib.serving.slate import Rule
+from recsys_lib.serving.slate import Rule, Slate
+from recsys_lib.serving.trial import Trial
 from recsys_lib.serving.writer import Full, Writer
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -85,7 +86,7 @@ class _Application:
         self.rng = np.random.default_rng(settings.seed)
         self.texts = TextBatcher(service.encode)
         self.writer: Writer | None = None
-        self.batcher: Batcher[tuple[Served, Query], Any] = Batcher(
+        self.batcher: Batcher[tuple[Served | Trial, Query], Any] = Batcher(
             self._answer, settings.max_batch, settings.deadline_ms / 1000, settings.max_waiting
         )
         self.registry = prometheus_client.CollectorRegistry()
@@ -129,8 +130,8 @@ class _Application:
                 await asyncio.to_thread(self.service.follow)
                 await asyncio.to_thread(self.service.refresh)
 
-    def _answer(self, questions: Sequence[tuple[Served, Query]]) -> list[Any]:
-        """Lists for a batch; questions of one version are scored together."""
+    def _answer(self, questions: Sequence[tuple[Served | Trial, Query]]) -> list[Any]:
+        """Lists for a batch; questions of one version, or of one trial, are scored together."""
         answers: list[Any] = [None] * len(questions)
         versions: dict[int, list[int]] = {}
         for place, (served, _) in enumerate(questions):
@@ -184,8 +185,9 @@ class _Application:
         if asked.label is not None and asked.label not in served.with_label:
             raise InputError(f"label: {asked.label[:60]!r} is unknown")
         query = Query(history, excluded, asked.k, asked.label, asked.explore)
-        chosen, scores = await self.batcher.ask((served, query))
-        reasons = served.reasons(history, chosen, asked.language)
+        answering = state.trial or served
+        chosen, scores = await self.batcher.ask((answering, query))
+        reasons = answering.reasons(history, chosen, asked.language)
         ids, titles = served.catalogue.ids, served.catalogue.titles
         items = [
             {
@@ -198,7 +200,7 @@ class _Application:
         ]  # fmt: skip
         list_id = uuid.uuid4().hex
         if self.settings.log_lists and self.writer is not None:
-            self.writer.show(_shown(list_id, asked.user or "", served, chosen))
+            self.writer.show(_shown(list_id, asked.user or "", answering, chosen))
         return JSONResponse({"version": served.version, "list_id": list_id, "items": items})
 
     async def similar(self, asked: schemas.SimilarRequest) -> Response:
@@ -278,7 +280,7 @@ class _Application:
 
     async def ready(self) -> Response:
         """An artefact is loaded and the database answers."""
-        served = self.service.state.served
+        served, trial = self.service.state.served, self.service.state.trial
         try:
             counts = await asyncio.to_thread(self.service.log.counts)
         except Exception:
@@ -288,7 +290,8 @@ class _Application:
                 "status": "ready",
                 "version": served.version,
                 "items": served.n_items,
-                **{"events": counts["events"]},
+                "events": counts["events"],
+                "trial": trial.candidate.version if trial else None,
             }
         )
 
@@ -302,17 +305,22 @@ class _Application:
 _RETRY = {"Retry-After": str(RETRY_AFTER_S)}
 
 
-def _shown(list_id: str, user: str, served: Served, chosen: Any) -> dict[str, Any]:
-    """A list as it is kept: ids, which were drawn, with which probability, from which candidates."""
+def _shown(list_id: str, user: str, answering: Served | Trial, chosen: Slate) -> dict[str, Any]:
+    """A list as it is kept: ids, which were drawn, with which probability, from which candidates; in a trial
+    also which version picked which.
+    """
     import json
 
+    served = answering.running if isinstance(answering, Trial) else answering
     ids = served.catalogue.ids
-    shown = {
+    shown: dict[str, Any] = {
         "ids": [ids[item] for item in chosen.ids.tolist()],
         "explored": chosen.explored.tolist(),
         "propensities": np.round(chosen.propensities, 6).tolist(),
         "pools": [[ids[item] for item in pool.tolist()] for pool in chosen.pools],
     }
+    if isinstance(answering, Trial) and chosen.teams is not None:
+        shown |= {"candidate": answering.candidate.version, "teams": chosen.teams.tolist()}
     return {
         "id": list_id, "user_id": user, "version": served.version, "time": int(time.time()),
         "shown": json.dumps(shown),

@@ -31,7 +31,7 @@ from recsys_lib.serving.cold_map import ColdMap
 from recsys_lib.vectors.geometry import Geometry
 
 FORMAT = 1
-MANIFEST, CURRENT, VERSIONS = "artefact.json", "current", "versions"
+MANIFEST, CURRENT, TRIAL, VERSIONS = "artefact.json", "current", "trial", "versions"
 INTERACTIONS = "interactions"
 # Versions that stay beside the current one: to go back to, and for servers that still read them.
 KEPT = 3
@@ -344,7 +344,20 @@ def current(store: Path) -> str:
     Raises:
         InputError: no such folder, or none was put in place.
     """
-    path = store / CURRENT
+    return _pointed_at(store, CURRENT)
+
+
+def on_trial(store: Path) -> str | None:
+    """The version whose lists are interleaved with the current one's; None where there is no trial.
+
+    Raises:
+        InputError: a damaged file.
+    """
+    return _pointed_at(store, TRIAL) if (store / TRIAL).exists() else None
+
+
+def _pointed_at(store: Path, pointer: str) -> str:
+    path = store / pointer
     try:
         version = path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
@@ -358,23 +371,43 @@ def current(store: Path) -> str:
 def put_in_place(store: Path, version: str) -> None:
     """Point ``store`` at ``version``: one rename, so that a reader sees the old version or the new one.
 
-    Older versions are removed, except the ``KEPT`` latest. A server that still reads one keeps its files
-    open.
+    A trial ends with it: it compared the version that was in place. Older versions are removed, except the
+    ``KEPT`` latest. A server that still reads one keeps its files open.
 
     Raises:
         InputError: a version that is not there.
     """
+    _point(store, CURRENT, version)
+    end_trial(store)
+    others = sorted(path for path in (store / VERSIONS).iterdir() if not path.name.startswith("."))
+    for old in [path for path in others if path.name != version][:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def begin_trial(store: Path, version: str) -> None:
+    """Let servers interleave the lists of ``version`` with those of the current one.
+
+    Raises:
+        InputError: a version that is not there.
+    """
+    _point(store, TRIAL, version)
+
+
+def end_trial(store: Path) -> None:
+    """End the trial, if there is one."""
+    (store / TRIAL).unlink(missing_ok=True)
+    _flush_folder(store)
+
+
+def _point(store: Path, pointer: str, version: str) -> None:
     _read_manifest(store / VERSIONS / version)
-    beside = store / f".{CURRENT}.{uuid.uuid4().hex}.part"
+    beside = store / f".{pointer}.{uuid.uuid4().hex}.part"
     with beside.open("w", encoding="utf-8") as file:
         file.write(f"{version}\n")
         file.flush()
         os.fsync(file.fileno())
-    os.replace(beside, store / CURRENT)
+    os.replace(beside, store / pointer)
     _flush_folder(store)
-    others = sorted(path for path in (store / VERSIONS).iterdir() if not path.name.startswith("."))
-    for old in [path for path in others if path.name != version][:-KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
 
 
 @contextlib.contextmanager

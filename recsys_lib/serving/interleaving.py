@@ -77,12 +77,20 @@ def preference(sessions: Iterable[tuple[Interleaved, Iterable[int]]]) -> Prefere
     A list is one observation, however many items were chosen from it; lists should be of different people, or
     few of each, for the test to mean what it says.
     """
+
+    def credits(shown: Interleaved, chosen: Iterable[int]) -> tuple[int, int]:
+        hit = np.isin(shown.ids, list(chosen))
+        return int((hit & (shown.teams == 0)).sum()), int((hit & (shown.teams == 1)).sum())
+
+    return decided(credits(shown, chosen) for shown, chosen in sessions)
+
+
+def decided(credits: Iterable[tuple[int, int]]) -> Preference:
+    """The sign test over pairs: how many of the chosen items the first version picked, and the second."""
     from scipy import stats
 
     wins = [0, 0, 0]
-    for shown, chosen in sessions:
-        hit = np.isin(shown.ids, list(chosen))
-        first, second = int((hit & (shown.teams == 0)).sum()), int((hit & (shown.teams == 1)).sum())
+    for first, second in credits:
         wins[0 if first > second else 1 if second > first else 2] += 1
     decided = wins[0] + wins[1]
     p = float(stats.binomtest(wins[1], decided).pvalue) if decided else 1.0

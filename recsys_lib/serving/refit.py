@@ -54,8 +54,8 @@ class Policy:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a refit did. decision: swapped, kept or waiting (too few events); ndcg: means over ``users``;
-    difference, low, high: candidate less running, with its 95% interval.
+    """What a refit did. decision: swapped, on trial, kept or waiting (too few events); ndcg: means over
+    ``users``; difference, low, high: candidate less running, with its 95% interval.
     """
 
     decision: str
@@ -81,14 +81,17 @@ class Outcome:
             f"{self.ndcg_running:.4f} running, difference {self.difference:+.4f} "
             f"[{self.low:+.4f}, {self.high:+.4f}]"
         )
-        last = f"swapped to {self.version}" if self.decision == "swapped" else f"{self.running} stays"
+        last = f"{self.running} stays"
+        if self.decision != "kept":
+            last = f"{'swapped to' if self.decision == 'swapped' else 'on trial:'} {self.version}"
         return f"{read}: {found}; {last} ({self.seconds:.1f} s)"
 
 
-def refit(store: Path, log: EventLog, policy: Policy | None = None) -> Outcome:
+def refit(store: Path, log: EventLog, policy: Policy | None = None, trial: bool = False) -> Outcome:
     """Read what came since the running version, and swap if the rule allows it; one refit at a time.
 
-    Killed at any moment it leaves the running version, or the whole new one.
+    ``trial``: what the rule allows is not put in place but interleaved with the running version. Killed at
+    any moment it leaves the running version, or the whole new one.
 
     Raises:
         InputError: no artefact, a damaged one, another refit is running.
@@ -110,8 +113,9 @@ def refit(store: Path, log: EventLog, policy: Policy | None = None) -> Outcome:
         new = _fitted(running, news, news.events, watermark=news.last_event,
                       item_watermark=news.last_item, evaluation=evaluated)  # fmt: skip
         version = artefacts.write(new, store)
-        artefacts.put_in_place(store, version)
-        return Outcome("swapped", version=version, seconds=time.perf_counter() - started, **base)
+        (artefacts.begin_trial if trial else artefacts.put_in_place)(store, version)
+        decision = "on trial" if trial else "swapped"
+        return Outcome(decision, version=version, seconds=time.perf_counter() - started, **base)
 
 
 @dataclass(frozen=True, eq=False)

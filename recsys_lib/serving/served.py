@@ -153,14 +153,19 @@ class Served:
         without = Rule(0, rule.cold_below, rule.pool)
         answers = []
         for query, own in zip(queries, self.scores([q.history for q in queries]), strict=True):
-            allowed = np.array(own, dtype=np.float32)
-            allowed[query.history] = -np.inf
-            allowed[query.excluded] = -np.inf
-            if query.label is not None:
-                allowed[~self._labelled(query.label)] = -np.inf
+            allowed = self.allowed(query, own)
             chosen = slate.mixed(allowed, cold, query.k, rule if query.explore else without, rng)
             answers.append((chosen, own))
         return answers
+
+    def allowed(self, query: Query, scores: np.ndarray) -> np.ndarray:
+        """A copy of ``scores [n_items]`` with -inf at what the query may not be shown."""
+        found = np.array(scores, dtype=np.float32)
+        found[query.history] = -np.inf
+        found[query.excluded] = -np.inf
+        if query.label is not None:
+            found[~self._labelled(query.label)] = -np.inf
+        return found
 
     def _labelled(self, label: str) -> np.ndarray:
         if label not in self.with_label:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from recsys_lib.serving import fitting
 from recsys_lib.serving.artefact import Artefact
 from recsys_lib.serving.events import EventLog, NewItem
 from recsys_lib.serving.served import Served
+from recsys_lib.serving.trial import Trial
 
 logger = logging.getLogger("recsys_lib.serving")
 
@@ -23,6 +24,7 @@ logger = logging.getLogger("recsys_lib.serving")
 @dataclass(frozen=True, eq=False)
 class State:
     """One artefact with what came after it. recent: for every user the item ids of events that it lacks.
+    trial: the version that is interleaved with it, if one is.
 
     ``recent`` only grows, while requests read it; everything else never changes.
     """
@@ -30,6 +32,7 @@ class State:
     served: Served
     recent: dict[str, list[str]]
     items: tuple[NewItem, ...]
+    trial: Trial | None = None
 
     def history(self, user: str) -> np.ndarray | None:
         """Places of the items that a user chose; None for a user without an event."""
@@ -44,6 +47,13 @@ class State:
         index = self.served.catalogue.index
         later = np.array([index[item] for item in recent if item in index], dtype=np.int64)
         return np.unique(np.concatenate([before, later]))
+
+
+def _with_trial(state: State, candidate: Artefact | None) -> State:
+    if candidate is None:
+        return state
+    items = fitting.encoded(candidate, state.items)
+    return replace(state, trial=Trial(state.served, Served(candidate, items)))
 
 
 class Service:
@@ -61,9 +71,12 @@ class Service:
         self.swaps = self.failed_swaps = 0
         self._failed: str | None = None
         self.state = self._started(artefacts.load(store))
+        self.follow()
 
-    def _started(self, artefact: Artefact) -> State:
-        """The state of an artefact with everything that the log has after it."""
+    def _started(self, artefact: Artefact, candidate: Artefact | None = None) -> State:
+        """The state of an artefact with everything that the log has after it, and of one on trial beside
+        it.
+        """
         items = tuple(fitting.encoded(artefact, self.log.items_after(artefact.item_watermark)))
         recent: dict[str, list[str]] = {}
         event_seq = artefact.watermark
@@ -73,7 +86,7 @@ class Service:
         state = State(Served(artefact, items), recent, items)
         self._event_seq = event_seq
         self._item_seq = items[-1].seq if items else artefact.item_watermark
-        return state
+        return _with_trial(state, candidate)
 
     def refresh(self) -> None:
         """Read events and new items that came since the last reading, by this process or another."""
@@ -85,20 +98,28 @@ class Service:
             more = self.log.items_after(self._item_seq)
             if more:
                 items = (*state.items, *fitting.encoded(state.served.artefact, more))
-                self.state = State(Served(state.served.artefact, items), state.recent, items)
+                grown = State(Served(state.served.artefact, items), state.recent, items)
+                candidate = state.trial.candidate.artefact if state.trial else None
+                self.state = _with_trial(grown, candidate)
                 self._item_seq = more[-1].seq
 
     def follow(self) -> bool:
-        """Swap to the version that the store points to, if it is another; True after a swap.
+        """Swap to the version that the store points to, and begin or end a trial, where the store says so;
+        True after a swap.
 
         A version that cannot be loaded is logged once, and the old one goes on answering.
         """
+        state = self.state
+        before = state.trial.candidate.version if state.trial else None
         try:
-            version = artefacts.current(self.store)
-            if version == self.state.served.version:
+            version, candidate = artefacts.current(self.store), artefacts.on_trial(self.store)
+            candidate = None if candidate == version else candidate
+            if (version, candidate) == (state.served.version, before):
                 self._failed = None
                 return False
-            loaded = artefacts.load(self.store, version)
+            swapped = version != state.served.version
+            loaded = artefacts.load(self.store, version) if swapped else state.served.artefact
+            tried = artefacts.load(self.store, candidate) if candidate else None
         except InputError as error:
             if str(error) != self._failed:
                 self._failed = str(error)
@@ -106,9 +127,9 @@ class Service:
                 logger.warning("the running version stays: %s", error)
             return False
         with self._lock:
-            self.state = self._started(loaded)
-        self.swaps += 1
-        return True
+            self.state = self._started(loaded, tried)
+        self.swaps += swapped
+        return swapped
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Raw text vectors of new texts, float32 ``[n, d]``."""

@@ -11,12 +11,13 @@ off-policy estimates divide by.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
 from recsys_lib.core.errors import InputError
+from recsys_lib.serving.interleaving import team_draft
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,14 @@ class Rule:
 class Slate:
     """A list: ``ids``, best first; ``explored``: which places were drawn; ``propensities``: with which
     probability (1 where nothing was drawn); ``pools``: for each drawn place its candidates, best first.
+    ``teams``: of an interleaved list which version picked each item, 0 or 1, and -1 where it was drawn.
     """
 
     ids: np.ndarray
     explored: np.ndarray
     propensities: np.ndarray
     pools: tuple[np.ndarray, ...] = ()
+    teams: np.ndarray | None = None
 
 
 @lru_cache(1024)
@@ -73,12 +76,39 @@ def mixed(scores: np.ndarray, cold: np.ndarray, k: int, rule: Rule, rng: np.rand
     best = ranked(scores, k)
     for places in range(min(rule.quota, k - 1), 0, -1):
         first = best[: k - places]
-        rest = np.where(cold, scores, -np.inf)
-        rest[first] = -np.inf
-        pool = ranked(rest, max(rule.pool, places))
+        pool = _cold_pool(scores, cold, first, places, rule)
         if len(pool) >= places:
             return _drawn(first, pool, places, rng)
     return Slate(best, np.zeros(len(best), dtype=bool), np.ones(len(best)))
+
+
+def interleaved(
+    running: np.ndarray, candidate: np.ndarray, cold: np.ndarray, k: int, rule: Rule,
+    rng: np.random.Generator,
+) -> Slate:  # fmt: skip
+    """As ``mixed``, but the items before the quota are drafted in turn from the ``running`` and the
+    ``candidate`` scores ``[n_items]``; the quota is drawn by the running ones.
+    """
+    if k < 1:
+        raise InputError(f"k={k!r}: expected at least 1")
+    whole = team_draft(ranked(running, k).tolist(), ranked(candidate, k).tolist(), k, rng)
+    for places in range(min(rule.quota, k - 1), 0, -1):
+        first = whole.ids[: k - places]
+        pool = _cold_pool(running, cold, first, places, rule)
+        if len(pool) >= places:
+            teams = np.concatenate([whole.teams[: k - places], np.full(places, -1)])
+            return replace(_drawn(first, pool, places, rng), teams=teams)
+    n = len(whole.ids)
+    return Slate(whole.ids, np.zeros(n, dtype=bool), np.ones(n), (), whole.teams)
+
+
+def _cold_pool(
+    scores: np.ndarray, cold: np.ndarray, shown: np.ndarray, places: int, rule: Rule
+) -> np.ndarray:
+    """The best cold items that are not ``shown``."""
+    rest = np.where(cold, scores, -np.inf)
+    rest[shown] = -np.inf
+    return ranked(rest, max(rule.pool, places))
 
 
 def _drawn(first: np.ndarray, pool: np.ndarray, places: int, rng: np.random.Generator) -> Slate:

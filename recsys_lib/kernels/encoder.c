@@ -177,6 +177,9 @@ int64_t instructions(void) {
 #endif
 }
 
+// Whether two neighbouring weights in integers may be at most 128 together: see dot_int8.
+int64_t adds_pairs(void) { return ADDS_PAIRS; }
+
 // Whether every token has a row in the table of words, and every text fits the table of positions.
 static int check_ids(const Model *m, const Batch *b) {
   for (int64_t t = 0; t < b->start[b->n_texts]; t++)

@@ -27,19 +27,22 @@
 // What encode() returns besides 0.
 enum { NO_MEMORY = 1, UNKNOWN_ID = 2, TOO_LONG = 3 };
 enum { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2 };
-// Numbers a register holds, and rows a block of sums has: as many as there are registers for. A vector wider
-// than a register is kept in memory by gcc, at a fiftieth of the speed.
+// Numbers a register holds, and a block of sums: its columns, its rows, and its rows of integers. It takes
+// most of the registers, the rest hold a line of weights, a number of a row and what is between. A vector
+// wider than a register is kept in memory by gcc, at a fiftieth of the speed.
 #if defined(__AVX512F__)
-enum { WIDE = 16, ROWS = 14 };
+enum { WIDE = 16, COLUMNS = 32, ROWS = 14, INT_ROWS = 14 }; // 28 of 32 registers
+#elif defined(__AVX2__) && defined(__AVXVNNI__)
+enum { WIDE = 8, COLUMNS = 16, ROWS = 6, INT_ROWS = 6 }; // 12 of 16
 #elif defined(__AVX2__)
-enum { WIDE = 8, ROWS = 3 };
+enum { WIDE = 8, COLUMNS = 16, ROWS = 6, INT_ROWS = 5 }; // 12 and 10 of 16
 #elif defined(__aarch64__)
-enum { WIDE = 4, ROWS = 3 };
+enum { WIDE = 4, COLUMNS = 16, ROWS = 6, INT_ROWS = 6 }; // 24 of 32
 #else
-enum { WIDE = 4, ROWS = 1 };
+enum { WIDE = 4, COLUMNS = 16, ROWS = 2, INT_ROWS = 1 }; // 8 of 16
 #endif
 // Rows of a layer's halves, rows that may be read beyond the last.
-enum { TEXT_ROWS = 144, FEED_ROWS = 112, SPARE = 32, GROUP = 8, PART = 192 };
+enum { TEXT_ROWS = 144, FEED_ROWS = 112, SPARE = 32, GROUP = 8, PART = 24 * 1024 / 4 / COLUMNS };
 
 typedef struct {
   int64_t n, k;                      // output and inner dimension; n is a multiple of 32

@@ -27,21 +27,34 @@ static inline __attribute__((always_inline)) floats dot_bf16(floats acc, const u
 #endif
 }
 
+// Four products of bytes a (unsigned) and b (signed) more in every sum. AVX2 without VNNI adds two of them in
+// 16 bits first: exact where two neighbouring weights are at most 128 together (255 * 128 < 2^15), which
+// whoever rounds them asks adds_pairs() about.
+#if (defined(__AVX512BW__) || (defined(__AVX2__) && !defined(__AVX512F__))) && \
+    !defined(__AVX512VNNI__) && (defined(__AVX512F__) || !defined(__AVXVNNI__))
+enum { ADDS_PAIRS = 1 };
+#else
+enum { ADDS_PAIRS = 0 };
+#endif
 static inline __attribute__((always_inline)) wholes dot_int8(wholes acc, const uint8_t *a, const uint8_t *b) {
 #if defined(__AVX512VNNI__)
   int32_t x;
   memcpy(&x, a, 4);
   return (wholes)_mm512_dpbusd_epi32((__m512i)acc, _mm512_set1_epi32(x), _mm512_loadu_si512(b));
+#elif defined(__AVX512BW__)
+  int32_t x;
+  memcpy(&x, a, 4);
+  __m512i pairs = _mm512_maddubs_epi16(_mm512_set1_epi32(x), _mm512_loadu_si512(b));
+  return acc + (wholes)_mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
 #elif defined(__AVX2__) && !defined(__AVX512F__)
-  // Even and odd bytes apart, widened to 16 bits: the one instruction that multiplies bytes as they are may
-  // overflow.
   int32_t x;
   memcpy(&x, a, 4);
   __m256i all = _mm256_set1_epi32(x), w = _mm256_loadu_si256((const __m256i *)b);
-  __m256i even = _mm256_madd_epi16(_mm256_and_si256(all, _mm256_set1_epi16(255)),
-                                   _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8));
-  __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(all, 8), _mm256_srai_epi16(w, 8));
-  return acc + (wholes)_mm256_add_epi32(even, odd);
+#ifdef __AVXVNNI__
+  return (wholes)_mm256_dpbusd_avx_epi32((__m256i)acc, all, w);
+#else
+  return acc + (wholes)_mm256_madd_epi16(_mm256_maddubs_epi16(all, w), _mm256_set1_epi16(1));
+#endif
 #else
   wholes w;
   memcpy(&w, b, sizeof w);
@@ -49,28 +62,33 @@ static inline __attribute__((always_inline)) wholes dot_int8(wholes acc, const u
 #endif
 }
 
-// Sums of ROWS rows and 32 columns over `lines` groups of 4 bytes, into sums [ROWS][32].
-#define BLOCK(name, vector, dot)                                                                     \
+// Sums of `rows` rows and COLUMNS columns over `lines` groups of 4 bytes, into sums [rows][COLUMNS]. No memset
+// and no memcpy: gcc would copy the registers through the stack.
+#define BLOCK(name, vector, dot, rows)                                                               \
   static void name(const uint8_t *a, int64_t stride, const uint8_t *b, int64_t panel, int64_t lines, \
                    void *sums) {                                                                     \
-    vector acc[ROWS][32 / WIDE];                                                                     \
-    memset(acc, 0, sizeof acc);                                                                      \
+    vector acc[rows][COLUMNS / WIDE];                                                                \
+    for (int r = 0; r < rows; r++)                                                                   \
+      for (int c = 0; c < COLUMNS / WIDE; c++) acc[r][c] = (vector){0};                              \
     for (int64_t i = 0; i < lines; i++)                                                              \
-      for (int r = 0; r < ROWS; r++)                                                                 \
-        for (int c = 0; c < 32 / WIDE; c++)                                                          \
+      for (int r = 0; r < rows; r++)                                                                 \
+        for (int c = 0; c < COLUMNS / WIDE; c++)                                                     \
           acc[r][c] = dot(acc[r][c], a + r * stride + 4 * i,                                         \
                           b + c * WIDE / 16 * panel + 64 * i + c * WIDE % 16 * 4);                   \
-    memcpy(sums, acc, sizeof acc);                                                                   \
+    for (int r = 0; r < rows; r++)                                                                   \
+      for (int c = 0; c < COLUMNS / WIDE; c++)                                                       \
+        ((vector *)sums)[(r * COLUMNS + c * WIDE) / WIDE] = acc[r][c];                                        \
   }
-BLOCK(block_f32, floats, dot_f32)
-BLOCK(block_bf16, floats, dot_bf16)
-BLOCK(block_int8, wholes, dot_int8)
+BLOCK(block_f32, floats, dot_f32, ROWS)
+BLOCK(block_bf16, floats, dot_bf16, ROWS)
+BLOCK(block_int8, wholes, dot_int8, INT_ROWS)
 
-// What the sums of one row and 32 columns stand for; `more` adds them to what an earlier part of the inner
-// dimension gave.
-static inline void finish(int integer, int more, const void *sums, const Linear *w, int64_t column,
-                          float step, float min, float *out) {
-  for (int c = 0; c < 32; c += WIDE) {
+// What the sums of one row and `columns` columns stand for; `more` adds them to what an earlier part of the
+// inner dimension gave.
+static inline __attribute__((always_inline)) void finish(int integer, int more, int columns, const void *sums,
+                                                         const Linear *w, int64_t column, float step,
+                                                         float min, float *out) {
+  for (int c = 0; c < columns; c += WIDE) {
     unaligned *to = (unaligned *)(out + column + c);
     floats sum;
     if (integer) {
@@ -119,35 +137,63 @@ static inline void finish(int integer, int more, const void *sums, const Linear 
   }
 AMX_BLOCK(amx_int8, _tile_dpbusd)
 AMX_BLOCK(amx_bf16, _tile_dpbf16ps)
+
+// As plain_product, in blocks of up to 32 rows and 32 columns.
+static void amx_product(int precision, const uint8_t *a, int64_t m, const float *step, const float *min,
+                        const Linear *w, float *out) {
+  int64_t stride = row_bytes(precision, w->k), lines = stride / 4, panel = 64 * lines;
+  int32_t sums[32][32] __attribute__((aligned(64)));
+  for (int64_t column = 0; column < w->n; column += 32) {
+    const uint8_t *b = (const uint8_t *)w->packed + column / 16 * panel;
+    for (int64_t row = 0; row < m; row += 32) {
+      (precision == INT8 ? amx_int8 : amx_bf16)(a + row * stride, stride, b, panel, lines, row + 16 < m, sums);
+      for (int64_t r = 0; r < 32 && row + r < m; r++)
+        finish(precision == INT8, 0, 32, sums[r], w, column, step ? step[row + r] : 0,
+               min ? min[row + r] : 0, out + (row + r) * w->n);
+    }
+  }
+}
 #endif
 
+// What multiplies one block, by precision; `rows` and `columns` of a block.
+typedef struct {
+  void (*block)(const uint8_t *a, int64_t stride, const uint8_t *b, int64_t panel, int64_t lines, void *sums);
+  int64_t rows;
+} Plain;
+static const Plain PLAIN[] = {
+    [FLOAT32] = {block_f32, ROWS}, [BFLOAT16] = {block_bf16, ROWS}, [INT8] = {block_int8, INT_ROWS}};
+
 // out [m, n] = a [m, k] w + bias; a is coded, with `step` and `min` per row if in integers. Up to SPARE rows
-// after a are read, none written. The lines of two panels stay in the level-1 cache while all rows pass; in
-// float32 that takes parts of the inner dimension.
-static void product(int precision, int amx, const uint8_t *a, int64_t m, const float *step, const float *min,
-                    const Linear *w, float *out) {
+// after a are read, none written. The lines of a block's columns stay in the level-1 cache while all rows
+// pass; in float32 that takes parts of the inner dimension.
+static void plain_product(int precision, const uint8_t *a, int64_t m, const float *step, const float *min,
+                          const Linear *w, float *out) {
   int64_t stride = row_bytes(precision, w->k), lines = stride / 4, panel = 64 * lines,
           part = precision == FLOAT32 ? PART : lines;
-  int32_t sums[32][32] __attribute__((aligned(64)));
-  int64_t high = amx && precision != FLOAT32 ? 32 : ROWS;
-  for (int64_t column = 0; column < w->n; column += 32)
+  int32_t sums[SPARE][COLUMNS] __attribute__((aligned(64)));
+  Plain plain = PLAIN[precision];
+  for (int64_t column = 0; column < w->n; column += COLUMNS)
     for (int64_t line = 0; line < lines; line += part) {
       const uint8_t *b = (const uint8_t *)w->packed + column / 16 * panel + 64 * line;
       int64_t n = lines - line < part ? lines - line : part;
-      for (int64_t row = 0; row < m; row += high) {
-        const uint8_t *rows = a + row * stride + 4 * line;
-#if AMX
-        if (high == 32)
-          (precision == INT8 ? amx_int8 : amx_bf16)(rows, stride, b, panel, n, row + 16 < m, sums);
-        else
-#endif
-          (precision == INT8       ? block_int8
-           : precision == BFLOAT16 ? block_bf16
-                                   : block_f32)(rows, stride, b, panel, n, sums);
-        int64_t last = row + high < m ? high : m - row;
+      for (int64_t row = 0; row < m; row += plain.rows) {
+        plain.block(a + row * stride + 4 * line, stride, b, panel, n, sums);
+        int64_t last = row + plain.rows < m ? plain.rows : m - row;
         for (int64_t r = 0; r < last; r++)
-          finish(precision == INT8, line > 0, sums[r], w, column, step ? step[row + r] : 0,
+          finish(precision == INT8, line > 0, COLUMNS, sums[r], w, column, step ? step[row + r] : 0,
                  min ? min[row + r] : 0, out + (row + r) * w->n);
       }
     }
+}
+
+static void product(int precision, int amx, const uint8_t *a, int64_t m, const float *step, const float *min,
+                    const Linear *w, float *out) {
+#if AMX
+  if (amx && precision != FLOAT32) {
+    amx_product(precision, a, m, step, min, w, out);
+    return;
+  }
+#endif
+  (void)amx;
+  plain_product(precision, a, m, step, min, w, out);
 }

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from recsys_lib import evaluation
+from recsys_lib.evaluation import Evaluation
 from recsys_lib.reporting import plots
 
 if TYPE_CHECKING:
@@ -154,13 +156,43 @@ def form_label(parameters: dict[str, Any]) -> str:
     return ", ".join([label(parameters), *unusual])
 
 
-def control_finding(table: pd.DataFrame) -> str:
-    """What the controls show, as a title; ``table``: ``quality`` with the controls' names."""
-    if "another user's history" not in table.index or "none" not in table.index:
+def control_changes(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """A row a control: the reranker's NDCG@10 with everything in place less that under the control, for the
+    users whom both have, its 95% interval, and Wilcoxon's p after Holm.
+    """
+    whole = next((r for r in records if r["parameters"]["control"] == "none"), None)
+    rows: dict[str, dict[str, float]] = {}
+    for r in records if whole is not None else ():
+        if r is not whole:
+            common = np.intersect1d(whole["metrics"]["users"], r["metrics"]["users"])
+            test = evaluation.compare(_of_users(whole, common), _of_users(r, common))
+            rows[r["parameters"]["control"]] = {
+                "users": len(common), "difference": test.difference, "low": test.low, "high": test.high,
+                "p": test.p_value,
+            }  # fmt: skip
+    table = pd.DataFrame(rows.values(), index=list(rows), columns=["users", "difference", "low", "high", "p"])
+    table["p"] = evaluation.holm(table["p"].to_numpy(dtype=float)) if len(table) else table["p"]
+    return table
+
+
+def _of_users(record: dict[str, Any], users: np.ndarray) -> Evaluation:
+    m = record["metrics"]
+    place = {user: i for i, user in enumerate(m["users"])}
+    values = np.array(m["per_user"]["ndcg"])[[place[user] for user in users.tolist()]]
+    return Evaluation(10, users, {"ndcg": values}, np.empty((0, 0)))
+
+
+def control_finding(records: Sequence[dict[str, Any]]) -> str:
+    """What the controls show, as a title."""
+    table = control_changes(records)
+    if not len(table):
         return "Beside a random order; no control is recorded yet"
-    lost = table["reranked"]["none"] - table["reranked"]["another user's history"]
-    changes = "less" if lost > 0 else "more"
-    return f"With another user's history the reranked lists have {abs(lost):.3f} {changes}"
+    lost = [name for name, row in table.iterrows() if row["p"] < 0.05 and row["difference"] > 0]
+    if not lost:
+        return (
+            f"None of {len(table)} controls ranks worse than the whole prompt: no use of the history is shown"
+        )
+    return f"{len(lost)} of {len(table)} controls rank worse than the whole prompt: {', '.join(lost)}"
 
 
 def _sentence(record: dict[str, Any]) -> str:

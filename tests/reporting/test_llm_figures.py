@@ -1,6 +1,7 @@
 """Tables and sentences about the reranking study follow its records, also where few are there."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 from recsys_lib.reporting import plots
@@ -46,10 +47,26 @@ def test_takeaways_count_what_the_records_say():
 def test_findings_and_labels():
     table = figures.quality(figures.select(RECORDS))
     assert figures.finding(table).startswith("1 of 3 rerankers improve")
-    controls = [r for r in RECORDS if r["parameters"]["control"] != "no history"][:4]
-    named = figures.quality(controls, [r["parameters"]["control"] for r in controls])
-    assert figures.control_finding(named.iloc[:1]) == "Beside a random order; no control is recorded yet"
+    assert figures.control_finding([]) == "Beside a random order; no control is recorded yet"
     assert figures.form_label(RECORDS[4]["parameters"]) == "SmolLM2, 135M, yes/no, language zh"
+
+
+def of_users(control, users, values):
+    found = record(control=control)
+    return found | {"metrics": found["metrics"] | {"users": users, "per_user": {"ndcg": values}}}
+
+
+def test_controls_are_compared_for_the_users_that_both_have():
+    rng = np.random.default_rng(0)
+    users, values = list(range(60)), rng.uniform(0.3, 0.7, 60)
+    whole = of_users("none", [*range(100, 140), *users], [0.9] * 40 + values.tolist())
+    same = of_users("history shuffled", users[::-1], values[::-1].tolist())
+    worse = of_users("no history", users, (values - rng.uniform(0.1, 0.2, 60)).tolist())
+    table = figures.control_changes([whole, same, worse])
+    assert table["users"].tolist() == [60, 60]
+    assert table.loc["history shuffled", "difference"] == 0 and table.loc["no history", "low"] > 0.1
+    assert figures.control_finding([whole, same, worse]) == "1 of 2 controls rank worse: no history"
+    assert figures.control_finding([whole, same]).startswith("None of 1 controls ranks worse")
 
 
 def test_no_record_is_an_empty_table():

@@ -54,7 +54,7 @@ class Part:
 
 def parts() -> list[Part]:
     """All parts, the most decisive first."""
-    main = [Part("cold", name, seed) for seed in range(3) for name in (FROZEN, "distilled")]
+    main = [Part("cold", name, seed) for seed in range(6) for name in (FROZEN, "distilled")]
     ablations = [
         Part("cold", "contrastive"),
         Part("warm", FROZEN),

@@ -189,10 +189,8 @@ def control_finding(records: Sequence[dict[str, Any]]) -> str:
         return "Beside a random order; no control is recorded yet"
     lost = [name for name, row in table.iterrows() if row["p"] < 0.05 and row["difference"] > 0]
     if not lost:
-        return (
-            f"None of {len(table)} controls ranks worse than the whole prompt: no use of the history is shown"
-        )
-    return f"{len(lost)} of {len(table)} controls rank worse than the whole prompt: {', '.join(lost)}"
+        return f"None of {len(table)} controls ranks worse: that the model uses the history is not shown"
+    return f"{len(lost)} of {len(table)} controls rank worse: {', '.join(lost)}"
 
 
 def _sentence(record: dict[str, Any]) -> str:

@@ -116,11 +116,8 @@ def cold(axes: Sequence[Axes], records: Records) -> None:
     shown = whole[[use for use in USES if use in whole]].dropna(how="all")
     plots.dots(axes[0], shown)
     axes[0].legend(loc="lower left")
-    plots.finish(
-        axes[0],
-        cold_title(records),
-        f"NDCG@10 among cold films, the mean of {whole['draws'].max():.0f} draws",
-    )
+    draws = f"the mean of {whole['draws'].max():.0f} draws"
+    plots.finish(axes[0], cold_title(records), f"NDCG@10 among cold films, {draws}")
     found = paired(records)
     gained = found[found["use"] == "map"]
     colours = np.where(gained["low"] > 0, plots.PALETTE[0], plots.PALETTE[3])

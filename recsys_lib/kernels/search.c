@@ -1,8 +1,9 @@
 /* Scans of codes for what may be among the best k of each query. compiler.py compiles this for the machine it
    runs on.
 
-   In order: search.h (data, candidates), search_fine.h and search_coarse.h (products), search_blocks.h (codes
-   as products read them); here the scan, its threads, and the scores in float32 of what it found.
+   In order: search_lanes.h (vector registers), search.h (data, candidates), search_fine.h, search_coarse.h,
+   search_tables.h and search_amx.h (products), search_blocks.h (codes as products read them); here the scan, its
+   threads, and the scores in float32 of what it found.
 
    The score of an item is factor[item] * (query . code) + sum over t of term[t][item] * term_scale[t][query].
    It may be wrong by up to margin[item] * spread[query]: the upper bound of a candidate is compared with the
@@ -10,14 +11,41 @@
    still in registers, so scores are never written.
 
    A pair has one fine product, always summed in the same way. Few queries are scored with it alone. For many,
-   blocks of items and panels of queries are multiplied at a time and coarsely: in 8 bits, floats in bfloat16,
-   entries of tables in 7 bits. A pair that might pass by its coarse product is scored by the fine one. So
+   blocks of items and panels of queries are multiplied at a time and coarsely: in 8 bits (6 on AVX2), floats in
+   bfloat16 where there are matrix units, entries of tables in 7 bits. A pair that might pass by its coarse product is scored by the fine one. So
    results depend neither on the number of queries nor on the units of the processor. What is not a number
    passes every comparison. */
 
 #define _GNU_SOURCE
+#include "search_amx.h"
 #include "search_blocks.h"
 #include "search_coarse.h"
+#include "search_tables.h"
+
+/* The items from ... from + n - 1 with all queries, by the fastest products that there are for them. */
+static void scan_block(const Scan *p, Found *f, const Buffers *buffers, int64_t from, int64_t n) {
+#if NUMBERS
+  if (p->kind == PRODUCT4) {
+    scan_parts(p, f, from, n);
+    return;
+  }
+#endif
+  Block block = block_of(p, buffers, from, n);
+#if TILES
+  if (block.tiles && p->tiles) {
+    if (!is_float(p)) offsets(block, n, buffers->offset);
+    scan_groups(p, f, from, n, block, buffers->score, buffers->offset);
+    return;
+  }
+#endif
+#if NUMBERS
+  if (p->coarse) {
+    scan_many(p, f, from, n, block, buffers->offset);
+    return;
+  }
+#endif
+  scan_few(p, f, from, n, block, 0, buffers->score);
+}
 
 /* Take blocks of items until none is left. Returns 1 where there is no memory for a block. */
 static int scan_blocks(const Scan *p, Found *f) {
@@ -30,17 +58,7 @@ static int scan_blocks(const Scan *p, Found *f) {
   for (int64_t place; !failed && (place = atomic_fetch_add(p->next, 1)) < n_blocks;) {
     const int64_t from = in_order(place, n_blocks) * buffers.n;
     const int64_t n = from + buffers.n < p->n_items ? buffers.n : p->n_items - from;
-#if WIDE
-    if (p->kind == PRODUCT4) {
-      scan_parts(p, f, from, n);
-      continue;
-    }
-#endif
-    Block block = block_of(p, &buffers, from, n);
-    if (p->coarse)
-      scan_many(p, f, from, n, block, buffers.score, buffers.offset);
-    else
-      scan_few(p, f, from, n, block, 0, buffers.score);
+    scan_block(p, f, &buffers, from, n);
   }
 #if TILES
   if (p->tiles && !failed) _tile_release();
@@ -57,6 +75,10 @@ int matrix_units(void) {
   return 0;
 #endif
 }
+
+/* The largest code of a query in coarse products of 8 bits, 0 where there are none; and what is added to it. */
+int max_code(void) { return MAX_CODE; }
+int raise_of_codes(void) { return RAISE; }
 
 /* ---------------------------------------------------------------- entry points */
 

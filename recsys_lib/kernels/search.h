@@ -19,26 +19,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "amx.h"
+#include "search_lanes.h"
 #include "threads.h"
 
-#if defined(__AVX512VNNI__) && defined(__AVX512BW__) && !defined(PORTABLE)
-#include <immintrin.h>
-#define WIDE 1
-#else
-#define WIDE 0
-#endif
-#if WIDE && AMX && defined(__AVX512BF16__)
+#if NUMBERS == 16 && AMX && defined(__AVX512BF16__)
 #define TILES 1
 #else
 #define TILES 0
 #endif
 
-#define UNROLL _Pragma("GCC unroll 8")
-#define LANES 16 /* queries of one panel */
-#define ROWS 8   /* items whose sums with WIDTH panels fit the vector registers */
-#define WIDTH 3
-#define GROUP 64 /* items whose sums with a panel fit the matrix registers; bytes of a vector register */
+#define GROUP 64 /* items whose sums with a panel fit the matrix registers; bytes of a line of the cache */
 #define MAX_PARTS 256
 #define AT_ONCE 4               /* queries whose sums over parts fit the vector registers */
 #define BLOCK_BYTES (96 * 1024) /* of codes, unpacked: they stay in the cache while all queries pass */
@@ -86,6 +76,9 @@ static inline void fetch_ahead(const void *code, int64_t bytes) {
 }
 
 static inline int is_float(const Scan *p) { return p->kind >= FLOAT32 && p->kind <= BFLOAT16; }
+
+/* How many numbers correct the products of an item, see offsets(). */
+static inline int64_t offsets_of(int64_t tile_bytes) { return MAX_CODE == 127 ? 1 : tile_bytes / CHUNK; }
 
 /* n_queries up to a multiple of 16. */
 static inline int64_t padded(const Scan *p) { return (p->n_queries + LANES - 1) / LANES * LANES; }
@@ -159,10 +152,8 @@ static void unpack_parts(const Scan *p, int64_t item, uint8_t *out) {
     out[j] = *code & 15, out[p->row_bytes + j] = *code >> 4;
 }
 
-#if WIDE
-static inline __m512 widened(int64_t kind, const uint16_t *bits) {
-  __m256i narrow = _mm256_loadu_si256((const __m256i *)bits);
-  if (kind == FLOAT16) return _mm512_cvtph_ps(narrow);
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16));
+#if NUMBERS
+INLINE Reals widened(int64_t kind, const uint16_t *bits) {
+  return kind == FLOAT16 ? from_float16(bits) : from_bfloat16(bits);
 }
 #endif

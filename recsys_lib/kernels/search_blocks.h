@@ -23,11 +23,19 @@ static void unpack_int(int64_t kind, const uint8_t *code, int64_t d, int8_t *out
     for (int64_t j = 0; j < d / 2; j++) out[d / 2 + j] = (code[j] >> 4) - 8;
   } else {
     int64_t j = 0;
-#if WIDE
+#if NUMBERS == 16
     for (; j + 64 <= d; j += 64) {
       uint64_t bits;
       memcpy(&bits, code + j / 8, 8);
       _mm512_storeu_si512(out + j, _mm512_mask_blend_epi8(bits, _mm512_set1_epi8(-1), _mm512_set1_epi8(1)));
+    }
+#elif NUMBERS == 8
+    const __m256i place = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    const __m256i bit = _mm256_set1_epi64x((int64_t)0x8040201008040201);
+    for (; j + 32 <= d; j += 32) { /* each byte 8 times, of which every place keeps its bit */
+      __m256i bits = _mm256_and_si256(_mm256_shuffle_epi8(all_four(code + j / 8), place), bit);
+      __m256i minus = _mm256_cmpeq_epi8(bits, _mm256_setzero_si256());
+      _mm256_storeu_si256((__m256i *)(out + j), _mm256_or_si256(minus, _mm256_set1_epi8(1)));
     }
 #endif
     for (; j < d; j++) out[j] = (code[j / 8] >> (j % 8)) & 1 ? 1 : -1;
@@ -37,8 +45,8 @@ static void unpack_int(int64_t kind, const uint8_t *code, int64_t d, int8_t *out
 static void unpack_float(int64_t kind, const uint8_t *code, int64_t d, float *out) {
   const uint16_t *bits = (const uint16_t *)code;
   int64_t j = 0;
-#if WIDE
-  for (; j + 16 <= d; j += 16) _mm512_storeu_ps(out + j, widened(kind, bits + j));
+#if NUMBERS
+  for (; j + NUMBERS <= d; j += NUMBERS) store(out + j, widened(kind, bits + j));
 #endif
   for (; j < d; j++) {
     uint32_t whole = (uint32_t)bits[j] << 16;
@@ -78,7 +86,7 @@ typedef struct {
   int64_t size, stride, tile_bytes;
   void *unpacked, *tiles; /* [n, stride * size], [n, tile_bytes], or NULL: in place */
   float *score;           /* [n] */
-  int32_t *offset;        /* [n] */
+  int32_t *offset;        /* [n, offsets_of(tile_bytes)] */
   int tiled;              /* whether there are tiles at all */
 } Buffers;
 
@@ -90,12 +98,12 @@ static void *zeros(int64_t bytes) {
 
 static Buffers buffers_for(const Scan *p) {
   const int kind = (int)p->kind, many = p->coarse != NULL, integer = kind <= BINARY;
-  const int narrow = WIDE && is_float(p) && kind != FLOAT32 && (!many || p->tiles) && p->d % 64 == 0;
+  const int narrow = NUMBERS && is_float(p) && kind != FLOAT32 && (!many || p->tiles) && p->d % 64 == 0;
   const int in_place = narrow || kind == FLOAT32 || kind == BITS || kind == PRODUCT ||
-                       (WIDE && kind == PRODUCT4) ||
-                       (kind == INT8 && (!WIDE || (p->d % 64 == 0 && (uintptr_t)p->codes % 64 == 0)));
+                       (NUMBERS && kind == PRODUCT4) ||
+                       (kind == INT8 && (!NUMBERS || (p->d % 64 == 0 && (uintptr_t)p->codes % 64 == 0)));
   Buffers r = {0};
-  r.tiled = WIDE && many && (integer || kind == BITS || (is_float(p) && p->tiles));
+  r.tiled = NUMBERS && many && (integer || kind == BITS || (is_float(p) && p->tiles));
   r.size = narrow ? 2 : is_float(p) ? 4 : 1;
   r.stride = in_place ? p->row_bytes / r.size : up_to(p->d, 64);
   r.tile_bytes = up_to(is_float(p) ? 2 * p->d : p->d, 64);
@@ -108,7 +116,7 @@ static Buffers buffers_for(const Scan *p) {
   if (!in_place) r.unpacked = zeros(r.n * r.stride * r.size);
   if (r.tiled && !same) r.tiles = zeros(r.n * r.tile_bytes);
   r.score = malloc(r.n * sizeof(float));
-  r.offset = malloc(r.n * sizeof(int32_t));
+  r.offset = malloc(r.n * offsets_of(r.tile_bytes) * sizeof(int32_t));
   if ((!in_place && !r.unpacked) || (r.tiled && !same && !r.tiles) || !r.offset)
     free(r.score), r.score = NULL;
   return r;

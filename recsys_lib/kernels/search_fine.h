@@ -6,7 +6,7 @@
 static int32_t product_int(const int16_t *query, const int8_t *code, int64_t d) {
   int64_t j = 0;
   int32_t sum = 0;
-#if WIDE
+#if NUMBERS == 16
   __m512i sums[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
   for (; j + 64 <= d; j += 64) UNROLL
     for (int i = 0; i < 2; i++) {
@@ -14,6 +14,26 @@ static int32_t product_int(const int16_t *query, const int8_t *code, int64_t d) 
       sums[i] = _mm512_dpwssd_epi32(sums[i], wide, _mm512_loadu_si512(query + j + 32 * i));
     }
   sum = _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1]));
+#elif NUMBERS == 8
+  __m256i sums[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+  for (; j + 32 <= d; j += 32) UNROLL
+    for (int i = 0; i < 2; i++) {
+      __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(code + j + 16 * i)));
+      sums[i] = _mm256_add_epi32(sums[i], _mm256_madd_epi16(wide, load_bytes(query + j + 16 * i)));
+    }
+  __m256i eight = _mm256_add_epi32(sums[0], sums[1]);
+  __m128i four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+  sum = _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1)));
+#elif NUMBERS == 4
+  int32x4_t sums[2] = {vdupq_n_s32(0), vdupq_n_s32(0)};
+  for (; j + 16 <= d; j += 16) UNROLL
+    for (int i = 0; i < 2; i++) {
+      int16x8_t wide = vmovl_s8(vld1_s8(code + j + 8 * i)), other = vld1q_s16(query + j + 8 * i);
+      sums[i] = vmlal_s16(sums[i], vget_low_s16(wide), vget_low_s16(other));
+      sums[i] = vmlal_high_s16(sums[i], wide, other);
+    }
+  sum = vaddvq_s32(vaddq_s32(sums[0], sums[1]));
 #endif
   for (; j < d; j++) sum += (int32_t)query[j] * code[j];
   return sum;
@@ -22,12 +42,12 @@ static int32_t product_int(const int16_t *query, const int8_t *code, int64_t d) 
 static float product_float(const float *a, const float *b, int64_t d) {
   float sum = 0;
   int64_t j = 0;
-#if WIDE
-  __m512 sums[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
-  for (; j + 64 <= d; j += 64) UNROLL
+#if NUMBERS
+  Reals sums[4] = {all(0), all(0), all(0), all(0)};
+  for (; j + 4 * NUMBERS <= d; j += 4 * NUMBERS) UNROLL
     for (int i = 0; i < 4; i++)
-      sums[i] = _mm512_fmadd_ps(_mm512_loadu_ps(a + j + 16 * i), _mm512_loadu_ps(b + j + 16 * i), sums[i]);
-  sum = _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])));
+      sums[i] = times_plus(load(a + j + NUMBERS * i), load(b + j + NUMBERS * i), sums[i]);
+  sum = total(plus(plus(sums[0], sums[1]), plus(sums[2], sums[3])));
 #else
   float sums[16] = {0};
   for (; j + 16 <= d; j += 16)
@@ -38,15 +58,14 @@ static float product_float(const float *a, const float *b, int64_t d) {
   return sum;
 }
 
-#if WIDE
+#if NUMBERS
 /* As product_float of the unpacked code, for whole steps of 64. */
 static float product_narrow(int64_t kind, const float *a, const uint16_t *b, int64_t d) {
-  __m512 sums[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
-  for (int64_t j = 0; j < d; j += 64) UNROLL
+  Reals sums[4] = {all(0), all(0), all(0), all(0)};
+  for (int64_t j = 0; j < d; j += 4 * NUMBERS) UNROLL
     for (int i = 0; i < 4; i++)
-      sums[i] = _mm512_fmadd_ps(_mm512_loadu_ps(a + j + 16 * i), widened(kind, b + j + 16 * i), sums[i]);
-  return _mm512_reduce_add_ps(
-      _mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])));
+      sums[i] = times_plus(load(a + j + NUMBERS * i), widened(kind, b + j + NUMBERS * i), sums[i]);
+  return total(plus(plus(sums[0], sums[1]), plus(sums[2], sums[3])));
 }
 #endif
 
@@ -80,7 +99,7 @@ static inline float product(const Scan *p, Block block, int64_t i, int64_t q) {
            (float)product_bits((const uint8_t *)p->fine + q * p->row_bytes, code, p->row_bytes);
   if (p->kind >= PRODUCT)
     return product_table((const float *)p->fine + q * p->d * p->entries, code, p->d, p->entries);
-#if WIDE
+#if NUMBERS
   if (block.size == 2) return product_narrow(p->kind, (const float *)p->fine + q * p->d, code, p->d);
 #endif
   return product_float((const float *)p->fine + q * p->d, code, p->d);

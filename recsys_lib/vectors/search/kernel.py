@@ -72,6 +72,12 @@ def matrix_units() -> bool:
     return bool(_library().matrix_units())
 
 
+def coarse_codes() -> tuple[int, int]:
+    """The largest code of a query in coarse products, 0 where the kernel has none, and what is added to it."""
+    library = _library()
+    return library.max_code(), library.raise_of_codes()
+
+
 def threads() -> int:
     """How many threads a scan uses: as many as torch does."""
     import torch
@@ -109,8 +115,8 @@ def prepare(form: Form, unit: np.ndarray) -> Queries:
     """Queries ``unit [n, d]`` float64 for a scan of ``form``."""
     v = form.to_codes(unit)
     nothing = np.zeros(len(v))
-    tiles = matrix_units()
-    few = len(v) <= {forms.PRODUCT: FEW_TABLES, forms.PRODUCT4: 0, forms.BITS: FEW}.get(
+    tiles, (max_code, raised) = matrix_units(), coarse_codes()
+    few = not max_code or len(v) <= {forms.PRODUCT: FEW_TABLES, forms.PRODUCT4: 0, forms.BITS: FEW}.get(
         form.kind, 1 if tiles else FEW
     )
     if form.kind <= forms.BINARY:
@@ -119,9 +125,9 @@ def prepare(form: Form, unit: np.ndarray) -> Queries:
         fine, scale, fine_error = _array(fine, np.int16), padded(scale), lost * form.code_length
         if few:
             return Queries(fine, scale, fine_error, None, None, None, nothing)
-        coarse, coarse_scale, lost = _rounded(v, 127)
+        coarse, coarse_scale, lost = _rounded(v, max_code)
         lost = lost * form.code_length
-        return Queries(fine, scale, fine_error, _panels8(coarse), padded(coarse_scale), None, lost)
+        return Queries(fine, scale, fine_error, _panels8(coarse, raised), padded(coarse_scale), None, lost)
     if form.kind in (forms.PRODUCT, forms.PRODUCT4):
         tables = form.tables(v)
         fine = _array(tables, np.float32)
@@ -134,7 +140,8 @@ def prepare(form: Form, unit: np.ndarray) -> Queries:
         )
     if form.kind == forms.BITS:
         ones = np.ones(-(-len(v) // LANES) * LANES, np.float32)
-        signs = None if few else _panels8(2 * np.unpackbits(v, axis=1, bitorder="little").astype(np.int8) - 1)
+        bits = None if few else 2 * np.unpackbits(v, axis=1, bitorder="little").astype(np.int8) - 1
+        signs = None if bits is None else _panels8(bits, raised)
         return Queries(_array(v, np.uint8), ones, nothing, signs, ones, None, nothing)
     fine = _array(v, np.float32)
     if few or not tiles:
@@ -175,9 +182,9 @@ def _norms(v: np.ndarray) -> np.ndarray:
     return np.sqrt(np.einsum("ij,ij->i", v, v))
 
 
-def _panels8(codes: np.ndarray) -> np.ndarray:
-    """Each code plus 128."""
-    return _lines((codes + np.float32(128)).astype(np.uint8))
+def _panels8(codes: np.ndarray, raised: int) -> np.ndarray:
+    """Each code plus ``raised``, as bytes."""
+    return _lines((codes + np.float32(raised)).astype(np.int16).astype(np.uint8))
 
 
 def _lines(codes: np.ndarray) -> np.ndarray:

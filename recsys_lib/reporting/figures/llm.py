@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -160,16 +161,16 @@ def control_changes(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """A row a control: the reranker's NDCG@10 with everything in place less that under the control, for the
     users whom both have, its 95% interval, and Wilcoxon's p after Holm.
     """
-    whole = next((r for r in records if r["parameters"]["control"] == "none"), None)
+    whole = [r for r in records if r["parameters"]["control"] == "none"][:1]
+    others = [r for r in records if r["parameters"]["control"] != "none"]
     rows: dict[str, dict[str, float]] = {}
-    for r in records if whole is not None else ():
-        if r is not whole:
-            common = np.intersect1d(whole["metrics"]["users"], r["metrics"]["users"])
-            test = evaluation.compare(_of_users(whole, common), _of_users(r, common))
-            rows[r["parameters"]["control"]] = {
-                "users": len(common), "difference": test.difference, "low": test.low, "high": test.high,
-                "p": test.p_value,
-            }  # fmt: skip
+    for base, r in itertools.product(whole, others):
+        common = np.intersect1d(base["metrics"]["users"], r["metrics"]["users"])
+        test = evaluation.compare(_of_users(base, common), _of_users(r, common))
+        rows[r["parameters"]["control"]] = {
+            "users": len(common), "difference": test.difference, "low": test.low, "high": test.high,
+            "p": test.p_value,
+        }  # fmt: skip
     table = pd.DataFrame(rows.values(), index=list(rows), columns=["users", "difference", "low", "high", "p"])
     table["p"] = evaluation.holm(table["p"].to_numpy(dtype=float)) if len(table) else table["p"]
     return table

@@ -271,7 +271,7 @@ def headline(records: Records) -> dict[str, float]:
 
 def cost(records: Records) -> dict[str, float]:
     """What training the chosen encoder took: steps to its best validation, weights trained, and core
-    seconds, the most of any draw (a run that was interrupted counts the time after it only).
+    seconds, the most of any draw of cold items (a run that was interrupted counts the time after it only).
     """
     name = chosen(records)
     own = [m for (n, _), m in parts(records, "cold").items() if n == name]
@@ -371,22 +371,25 @@ def _cold_line(records: Records) -> str:
     test = found.test
     table = cold_table(records, common_seeds(records, "cold", FROZEN, found.name))
     before, after = table.loc[FROZEN, "map"], table.loc[found.name, "map"]
-    low, high = draws_interval(found.by_draw)
-    shown = "" if low > 0 or high < 0 else ", so that a new draw would gain is not shown"
+    over = ""
+    if found.draws > 1:
+        low, high = draws_interval(found.by_draw)
+        over = f", {low:+.3f} to {high:+.3f} over draws"
+        over += "" if low > 0 or high < 0 else ", so that a new draw would gain is not shown"
     return (
         f"**Cold films** ({found.name}, {found.draws} draws; encoder and use chosen by validation): one "
         f"small encoder has an NDCG@10 of {found.trained:.3f} trained ({found.use}) and {found.frozen:.3f} "
         f"frozen ({found.frozen_use}). {_gained(found.by_draw).capitalize()} "
         f"({', '.join(f'{value:+.3f}' for value in found.by_draw)}): {test.difference:+.3f} in the mean "
-        f"over these draws' users (interval {test.low:.3f} to {test.high:.3f}), {low:+.3f} to {high:+.3f} "
-        f"over draws{shown}. By the same map {after:.3f} against {before:.3f}."
+        f"over these draws' users (interval {test.low:.3f} to {test.high:.3f}){over}. "
+        f"By the same map {after:.3f} against {before:.3f}."
     )
 
 
 def _warm_line(records: Records, warm: pd.DataFrame, name: str) -> str:
     frozen, own = warm.loc[FROZEN], warm.loc[name]
-    inside = [user_values(records, "warm", n, "inside EASE", [0]) for n in (name, FROZEN)]
-    test = evaluation.compare(*inside)
+    after, before = (user_values(records, "warm", n, "inside EASE", [0]) for n in (name, FROZEN))
+    test = evaluation.compare(after, before)
     shown = "" if test.low > 0 or test.high < 0 else ", not shown to differ"
     return (
         f"**Warm films** ({name}): by the map text reaches {frozen['map']:.3f} frozen and "

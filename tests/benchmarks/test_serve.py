@@ -97,3 +97,21 @@ def test_tables_read_what_the_bench_wrote():
     assert figures.processor_ms(record) == {"ours": 0.5}
     assert figures.changes(record).loc["swaps", "failed"] == 1
     assert figures.faults(record)["restart median s"] == 2.0
+
+
+def test_overload_and_workers_have_tables():
+    many = {"statuses": {"200": 50, "503": 40, "0": 10}, "refused": 0.4}
+    record = {
+        "rows": [
+            row("ours", "overload", load=1.5, rate_per_s=150.0, **many),
+            row("ours", "after overload", refused=0.0),
+            *(
+                row("ours", "workers", processes=n, throughput_per_s=v)
+                for n, v in ((1, 9.0), (2, 5.0), (1, 7.0))
+            ),
+        ]
+    }
+    found = figures.overload(record)
+    assert found.loc["1.5", "refused"] == 0.4 and found.loc["1.5", "no answer"] == 0.1
+    assert list(found.index) == ["1.5", "0.5, afterwards"]
+    assert figures.workers(record)["lists a second"].to_dict() == {1: 8.0, 2: 5.0}

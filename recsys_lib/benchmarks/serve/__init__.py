@@ -62,9 +62,20 @@ def _changes(store: Path, cores: list[int]) -> list[dict[str, Any]]:
     return scenarios.bursts_and_swaps(store, cores, REQUESTS) + scenarios.events(store, cores)
 
 
+def _overload(store: Path, cores: list[int]) -> list[dict[str, Any]]:
+    """More requests than the service can answer."""
+    return scenarios.overload(store, cores, REQUESTS)
+
+
+def _workers(store: Path, cores: list[int]) -> list[dict[str, Any]]:
+    """One process and two; nobody is pinned."""
+    with servers.unpinned():
+        return scenarios.workers(store)
+
+
 PARTS: dict[str, Callable[[Path, list[int]], list[dict[str, Any]]]] = {
     "ours": _ours, "unbatched": _unbatched, "baseline": _baseline, "texts": _texts, "changes": _changes,
-    "kills": scenarios.kills,
+    "overload": _overload, "workers": _workers, "kills": scenarios.kills,
 }  # fmt: skip
 
 

@@ -23,12 +23,12 @@ from recsys_lib.serving import artefact as artefacts
 from recsys_lib.serving import fitting
 from recsys_lib.serving.events import EventLog
 
-# Fractions of the saturation at which latencies are measured; the last are beyond it.
-LOADS = (0.3, 0.5, 0.7)
+# Fractions of the saturation at which latencies are measured, and beyond it; after these once more below it.
+LOADS, OVERLOADS, AFTER = (0.3, 0.5, 0.7), (1.2, 1.5, 2.0), 0.5
 CALLERS, SATURATION_S = 32, 3.0
 # Seconds of arrivals at one rate, at most: a slow server gets fewer requests, not a longer run.
 LONGEST_S = 8.0
-KILLS = 25
+KILLS = 50
 FIRST = json.dumps({"user": "196"}).encode()
 
 
@@ -99,6 +99,41 @@ def _forecast(rate: float, load: float) -> dict[str, float]:
     if load > queueing.LOADS[-1]:
         return {}
     return {"forecast_p99_ms": 1000 / rate * queueing.p99_factor(1, 0.0, load)}
+
+
+def overload(store: Path, cores: list[int], requests: int) -> list[dict[str, Any]]:
+    """Poisson arrivals at more than the saturation, then at less: how many are answered, how many are sent
+    away with 503, how long the answered ones wait, and whether the service recovers.
+    """
+    contents, rows = recommendations(), []
+    with servers.ours(store, cores) as server:
+        server.wait("/recommend", "POST", FIRST)
+        client.closed_loop(server.port, contents, 8, 1.0)
+        most = _asked(server, partial(client.closed_loop, server.port, contents, CALLERS, SATURATION_S))
+        rate = most["throughput_per_s"]
+        rows.append({"server": "ours", "scenario": "saturation again", "callers": CALLERS, **most})
+        for load in (*OVERLOADS, AFTER):
+            n = min(2 * requests, int(LONGEST_S * load * rate))
+            arrivals = load_patterns.poisson_arrivals(load * rate, n, seed=int(100 * load))
+            row = _asked(server, partial(client.open_loop, server.port, contents, arrivals))
+            scenario = "overload" if load > 1 else "after overload"
+            refused = row["statuses"].get("503", 0) / row["requests"]
+            rows.append({"server": "ours", "scenario": scenario, "load": load, "rate_per_s": load * rate,
+                         "refused": refused, **row})  # fmt: skip
+            time.sleep(0.5)
+    return rows
+
+
+def workers(store: Path) -> list[dict[str, Any]]:
+    """The most that one and two processes answer, in turns, on all cores together with the client."""
+    contents, rows = recommendations(), []
+    for n in (1, 2, 1, 2, 1, 2):
+        with servers.ours(store, [], "--workers", str(n)) as server:
+            server.wait("/recommend", "POST", FIRST)
+            client.closed_loop(server.port, contents, CALLERS, 2.0)
+            most = _asked(server, partial(client.closed_loop, server.port, contents, CALLERS, SATURATION_S))
+        rows.append({"server": "ours", "scenario": "workers", "processes": n, **most})
+    return rows
 
 
 def bursts_and_swaps(store: Path, cores: list[int], requests: int) -> list[dict[str, Any]]:

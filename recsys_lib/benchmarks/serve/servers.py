@@ -37,6 +37,21 @@ def pinned() -> Iterator[list[int]]:
         process.cpu_affinity(cores)
 
 
+@contextlib.contextmanager
+def unpinned() -> Iterator[None]:
+    """This process on all cores again, within ``pinned``."""
+    process = psutil.Process()
+    if not hasattr(process, "cpu_affinity"):
+        yield
+        return
+    before = process.cpu_affinity()
+    process.cpu_affinity(list(range(psutil.cpu_count() or 1)))
+    try:
+        yield
+    finally:
+        process.cpu_affinity(before)
+
+
 class Running:
     """A server that prints its port; ended with the block."""
 
@@ -70,9 +85,10 @@ class Running:
             time.sleep(0.005)
 
     def cpu_s(self) -> float:
-        """Processor seconds that the server has used."""
-        used = psutil.Process(self.process.pid).cpu_times()
-        return used.user + used.system
+        """Processor seconds that the server and its workers have used."""
+        own = psutil.Process(self.process.pid)
+        used = [process.cpu_times() for process in (own, *own.children(recursive=True))]
+        return sum(times.user + times.system for times in used)
 
     def __enter__(self) -> Running:
         return self

@@ -163,6 +163,28 @@ def changes(record: Mapping[str, Any]) -> pd.DataFrame:
     return table[["rate_per_s", "answered", "failed", "p50_ms", "p99_ms", "cpu_ms_per_answer"]].round(2)
 
 
+def overload(record: Mapping[str, Any]) -> pd.DataFrame:
+    """A row a rate beyond the saturation, then one below it: per second what came and what was answered, the
+    fraction refused with 503 and of no answer, and milliseconds of those answered.
+    """
+    found: dict[str, dict[str, float]] = {}
+    rows = [row for row in record["rows"] if row["scenario"] in ("overload", "after overload")]
+    for row in rows:
+        found[f"{row['load']:g}{', afterwards' if row['scenario'] != 'overload' else ''}"] = {
+            "came a second": row["rate_per_s"], "answered a second": row["throughput_per_s"],
+            "refused": row["refused"], "no answer": row["statuses"].get("0", 0) / row["requests"],
+            "p50 ms": row["p50_ms"], "p99 ms": row["p99_ms"],
+        }  # fmt: skip
+    return pd.DataFrame(found).T.rename_axis("times the saturation")
+
+
+def workers(record: Mapping[str, Any]) -> pd.DataFrame:
+    """Per number of processes the median of the most lists a second, and of processor milliseconds a list."""
+    found = rows_of(record, "workers")
+    columns = {"throughput_per_s": "lists a second", "cpu_ms_per_answer": "processor ms a list"}
+    return found.groupby("processes")[list(columns)].median().rename(columns=columns)
+
+
 def faults(record: Mapping[str, Any]) -> dict[str, float]:
     """What was lost, what was stored twice, and how long a restart took."""
     (row,) = [row for row in record["rows"] if row["scenario"] == "kills"]

@@ -1,79 +1,81 @@
-/* The same task by several threads, shared by both kernels.
+/* The same task by several threads, shared by both kernels: a pool that grows to what is asked for at once and
+   sleeps in between, instead of threads started per call.
 
-   POSIX semaphores without a name do not exist on macOS: a mutex and a condition do everywhere. */
+       in_parallel   puts n - 1 parts in the queue, does the first itself, takes back what nobody has begun
+                     (it has found nothing left to do by then), and waits for what others have
+       pool_worker   takes parts from the queue, for ever
+
+   All is under one mutex, but for the work. Several callers share the pool. A process that forks loses its
+   threads: the child begins with an empty pool. A process that ends does not wait for sleeping threads.
+   POSIX semaphores without a name do not exist on macOS: a mutex and conditions do everywhere. */
 
 #pragma once
 #include <pthread.h>
-#include <stdatomic.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 
 #define MAX_THREADS 64
 
-/* One thread's part of a task. Whoever comes to it first, the thread or the caller who has done everything
-   else, claims it: nobody waits for a thread that the system has not let run. The last of its two owners
-   frees it. */
-typedef struct {
+/* One thread's share of a task; it lives in the frame of its caller. */
+typedef struct Part {
   const void *problem;
   void *result;
   int (*work)(const void *, void *);
-  int failed, done; /* under the mutex */
-  atomic_int claimed, owners;
-  pthread_mutex_t mutex;
-  pthread_cond_t finished;
+  int begun, done, failed;
+  struct Part *next;
 } Part;
 
-static void leave(Part *part) {
-  if (atomic_fetch_sub(&part->owners, 1) > 1) return;
-  pthread_cond_destroy(&part->finished);
-  pthread_mutex_destroy(&part->mutex);
-  free(part);
-}
+static struct {
+  pthread_mutex_t mutex;
+  pthread_cond_t queued, finished;
+  Part *queue;
+  int length, idle, started; /* parts in the queue; threads without a part, and all threads */
+} pool = {.mutex = PTHREAD_MUTEX_INITIALIZER,
+          .queued = PTHREAD_COND_INITIALIZER,
+          .finished = PTHREAD_COND_INITIALIZER};
 
-static void *run_part(void *argument) {
-  Part *part = argument;
-  if (!atomic_exchange(&part->claimed, 1)) {
+static void *pool_worker(void *nothing) {
+  pthread_mutex_lock(&pool.mutex);
+  for (;;) {
+    while (!pool.queue) pthread_cond_wait(&pool.queued, &pool.mutex);
+    Part *part = pool.queue;
+    pool.queue = part->next, part->begun = 1, pool.length--, pool.idle--;
+    pthread_mutex_unlock(&pool.mutex);
     const int failed = part->work(part->problem, part->result);
-    pthread_mutex_lock(&part->mutex);
-    part->failed = failed, part->done = 1;
-    pthread_cond_signal(&part->finished);
-    pthread_mutex_unlock(&part->mutex);
+    pthread_mutex_lock(&pool.mutex);
+    part->failed = failed, part->done = 1, pool.idle++; /* the caller may drop the part from here on */
+    pthread_cond_broadcast(&pool.finished);
   }
-  leave(part);
-  return NULL;
+  return nothing;
 }
 
-static int wait_for(Part *part) {
-  pthread_mutex_lock(&part->mutex);
-  while (!part->done) pthread_cond_wait(&part->finished, &part->mutex);
-  const int failed = part->failed;
-  pthread_mutex_unlock(&part->mutex);
-  return failed;
+static void pool_lock(void) { pthread_mutex_lock(&pool.mutex); }
+static void pool_unlock(void) { pthread_mutex_unlock(&pool.mutex); }
+static void pool_forget(void) { /* in the child of a fork */
+  pthread_mutex_init(&pool.mutex, NULL);
+  pthread_cond_init(&pool.queued, NULL);
+  pthread_cond_init(&pool.finished, NULL);
+  pool.queue = NULL, pool.length = pool.idle = pool.started = 0;
 }
+static void pool_set_up(void) { pthread_atfork(pool_lock, pool_unlock, pool_forget); }
 
-/* A part that a thread of its own has begun, or NULL where the system gives no thread or no memory. */
-static Part *start(const void *problem, void *result, int (*work)(const void *, void *)) {
-  Part *part = calloc(1, sizeof(Part));
-  if (!part) return NULL;
-  part->problem = problem, part->result = result, part->work = work;
-  atomic_init(&part->claimed, 0), atomic_init(&part->owners, 2);
-  if (pthread_mutex_init(&part->mutex, NULL)) {
-    free(part);
-    return NULL;
-  }
-  if (pthread_cond_init(&part->finished, NULL)) {
-    pthread_mutex_destroy(&part->mutex);
-    free(part);
-    return NULL;
-  }
+/* One thread more, which leaves signals to others, where the system gives one; under the mutex. */
+static void pool_grow(void) {
   pthread_t thread;
-  if (pthread_create(&thread, NULL, run_part, part)) {
-    atomic_store(&part->owners, 1);
-    leave(part);
-    return NULL;
-  }
-  pthread_detach(thread);
-  return part;
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const int grown = pool.started < MAX_THREADS && !pthread_create(&thread, NULL, pool_worker, NULL);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  if (grown) pthread_detach(thread), pool.started++, pool.idle++;
+}
+
+/* Takes a part out of the queue if it is still there; under the mutex. */
+static void take_back(Part *part) {
+  Part **at = &pool.queue;
+  while (*at && *at != part) at = &(*at)->next;
+  if (*at) *at = part->next, pool.length--;
 }
 
 /* Let up to `n` threads take pieces of the problem until none is left, each with a result of its own of
@@ -81,19 +83,30 @@ static Part *start(const void *problem, void *result, int (*work)(const void *, 
    code of a part that failed. */
 static int in_parallel(const void *problem, void *results, int64_t size, int64_t n,
                        int (*work)(const void *, void *)) {
-  Part *parts[MAX_THREADS] = {NULL};
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  if (n < 2) return work(problem, results);
+  Part parts[MAX_THREADS];
   if (n > MAX_THREADS) n = MAX_THREADS;
+  pthread_once(&once, pool_set_up);
+  pthread_mutex_lock(&pool.mutex);
   for (int64_t i = 1; i < n; i++) {
-    parts[i] = start(problem, results ? (char *)results + i * size : NULL, work);
-    if (!parts[i]) break;
+    void *result = results ? (char *)results + i * size : NULL;
+    parts[i] = (Part){.problem = problem, .result = result, .work = work, .next = pool.queue};
+    pool.queue = parts + i, pool.length++;
+    if (pool.length > pool.idle) pool_grow();
+    pthread_cond_signal(&pool.queued);
   }
+  pthread_mutex_unlock(&pool.mutex);
   int failed = work(problem, results);
-  for (int64_t i = 1; i < n && parts[i]; i++) {
-    if (atomic_exchange(&parts[i]->claimed, 1)) {
-      const int code = wait_for(parts[i]);
-      if (code) failed = code;
+  pthread_mutex_lock(&pool.mutex);
+  for (int64_t i = 1; i < n; i++) {
+    if (!parts[i].begun) {
+      take_back(parts + i);
+      continue;
     }
-    leave(parts[i]);
+    while (!parts[i].done) pthread_cond_wait(&pool.finished, &pool.mutex);
+    if (parts[i].failed) failed = parts[i].failed;
   }
+  pthread_mutex_unlock(&pool.mutex);
   return failed;
 }

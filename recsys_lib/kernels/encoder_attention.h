@@ -21,8 +21,12 @@ static inline floats exponential(floats x) {
 }
 
 static inline float largest(floats x) {
-#ifdef __AVX512F__
+#if defined(__AVX512F__)
   return _mm512_reduce_max_ps((__m512)x);
+#elif defined(__AVX2__)
+  __m128 half = _mm_max_ps(_mm256_castps256_ps128((__m256)x), _mm256_extractf128_ps((__m256)x, 1));
+  half = _mm_max_ps(half, _mm_movehl_ps(half, half));
+  return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
 #else
   float max = x[0];
   for (int i = 1; i < WIDE; i++) max = x[i] > max ? x[i] : max;
@@ -31,8 +35,12 @@ static inline float largest(floats x) {
 }
 
 static inline float total(floats x) {
-#ifdef __AVX512F__
+#if defined(__AVX512F__)
   return _mm512_reduce_add_ps((__m512)x);
+#elif defined(__AVX2__)
+  __m128 half = _mm_add_ps(_mm256_castps256_ps128((__m256)x), _mm256_extractf128_ps((__m256)x, 1));
+  half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+  return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
 #else
   float sum = 0;
   for (int i = 0; i < WIDE; i++) sum += x[i];
@@ -46,11 +54,31 @@ static void row_steps(int64_t length, int64_t stride, int64_t *step) {
   for (int r = 0; r < GROUP; r++) step[r] = (r < length ? r : length - 1) * stride;
 }
 
-// score [GROUP, wide] = GROUP rows of queries times keys [d, wide].
+// score [GROUP, wide] = GROUP rows of queries times keys [d, wide]: blocks of GROUP / 2 rows and two vectors
+// of keys read six numbers for eight products, blocks of GROUP rows and one vector nine.
 static inline __attribute__((always_inline)) void score_rows(const float *rows, const int64_t *step,
                                                              const float *keys, int64_t d, int64_t wide,
                                                              float *score) {
-  for (int64_t j = 0; j < wide; j += WIDE) {
+  int64_t j = 0;
+  for (; j + WIDE < wide; j += 2 * WIDE)
+    for (int half = 0; half < GROUP; half += GROUP / 2) {
+      floats a0 = {0}, a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+      const int64_t *at = step + half;
+      for (int64_t c = 0; c < d; c++) {
+        floats line = *(const unaligned *)(keys + c * wide + j);
+        floats next = *(const unaligned *)(keys + c * wide + j + WIDE);
+        const float *x = rows + c;
+        float x0 = x[at[0]], x1 = x[at[1]], x2 = x[at[2]], x3 = x[at[3]];
+        a0 += x0 * line, a1 += x1 * line, a2 += x2 * line, a3 += x3 * line;
+        b0 += x0 * next, b1 += x1 * next, b2 += x2 * next, b3 += x3 * next;
+      }
+      floats first[] = {a0, a1, a2, a3}, second[] = {b0, b1, b2, b3};
+      for (int r = 0; r < GROUP / 2; r++) {
+        *(unaligned *)(score + (half + r) * wide + j) = first[r];
+        *(unaligned *)(score + (half + r) * wide + j + WIDE) = second[r];
+      }
+    }
+  for (; j < wide; j += WIDE) {
     floats a0 = {0}, a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0, a6 = a0, a7 = a0;
     for (int64_t c = 0; c < d; c++) {
       floats line = *(const unaligned *)(keys + c * wide + j);
@@ -85,7 +113,25 @@ static inline __attribute__((always_inline)) float softmax_row(float *s, int64_t
 static inline __attribute__((always_inline)) void mix_rows(const float *score, int64_t wide, const float *v,
                                                            int64_t stride, int64_t length, int64_t d,
                                                            const float *weight, float *out, int64_t mixed) {
-  for (int64_t c = 0; c < d; c += WIDE) {
+  int64_t c = 0;
+  for (; c + WIDE < d; c += 2 * WIDE)
+    for (int half = 0; half < GROUP; half += GROUP / 2) {
+      floats a0 = {0}, a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+      const float *x = score + half * wide;
+      for (int64_t j = 0; j < length; j++, x++) {
+        floats line = *(const unaligned *)(v + j * stride + c);
+        floats next = *(const unaligned *)(v + j * stride + c + WIDE);
+        float x0 = x[0], x1 = x[wide], x2 = x[2 * wide], x3 = x[3 * wide];
+        a0 += x0 * line, a1 += x1 * line, a2 += x2 * line, a3 += x3 * line;
+        b0 += x0 * next, b1 += x1 * next, b2 += x2 * next, b3 += x3 * next;
+      }
+      floats first[] = {a0, a1, a2, a3}, second[] = {b0, b1, b2, b3};
+      for (int r = 0; r < GROUP / 2 && half + r < length; r++) {
+        *(unaligned *)(out + (half + r) * mixed + c) = first[r] * weight[half + r];
+        *(unaligned *)(out + (half + r) * mixed + c + WIDE) = second[r] * weight[half + r];
+      }
+    }
+  for (; c < d; c += WIDE) {
     floats a0 = {0}, a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0, a6 = a0, a7 = a0;
     for (int64_t j = 0; j < length; j++) {
       floats line = *(const unaligned *)(v + j * stride + c);

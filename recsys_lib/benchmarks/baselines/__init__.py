@@ -5,6 +5,7 @@ machine could do at best.
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,9 @@ BENCHES: dict[str, Any] = {
     "similarity": similarity_rows, "encode": encode_rows, "recommend": recommend_rows, "search": search_rows,
     "rerank": rerank_rows,
 }  # fmt: skip
+# What holds this library and its baselines to an instruction set: torch, oneDNN (torch's, and OpenVINO's as
+# far as it reads it), OpenBLAS. onnxruntime knows no such setting: it always uses what the processor has.
+HELD = ("RECSYS_ISA", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE")
 
 
 def run(name: str, json_file: Path | None = None, parts: Sequence[str] = ()) -> str:
@@ -77,6 +81,7 @@ def _write(json_file: Path, name: str, rows: list[dict[str, Any]], **more: Any) 
         "bench": name,
         "date": f"{datetime.date.today()}",
         "load": machine.load(),
+        "held": {name: os.environ[name] for name in HELD if name in os.environ},
         **more,
         "rows": rows,
         "environment": machine.describe(),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -20,6 +21,8 @@ from recsys_lib.hardware import machine, measure
 from recsys_lib.vectors import similarity
 
 N_TEXTS = 4096
+# Rounds that begin later than this are not begun.
+MAX_SECONDS = 90.0
 DEFAULT = "sentence-transformers"
 # Baselines of each precision, run as ours is: longest first, in batches of so many tokens, same threads.
 PEERS = {
@@ -32,67 +35,115 @@ BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
 QUERY = "space opera with a strong heroine"
 
 
+# Of so many tokens each: as long as MiniLM reads.
+LONG, N_LONG = 256, 48
+
+
 def encode_rows() -> list[Row]:
-    """MiniLM on 4,096 book titles with their authors: our fastest backend of each precision, and a static
-    distillation, against baselines.
+    """MiniLM on 4,096 book titles with their authors and on texts of 256 tokens: our fastest backend of each
+    precision, and a static distillation, against baselines.
 
     Baselines of the same precision come first; sentence-transformers runs at its defaults (float32, 32 texts
     a batch); OpenVINO, onnxruntime, torchao and ``torch.compile`` get our tokens, sorted and batched.
-    Precisions that this processor only emulates are left out. Everything is warmed once. The bound counts two
+    Precisions that this processor only emulates are left out. Everything is warmed. The bound counts two
     operations per weight and token at the measured peak of the precision; of the static table, its bytes at
     the measured bandwidth. Quality is the minimum and the mean cosine to sentence-transformers.
     """
     texts, reference = book_titles(N_TEXTS), sentence_transformer()
     ours = {p: _ours(p) for p in PEERS if not _emulated(p)}
-    names = {p: [b for b in PEERS[p] if b != e.backend and _present(e, b)] for p, e in ours.items()}
-    baselines = {(p, b): ours[p].with_backend(b) for p in ours for b in names[p]}
-    work: dict[str, Callable[[], object]] = {
-        DEFAULT: lambda: reference.encode(texts, show_progress_bar=False)
+    baselines = {
+        p: {f"{b} {p}": e.with_backend(b) for b in PEERS[p] if b != e.backend and _present(e, b)}
+        for p, e in ours.items()
     }
-    work |= {p: partial(e.encode, texts, progress=False) for p, e in ours.items()}
-    work |= {f"{p} {b}": partial(e.encode, texts, progress=False) for (p, b), e in baselines.items()}
-    static = Distilled(ours["float32"])
-    timed = _timed(work)
-    timed |= measure.compare({"static": lambda: static.encode(texts)}, min_samples=5, work=len(texts))
-    theirs = reference.encode(texts, show_progress_bar=False)
-    rows, n_tokens = [], sum(len(ids) for ids, _ in ours["float32"].tokenize(texts))
-    weights = layer_weights(ours["float32"])
-    for p, encoder in ours.items():
-        limit = 2 * weights * n_tokens / machine.matmul_peak(p, seconds=0.5).throughput
-        size = f"{len(texts):,} texts, {p}, {encoder.backend}"
-        agreed = agreement(encoder.encode(texts, progress=False), theirs)
-        for b in names[p]:
-            other = baselines[p, b].encode(texts[:512], progress=False)
-            quality = f"{agreed}; baseline's {agreement(other, theirs[:512])}"
-            both = {"ours": timed[p], f"{b} {p}": timed[f"{p} {b}"]}
-            rows.append(row("encode", size, f"{b} {p}", both, limit, quality))
-        both = {"ours": timed[p], DEFAULT: timed[DEFAULT]}
-        rows.append(row("encode", size, DEFAULT, both, limit, agreed))
-    limit = n_tokens * static.table.shape[1] * 4 / machine.read_bandwidth(seconds=0.3).throughput
-    both = {"ours": timed["static"], DEFAULT: timed[DEFAULT]}
-    size, other_quality = f"{len(texts):,} texts, static table", "another quality: see notebook 09"
-    rows.append(row("encode", size, DEFAULT, both, limit, other_quality))
-    return rows + latency_rows(ours, reference, weights)
+    peaks = {p: machine.matmul_peak(p, seconds=0.5).throughput for p in ours}
+    tried = (ours, baselines, reference, peaks)
+    rows, default_s = _throughput("encode", f"{len(texts):,} texts", texts, *tried)
+    rows.append(_static_row(texts, ours["float32"], default_s))
+    rows += _throughput("encode long", f"{N_LONG} x {LONG} tokens", _long(texts), *tried)[0]
+    return rows + latency_rows(ours, reference, layer_weights(ours["float32"]))
 
 
-def _timed(work: dict[str, Callable[[], object]]) -> dict[str, measure.Measurement]:
-    """Every encoder warmed, then timed in three interleaved rounds; what it is at and how long it takes go
-    to stderr.
+def _throughput(
+    workload: str,
+    size: str,
+    texts: list[str],
+    ours: dict[str, Transformer],
+    baselines: dict[str, dict[str, Transformer]],
+    reference,
+    peaks: dict[str, float],
+) -> tuple[list[Row], measure.Measurement]:
+    """Rows of every precision against its baselines and against sentence-transformers, whose time comes
+    with them.
     """
-    once = {}
+
+    def call(encoder: Transformer) -> Callable[[list[str]], np.ndarray]:
+        return partial(encoder.encode, progress=False)
+
+    work: dict[str, Callable[[list[str]], np.ndarray]] = {
+        DEFAULT: partial(reference.encode, show_progress_bar=False)
+    }
+    work |= {p: call(e) for p, e in ours.items()}
+    work |= {name: call(e) for others in baselines.values() for name, e in others.items()}
+    timed = _timed(work, texts)
+    theirs = work[DEFAULT](texts)
+    rows, n_tokens = [], sum(len(ids) for ids, _ in ours["float32"].tokenize(texts))
+    for p, encoder in ours.items():
+        limit = 2 * layer_weights(ours["float32"]) * n_tokens / peaks[p]
+        what, agreed = f"{size}, {p}, {encoder.backend}", agreement(work[p](texts), theirs)
+        for name in baselines[p]:
+            with _silent():
+                other = agreement(work[name](texts[:512]), theirs[:512])
+            both = {"ours": timed[p], name: timed[name]}
+            rows.append(row(workload, what, name, both, limit, f"{agreed}; baseline's {other}"))
+        rows.append(row(workload, what, DEFAULT, {"ours": timed[p], DEFAULT: timed[DEFAULT]}, limit, agreed))
+    return rows, timed[DEFAULT]
+
+
+def _static_row(texts: list[str], encoder: Transformer, default_s: measure.Measurement) -> Row:
+    static = Distilled(encoder)
+    timed = measure.compare({"ours": lambda: static.encode(texts)}, min_samples=5) | {DEFAULT: default_s}
+    n_tokens = sum(len(ids) for ids, _ in encoder.tokenize(texts))
+    limit = n_tokens * static.table.shape[1] * 4 / machine.read_bandwidth(seconds=0.3).throughput
+    size = f"{len(texts):,} texts, static table"
+    return row("encode", size, DEFAULT, timed, limit, "another quality: see notebook 09")
+
+
+def _long(texts: list[str]) -> list[str]:
+    """Texts that are longer than ``LONG`` tokens, of titles."""
+    return [" ".join(texts[i::N_LONG][:60]) for i in range(N_LONG)]
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without the baselines' progress bars and warnings."""
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _timed(
+    work: Mapping[str, Callable[[list[str]], object]], texts: list[str]
+) -> dict[str, measure.Measurement]:
+    """Every encoder warmed on a quarter of the texts, then timed in three interleaved rounds; what it is at
+    and how long it takes go to stderr.
+    """
+    once, part = {}, texts[::4]
     for name, call in work.items():
         print(f"bench encode: warm {name} …", file=sys.stderr, end=" ", flush=True)
-        start = time.perf_counter()
-        with quiet(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            call()
-        once[name] = time.perf_counter() - start
-        print(f"{once[name]:.1f} s", file=sys.stderr)
+        with _silent():
+            call(part)
+            start = time.perf_counter()
+            call(part)
+        once[name] = 4 * (time.perf_counter() - start)
+        print(f"{once[name]:.1f} s for {len(texts):,} texts", file=sys.stderr)
     # ``compare`` calls everything once more before its three rounds.
-    print(f"bench encode: three rounds, at most {4 * sum(once.values()):.0f} s", file=sys.stderr)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return measure.compare(work, min_samples=3, min_seconds=0.5, warmup=0)
+    about = sum(once.values()) + min(3 * sum(once.values()), MAX_SECONDS)
+    print(f"bench encode: three interleaved rounds, about {about:.0f} s", file=sys.stderr)
+    with _silent():
+        return measure.compare(
+            {name: partial(call, texts) for name, call in work.items()},
+            min_samples=3, min_seconds=0.5, max_seconds=MAX_SECONDS, warmup=0,
+        )  # fmt: skip
 
 
 def _emulated(precision: str) -> bool:

@@ -23,8 +23,8 @@ def study(
         typer.Argument(
             metavar="NAME",
             help="ranking, cold, explanations, search, quantization, cold-bits, model-quantization, rerank, "
-            "histories, generation, training, deployment-quality, distributed, catalogues (default: all), "
-            "or own.",
+            "histories, generation, training, deployment-quality, privacy, distributed, catalogues "
+            "(default: all), or own.",
         ),
     ] = None,
     catalogues: Annotated[

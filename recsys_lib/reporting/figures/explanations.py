@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -71,6 +71,29 @@ def per_user(tables: Mapping[str, pd.DataFrame], measure: str = "deletion") -> d
         for model, table in tables.items()
         for method, rows in table.groupby("method", sort=False)
     }
+
+
+def separated(runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Recorded runs in one table: for every catalogue and kind of reason, of how many models it makes items
+    leave sooner than random and than popular items do (Holm p below 0.05), and where it does not.
+    """
+    import pandas as pd
+
+    rows: dict[str, dict[str, str]] = {}
+    for run in runs:
+        tests = pd.DataFrame(run["metrics"]["tests"])
+        p = tests["Holm p"].astype(str).str.removeprefix("< ").astype(float)
+        tests["passed"] = (tests["difference"] < 0) & (p < 0.05)
+        for method, own in tests.groupby("method", sort=False):
+            row = {}
+            for baseline, part in own.groupby("baseline", sort=False):
+                row[f"beats {baseline}"] = f"{part['passed'].sum()} of {len(part)}"
+                failed = ", ".join(part.loc[~part["passed"], "model"])
+                row["fails on"] = "; ".join(
+                    filter(None, [row.get("fails on"), failed and f"{failed} ({baseline})"])
+                )
+            rows[f"{run['parameters']['protocol'].split()[0]}: {method}"] = row
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["beats random", "beats popular", "fails on"])
 
 
 def means(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

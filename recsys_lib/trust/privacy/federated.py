@@ -44,6 +44,12 @@ class Updates:
         scale = np.minimum(1, clip / np.maximum(self.norms, 1e-12)).astype(np.float32)
         return Updates(self.left, self.right * scale[:, None])
 
+    def signs(self, length: float) -> Updates:
+        """One bit for every number of both factors, each product scaled to a norm of ``length``."""
+        shape = self.left.shape[1] * self.right.shape[1]
+        sent = (self.norms > 0)[:, None] * np.float32(length / np.sqrt(shape))
+        return Updates(np.where(self.left >= 0, 1, -1).astype(np.float32), np.sign(self.right) * sent)
+
     def sum(self) -> np.ndarray:
         """The sum of all updates ``[d + 1, d]``."""
         return self.left.T @ self.right
@@ -95,14 +101,14 @@ def updates_of(
 class FederatedMap(BaseRecommender):
     """The map of this module, fitted in ``rounds`` over users who take part with probability ``rate`` each.
 
-    clip: the largest norm of an update. noise: standard deviation of the Gaussian noise on the sum, in units
-    of ``clip``; 0 for none. ``epsilon(delta)`` is what the rounds guarantee every user towards whoever sees
-    all sums and the map; as with ``PrivateEASE``, a guarantee only for who does not know ``seed``. The sum is
-    divided by the expected number of participants. A user without history gets the items' popularity as far
-    as their texts tell it.
+    clip: the largest norm of an update. one_bit: only signs of both factors are sent, at that norm. noise:
+    standard deviation of the Gaussian noise on the sum, in units of ``clip``; 0 for none. ``epsilon(delta)``
+    is what the rounds guarantee every user towards whoever sees all sums and the map; as with
+    ``PrivateEASE``, a guarantee only for who does not know ``seed``. The sum is divided by the expected
+    number of participants. A user without history gets the items' popularity as far as their texts tell it.
     """
 
-    settings = ("rounds", "learning_rate", "clip", "noise", "rate", "seed")
+    settings = ("rounds", "learning_rate", "clip", "noise", "rate", "one_bit", "seed")
     arrays = ("item_vectors", "weights")
 
     def __init__(
@@ -113,6 +119,7 @@ class FederatedMap(BaseRecommender):
         clip: float = 0.3,
         noise: float = 0.0,
         rate: float = 1.0,
+        one_bit: bool = False,
         seed: int = 0,
     ):
         positive = rounds >= 1 and 0 < learning_rate < np.inf and 0 < clip < np.inf
@@ -123,7 +130,7 @@ class FederatedMap(BaseRecommender):
             )
         self.item_vectors = similarity.normalize(np.asarray(item_vectors, dtype=np.float32))
         self.rounds, self.learning_rate, self.clip = rounds, learning_rate, clip
-        self.noise, self.rate, self.seed = noise, rate, seed
+        self.noise, self.rate, self.one_bit, self.seed = noise, rate, one_bit, seed
         self.weights = np.empty((0, 0), dtype=np.float32)
 
     def epsilon(self, delta: float = 1e-5) -> float:
@@ -140,7 +147,7 @@ class FederatedMap(BaseRecommender):
         for _ in range(self.rounds):
             taking_part = np.flatnonzero(rng.random(train.shape[0]) < self.rate)
             sent = updates_of(self.weights, self.item_vectors, *halves(ones[taking_part], rng))
-            total = sent.clipped(self.clip).sum()
+            total = (sent.signs(self.clip) if self.one_bit else sent.clipped(self.clip)).sum()
             if self.noise:
                 total = total + self.noise * self.clip * rng.standard_normal(total.shape)
             speed = MOMENTUM * speed + (total / (self.rate * train.shape[0])).astype(np.float32)

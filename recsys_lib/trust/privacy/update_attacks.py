@@ -13,21 +13,26 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.trust.privacy import membership, reconstruction
 from recsys_lib.trust.privacy.federated import Updates, chances
 from recsys_lib.trust.privacy.reconstruction import Recovered
+from recsys_lib.vectors import similarity
 
 # Users whose histories the adversary knows, its own accounts, as ``reconstruction.attack`` takes them.
 OWN = 8
 
 
-def factors(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The profile ``[d]`` and the residual ``[d]`` behind an update ``[d + 1, d]``, noisy or a sum: its first
-    singular pair.
+def factors(matrices: np.ndarray, steps: int = 50) -> tuple[np.ndarray, np.ndarray]:
+    """The profiles ``[n, d]`` and residuals ``[n, d]`` behind updates ``[n, d + 1, d]``, noisy ones or sums:
+    the first singular pair of each, by power iteration from its last row.
 
-    The last coordinate of the left factor is the constant 1, which tells the sign.
+    That row belongs to the constant 1 of the profile, which also tells the sign.
     """
-    left, values, right = np.linalg.svd(np.asarray(matrix, dtype=np.float64), full_matrices=False)
-    a, b = left[:, 0], right[0]
-    sign = 1.0 if a[-1] >= 0 else -1.0
-    return sign * a[:-1], sign * values[0] * b
+    right = similarity.normalize(matrices[:, -1])
+    for _ in range(steps):
+        left = similarity.normalize(np.einsum("nij,nj->ni", matrices, right))
+        right = np.einsum("nij,ni->nj", matrices, left)
+        lengths = np.linalg.norm(right, axis=1, keepdims=True)
+        right = right / np.maximum(lengths, 1e-12)
+    signs = np.where(left[:, -1:] >= 0, 1, -1)
+    return signs * left[:, :-1], signs * lengths * right
 
 
 def recover_histories(
@@ -42,7 +47,8 @@ def recover_histories(
 
     The profile is a mean of item vectors, and so are the targets once the residual is taken from the mean
     that the map expects: both are recovered by ``reconstruction.attack``. Clipping hides the residual's
-    length, for which the adversary takes that of its own accounts. Recall is of the whole history.
+    length, for which the adversary takes that of its own accounts. Recall is of the whole history; where less
+    comes back than without the updates, the adversary names the most popular items as the baseline does.
 
     Raises:
         InputError: another number of matrices than users; as ``reconstruction.attack``.
@@ -51,10 +57,8 @@ def recover_histories(
         raise InputError(
             f"{len(matrices)} updates, halves {profile.shape} and {targets.shape}: expected alike"
         )
-    pairs = [factors(matrix) for matrix in matrices]
-    users, residuals = (np.array(part) for part in zip(*pairs, strict=True))
-    length = np.linalg.norm(users, axis=1, keepdims=True)
-    left = np.concatenate([users / np.maximum(length, 1e-12), np.ones((len(users), 1))], axis=1)
+    users, residuals = factors(matrices)
+    left = np.concatenate([similarity.normalize(users), np.ones((len(users), 1))], axis=1)
     expected = chances(left, weights, item_vectors) @ item_vectors
     own = np.asarray(targets[:OWN] @ item_vectors) / np.maximum(targets[:OWN].sum(axis=1), 1)
     typical = np.linalg.norm(expected[:OWN] - np.asarray(own), axis=1).mean()
@@ -63,10 +67,12 @@ def recover_histories(
     of_targets = reconstruction.attack(
         expected - scale * residuals, item_vectors, targets, popularity, calibration=OWN
     )
-    sizes = of_profile.sizes + of_targets.sizes
+    sizes, popular = of_profile.sizes + of_targets.sizes, np.argsort(-np.asarray(popularity), kind="stable")
     part = of_profile.sizes / sizes
     recall = part * of_profile.recall + (1 - part) * of_targets.recall
-    return Recovered(sizes, recall, part * of_profile.baseline + (1 - part) * of_targets.baseline)
+    whole = (profile + targets)[OWN:]
+    blind = np.array([np.isin(row.indices, popular[: row.nnz]).mean() for row in whole])
+    return Recovered(sizes, recall if recall.mean() > blind.mean() else blind, blind)
 
 
 def group_sums(matrices: np.ndarray, size: int) -> np.ndarray:

@@ -1,0 +1,61 @@
+"""Tables and labels of explanations and privacy, from records that are known."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from recsys_lib.reporting.figures import explanations, privacy
+
+
+def test_a_kind_of_reason_that_fails_is_named_with_its_model():
+    tests = [
+        {"model": "EASE", "method": "exact", "baseline": "random", "difference": -0.4, "Holm p": "< 0.001"},
+        {"model": "EASE", "method": "exact", "baseline": "popular", "difference": -0.2, "Holm p": "0.004"},
+        {"model": "EASE", "method": "alike", "baseline": "random", "difference": -0.1, "Holm p": "0.2"},
+        {"model": "EASE", "method": "alike", "baseline": "popular", "difference": 0.3, "Holm p": "< 0.001"},
+    ]
+    table = explanations.separated(
+        [{"parameters": {"protocol": "ml-100k random"}, "metrics": {"tests": tests}}]
+    )
+    assert (
+        table.loc["ml-100k: exact", "beats random"]
+        == table.loc["ml-100k: exact", "beats popular"]
+        == "1 of 1"
+    )
+    assert table.loc["ml-100k: alike", "beats popular"] == "0 of 1"
+    assert table.loc["ml-100k: alike", "fails on"] == "EASE (random); EASE (popular)"
+
+
+def releases(**rows):
+    columns = ["history recovered", "without the vector", "ndcg", "bytes", "epsilon"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def test_the_title_names_the_best_release_with_a_guarantee_and_labels_stand_apart():
+    inf = float("inf")
+    table = releases(
+        **{
+            "float32": [0.97, 0.27, 0.14, 1536, inf], "int8": [0.97, 0.27, 0.14, 388, inf],
+            "1 bit": [0.68, 0.27, 0.12, 54, inf], "update": [0.99, 0.27, 0.34, 3076, inf],
+            "sum of 20 updates": [0.28, 0.27, 0.34, 6e5, inf],
+            "noisy sum, ε = 10": [0.27, 0.27, 0.25, 6e5, 10.0],
+            "noise, ε = 10": [0.3, 0.27, 0.05, 1536, 10.0],
+        }
+    )  # fmt: skip
+    title = privacy.pareto_title(table)
+    assert "noisy sum, ε = 10 gives 27% at NDCG@10 0.250 (float32: 0.140)" in title and "map 99%" in title
+    fig, ax = plt.subplots()
+    privacy.pareto(ax, table, title)
+    texts = {t.get_text(): t.get_position() for t in ax.texts}
+    plt.close(fig)
+    assert "float32, int8" in texts
+    places = [place for name, place in texts.items() if name != "without the vector"]
+    assert len({(round(x), round(y, 3)) for x, y in places}) == len(places)
+    assert "no defence" in privacy.pareto_title(table.loc[["float32", "int8", "1 bit"]])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("noisy sum, ε = 3", "updates of a map"), ("first 8 axes", "truncated")]
+)
+def test_families(name, kind):
+    assert privacy.family(name) == kind

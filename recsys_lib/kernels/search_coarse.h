@@ -69,7 +69,8 @@ INLINE void tile_int(const Scan *p, Found *f, int64_t from, Block block, int64_t
       UNROLL for (int i = 0; i < rows; i++) {
         const Wholes code = all_four(codes + i * block.tile_bytes + 4 * at);
         UNROLL for (int r = 0; r < registers; r++) {
-          part[i][r] = plus16(part[i][r], _mm256_maddubs_epi16(query[r], code));
+          const Wholes pairs = _mm256_maddubs_epi16(query[r], code);
+          __asm__("vpaddw %1, %0, %0" : "+x"(part[i][r]) : "x"(pairs)); /* in this order, or GCC spills */
         }
       }
     }

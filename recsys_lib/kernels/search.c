@@ -80,6 +80,12 @@ int matrix_units(void) {
 int max_code(void) { return MAX_CODE; }
 int raise_of_codes(void) { return RAISE; }
 
+/* Which instructions multiply: a place in kernel.py's INSTRUCTIONS. */
+int instructions(void) {
+  if (matrix_units()) return 5;
+  return NUMBERS == 16 ? 4 : NUMBERS == 8 ? (MAX_CODE == 127 ? 3 : 2) : NUMBERS ? 1 : 0;
+}
+
 /* ---------------------------------------------------------------- entry points */
 
 static int scan_task(const void *p, void *f) { return scan_blocks(p, f); }

@@ -68,13 +68,31 @@ def test_some_parts_replace_theirs_in_the_record(small, tmp_path):
     bench.run("search", record, ["signs"])
     second = json.loads(record.read_text())
     assert [r["part"] for r in second["rows"]] == [r["part"] for r in first["rows"]]
-    assert list(second["parts"]) == ["int8", "signs"] and second["parts"]["int8"] == first["parts"]["int8"]
+    (run,), (before,) = second["runs"].values(), first["runs"].values()
+    assert list(run["parts"]) == ["int8", "signs"] and run["parts"]["int8"] == before["parts"]["int8"]
     assert [r for r in second["rows"] if r["part"] == "int8"] == [
         r for r in first["rows"] if r["part"] == "int8"
     ]
     for wrong, message in ((("search", ["sines"]), "part 'sines'"), (("encode", ["int8"]), "has no parts")):
         with pytest.raises(InputError, match=message):
             bench.run(wrong[0], None, wrong[1])
+
+
+def test_rows_of_other_instructions_and_processors_stay(small, tmp_path, monkeypatch):
+    record, described = tmp_path / "record.json", bench.machine.describe()
+    for name, processor in (("AVX2", "first"), ("AMX", "first"), ("AVX2", "second"), ("AVX2", "first")):
+        monkeypatch.setattr(bench.kernel, "instructions", lambda name=name: name)
+        monkeypatch.setattr(
+            bench.machine, "describe", lambda processor=processor: described | {"processor": processor}
+        )
+        bench.run("search", record, ["signs"])
+    content = json.loads(record.read_text())
+    assert (
+        set(content["runs"])
+        == {"AVX2", "AMX", "AVX2, second"}
+        == {r["instructions"] for r in content["rows"]}
+    )
+    assert len({(r["instructions"], r["size"]) for r in content["rows"]}) == len(content["rows"])
 
 
 def test_without_usearch_its_rows_are_left_out_in_one_line(small, monkeypatch, capsys):

@@ -20,7 +20,12 @@ from recsys_lib.benchmarks.baselines.rows import Row, with_best
 from recsys_lib.core import records
 from recsys_lib.core.errors import InputError
 from recsys_lib.hardware import machine
+from recsys_lib.vectors.search import kernel
 
+# What holds this library, torch, oneDNN, OpenBLAS and faiss to an instruction set.
+HOLDING = (
+    "RECSYS_ISA", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE", "FAISS_SIMD_LEVEL",
+)  # fmt: skip
 BENCHES: dict[str, Any] = {
     "similarity": similarity_rows, "encode": encode_rows, "recommend": recommend_rows, "search": search_rows,
     "rerank": rerank_rows,
@@ -33,8 +38,8 @@ HELD = ("RECSYS_ISA", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_COR
 def run(name: str, json_file: Path | None = None, parts: Sequence[str] = ()) -> str:
     """Run one bench and return its table; optionally write rows and environment as JSON.
 
-    ``parts`` of ``search`` replace what ``json_file`` holds of them and leave its other parts; it says when
-    each ran.
+    ``parts`` of ``search`` replace what ``json_file`` holds of them and leave its other parts, and those of
+    other instruction sets; it says when each ran, and what held it and its baselines (``HOLDING``).
 
     Raises:
         InputError: an unknown name, parts of a bench that has none, or a baseline that is not installed.
@@ -90,18 +95,39 @@ def _write(json_file: Path, name: str, rows: list[dict[str, Any]], **more: Any) 
 
 
 def _search_parts(json_file: Path | None, parts: Sequence[str]) -> list[Row]:
-    """Rows of the parts; written after each, so that a run that is ended early leaves what it measured."""
-    kept: dict[str, Any] = {"rows": [], "parts": {}}
-    if json_file and parts and json_file.is_file():
-        kept |= records.read(json_file)
+    """Rows of the parts; written after each, so that a run that is ended early leaves what it measured.
+
+    Rows of other instructions and other processors stay: ``runs`` has an entry for each, which
+    ``instructions`` of a row names.
+    """
+    content = records.read(json_file) if json_file and json_file.is_file() else {}
+    rows, runs = content.get("rows", []), content.get("runs", {})
+    described = machine.describe()
+    run = _run_of(runs, described["processor"])
+    if not parts:
+        rows, runs = [r for r in rows if r.get("instructions") != run], {n: runs[n] for n in runs if n != run}
     measured: list[Row] = []
-    ran: dict[str, str] = {}
-    for part, rows in search_rows(parts):
-        measured += rows
-        others = kept["rows"] if part in ran else [r for r in kept["rows"] if r.get("part", "") != part]
+    ran: dict[str, str] = dict(runs.get(run, {"parts": {}})["parts"])
+    fresh: set[str] = set()
+    for part, found in search_rows(parts):
+        measured += found
+        if part not in fresh:
+            rows = [r for r in rows if (r.get("instructions"), r.get("part")) != (run, part)]
+        fresh.add(part)
         ran[part] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        kept["rows"] = others + [{"part": part, **asdict(r)} for r in with_best(rows)]
-        kept["parts"] |= ran
+        rows = [*rows, *({"instructions": run, "part": part, **asdict(r)} for r in with_best(found))]
+        held = {name: os.environ[name] for name in HOLDING if name in os.environ}
+        here = {"parts": ran, "held": held, "load": machine.load(), "environment": described}
+        runs = runs | {run: here}
         if json_file:
-            _write(json_file, "search", kept["rows"], parts=kept["parts"])
+            _write(json_file, "search", rows, runs=runs)
     return measured
+
+
+def _run_of(runs: dict[str, Any], processor: str) -> str:
+    """The name of the rows that are measured here: the instructions, and where another processor has rows of
+    them already, the processor too.
+    """
+    name = kernel.instructions()
+    other = name in runs and runs[name]["environment"]["processor"] != processor
+    return f"{name}, {processor}" if other else name

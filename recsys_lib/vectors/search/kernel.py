@@ -27,6 +27,8 @@ LANES, MAX_THREADS = 16, 64
 # quickest to read in panels.
 FEW, FEW_TABLES = 4, 1
 NO_ID = 2**31 - 1
+# As in search.c.
+INSTRUCTIONS = ("portable", "NEON", "AVX2", "AVX-VNNI", "AVX-512 VNNI", "AMX")
 
 
 _INT, _POINTER = ctypes.c_int64, ctypes.c_void_p
@@ -72,8 +74,13 @@ def matrix_units() -> bool:
     return bool(_library().matrix_units())
 
 
+def instructions() -> str:
+    """The instructions that the kernel multiplies with; ``torch`` where there is no kernel."""
+    return INSTRUCTIONS[_library().instructions()] if load() else "torch"
+
+
 def coarse_codes() -> tuple[int, int]:
-    """The largest code of a query in coarse products, 0 where the kernel has none, and what is added to it."""
+    """The largest code of a query in coarse products, 0 where there are none, and what is added to it."""
     library = _library()
     return library.max_code(), library.raise_of_codes()
 

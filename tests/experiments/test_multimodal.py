@@ -79,6 +79,34 @@ def test_kinds_that_say_something_add_and_noise_does_not(recorded):
     assert recorded["size"]["items"] == 90
 
 
+def test_a_kind_adds_only_above_what_a_shuffled_one_added(recorded):
+    least, most = figures.by_chance({"toy": recorded})
+    ndcg, table = recorded["ndcg"], figures.answers(recorded)
+    added = [ndcg[f"all, {k} shuffled"] - ndcg[f"all without {k}"] for k in recorded["present"]]
+    assert most == max(0.0, *added) and least == min(0.0, *added)
+    graph = float(figures.kinds(table).loc["graph", "added"])
+    assert figures.kinds(table, graph - 1e-6).loc["graph", "adds"]
+    assert not figures.kinds(table, graph).loc["graph", "adds"]
+    named = {"ndcg": ndcg | {figures.DISTRIBUTED: ndcg["all without graph"] + 0.5}}
+    assert figures.by_chance({"toy": recorded | named})[1] == pytest.approx(0.5)
+
+
+def test_the_graph_without_awards_comes_first(recorded, tmp_path, monkeypatch):
+    monkeypatch.setenv("RECSYS_FIGURES", str(tmp_path))
+    own = recorded | {"answers": [*recorded["answers"], _row(figures.UNAWARDED, 0.02, 0.01, 0.03, "better")]}
+    title = figures.knockout({"toy": own}).axes[0].get_title("left").replace("\n", " ")
+    assert title.startswith("toy: the graph without awards adds 0.020, with them ")
+    text = figures.takeaways([{"parameters": {"part": "cold: toy"}, "metrics": own}], figures.answers(own))
+    first = text.splitlines()[1]
+    assert "which a new film lacks: +0.020 (+0.010 to +0.030), better" in first and "With them +" in first
+
+
+def test_ranks_are_written_for_reading():
+    found = {"mrr": 0.1694, "hits@10": 0.2631, "random mrr": 0.000315, "triples": 3627.0}
+    shown = figures.ranks(pd.DataFrame({"transe": found}).T).loc["transe"].tolist()
+    assert shown == ["0.169", "0.263", "0.0003", "3,627"]
+
+
 def test_the_record_holds_every_users_value(recorded):
     for name, values in recorded["per_user"].items():
         assert len(values) == len(recorded["users"])
@@ -184,8 +212,9 @@ def test_a_question_without_a_null_is_no_kind(recorded):
 
 def test_figures_state_findings_of_the_record(recorded, tmp_path, monkeypatch):
     monkeypatch.setenv("RECSYS_FIGURES", str(tmp_path))
-    figures.knockout({"toy": recorded})
-    assert "text and graph add" in (tmp_path / "14_knockout.png").read_bytes().decode("latin-1")
+    fig = figures.knockout({"toy": recorded})
+    assert "text and graph add" in fig.axes[0].get_title("left")
+    assert "A kind that says nothing may add" in (tmp_path / "14_knockout.png").read_bytes().decode("latin-1")
     text = figures.takeaways(
         [{"parameters": {"part": "cold: toy"}, "metrics": recorded}], figures.answers(recorded)
     )

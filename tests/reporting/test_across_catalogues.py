@@ -24,8 +24,15 @@ def metrics(words, per_item, warm, language):
     return {"catalogue": described,
             "gains": {"warm": gain(warm, "best + minilm"), "cold": gain(2.0),
                       "language": gain(language, "l", "t")},
-            "warm": {"best + minilm": {"ndcg": 0.2}, "b": {"ndcg": 0.1}},
-            "cold": {"chance": {"ndcg": 0.01}, "l": {"ndcg": 0.2}, "t": {"ndcg": 0.1}}}  # fmt: skip
+            "warm": {"best + minilm": {"ndcg": 0.2}, "b": {"ndcg": 0.1}, "c": {"ndcg": 0.16},
+                     "TF-IDF": {"ndcg": 0.3, "validation": 0.2}, "minilm": {"ndcg": 0.4, "validation": 0.1}},
+            "cold": {"chance": {"ndcg": 0.01}, "TF-IDF": {"ndcg": 0.16, "validation": 0.2},
+                     "TF-IDF, mapped": {"ndcg": 0.3, "validation": 0.1},
+                     "minilm": {"ndcg": 0.2, "validation": 0.1},
+                     "minilm, mapped": {"ndcg": 0.16 + 0.16 * language, "validation": 0.2}},
+            "bootstrap": {"cold": {"TF-IDF": [0.15, 0.17], "TF-IDF, mapped": [0.2, 0.4], "minilm": [0.1, 0.3],
+                                   "minilm, mapped": [0.15 + 0.2 * language, 0.17 + 0.1 * language]}}
+            }  # fmt: skip
 
 
 @pytest.fixture
@@ -58,7 +65,38 @@ def test_a_perfect_line_is_found_and_a_flat_one_is_not(measured):
     warm = found.loc[("warm", "words per text")]
     assert warm["ρ"] == 1 and warm["p"] < 0.001 and warm["slope"] == pytest.approx(0.1)
     assert warm["error of the line"] < 1e-9 < warm["error of the mean"]
-    assert (found.loc["language", "ρ"] == 0).all() and (found.loc["language", "p"] == 1).all()
+    assert (found.loc["chosen", "ρ"] == 0).all() and (found.loc["chosen", "p"] == 1).all()
+
+
+def test_each_text_is_used_as_validation_prefers(measured):
+    one = measured["articles"]
+    assert explain.use(one, "TF-IDF") == "TF-IDF" and explain.use(one, "minilm") == "minilm, mapped"
+    found = explain.chosen_gain(one)
+    assert found["chosen"] == pytest.approx(0.04)
+    assert found["chosen low"] == pytest.approx(0.004 / 0.16, abs=2e-3)
+    assert found["chosen high"] == pytest.approx(0.008 / 0.16, abs=2e-3) and found["chosen p"] < 0.01
+    # The better use on the test, TF-IDF mapped and MiniLM's profile, was not the one chosen.
+    cold = figures.cold_methods(measured).loc["articles"]
+    assert cold["preferred"] == "cosine, map" and cold["TF-IDF, map"] > cold["TF-IDF, cosine"]
+
+
+def test_a_gain_is_held_against_the_best_on_the_test_too(measured):
+    table = explain.gains(measured)
+    assert explain.best_collaborative(measured["articles"]) == "c"
+    assert table["warm over best"].tolist() == pytest.approx([0.25] * 8)
+    said = figures.takeaways(measured, table, pd.DataFrame(SCORED), long_table(), {"ml-100k": people()}, None)
+    assert "The largest, on articles (+21% to +31%), is over b (0.100)" in said
+    assert "number 2 of 2 without text on the test; over c, the best there (0.160), it is +25%" in said
+    assert "TF-IDF alone has 0.300" in said
+
+
+def test_a_line_that_chance_explains_is_no_prediction(measured):
+    table = explain.gains(measured)
+    own = {"words per text": 95.0, "interactions per item": 1.05, "rare items": 0.47}
+    table["warm"] = [0.1, 0.1, 0.2, 0.1, 0.2, 0.1, 0.2, 0.2]
+    errors = explain.regressions(table).loc["warm"]
+    assert (errors["error of the line"] < errors["error of the mean"]).any()
+    assert explain.expected(table, own, "warm")[2] == ""
 
 
 def test_spearman_agrees_with_scipy():
@@ -97,7 +135,19 @@ def test_another_catalogue_is_placed_beside_the_nearest(measured):
     assert explain.place(table, own).index[0] == "Stack Exchange"
     value, error, variable = explain.expected(table, own, "warm")
     assert variable and error < 0.01 and value == pytest.approx(0.1 * np.log10(95), abs=0.01)
-    assert explain.expected(table, own, "language")[2] == ""
+    assert explain.expected(table, own, "chosen")[2] == ""
+
+
+SCORED = {"gain": ["warm"], "hit": [True], "error": [0.1], "error of the mean": [0.2]}
+
+
+def long_table():
+    ndcg = {"64 tokens": 0.1, "256 tokens": 0.2, "title only": 0.05}
+    variants = {
+        name: {"ndcg": n, "difference": n - 0.2, "low": -1.0, "high": 0.15 - 1.5 * n, "p": 0.01}
+        for name, n in ndcg.items()
+    }
+    return figures.long_text_table({"articles": {"variants": variants}})
 
 
 def interval(value):
@@ -129,18 +179,15 @@ def test_figures_tables_and_takeaways(measured):
     )
     assert axes[0].get_xscale() == "log" and axes[2].get_xscale() == "linear"
     assert figures.gains_title(table) == (
-        "Text raises NDCG of warm items on 8 of 8 catalogues; for cold items MiniLM beats TF-IDF on 0 "
+        "Text raises NDCG of warm items on 8 of 8 catalogues; for cold items MiniLM beats TF-IDF on 8 "
         "and loses on 0"
     )
-    assert figures.decided(table).loc["articles", ("text, warm items", "gain, %")] == pytest.approx(26.0)
+    figures.gains_legend(axes[0].figure, table)
+    assert [t.get_text() for t in axes[0].figure.legends[0].get_texts()] == list(table.index)
+    assert figures.decided(table).loc["articles", ("text, warm", "gain, %")] == pytest.approx(26.0)
     assert figures.best_methods(measured).loc["citeulike", "with text"] == "the same + minilm"
     assert figures.overview(table)["users"].tolist() == [100] * 8
-    ndcg = {"64 tokens": 0.1, "256 tokens": 0.2, "title only": 0.05}
-    variants = {
-        name: {"ndcg": n, "difference": n - 0.2, "low": -1.0, "high": 0.15 - 1.5 * n, "p": 0.01}
-        for name, n in ndcg.items()
-    }
-    long = figures.long_text_table({"articles": {"variants": variants}})
+    long = long_table()
     figures.long_texts_panels(plots.figure(1)[1], long)
     assert (
         figures.long_texts_title(long) == "articles: best 256 tokens (0.200; 256 tokens 0.200, title 0.050)"
@@ -164,8 +211,8 @@ def test_figures_tables_and_takeaways(measured):
     figures.predictions(plots.figure(1)[1][0], scored)
     stages = {"read the CSV files": {"seconds": 9.0, "cpu_s": 6.0, "peak_gib": 2.0}}
     scale = {"stages": stages, "sizes": {"users": 5, "items": 6}}
-    text = figures.takeaways(table, scored, long, found, scale)
+    text = figures.takeaways(measured, table, scored, long, found, scale)
     assert "EASE 75%" in text and "+10% on ml-100k (3 vectors)" in text and "takes 6 s of it" in text
-    assert "Scale" not in figures.takeaways(table, scored, long, found, None)
+    assert "Scale" not in figures.takeaways(measured, table, scored, long, found, None)
     assert figures.scale_table(scale).columns.tolist() == ["s on the clock", "s of processor", "peak, GiB"]
     plt.close("all")

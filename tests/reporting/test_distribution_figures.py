@@ -41,9 +41,10 @@ def test_takeaways_carry_the_tables_numbers():
     assert list(at_scale.columns)[:2] == ["25 Gbit Ethernet", "25 Gbit Ethernet, overlapped"]
     published = distribution.published_table()
     training, encoding = distribution.training_table(TRAINING), distribution.encoding_table(*ENCODING)
-    said = distribution.takeaways(training, encoding, at_scale, published)
+    said = distribution.takeaways(training, encoding, at_scale, published, 6.87)
     assert "1.50 times its processor time" in said
     assert "twice the batch 1.25 times" in said
+    assert "one run, while 6.9 other processes" in said
     assert "2.1 times the processor time of the plain path" in said
     assert "says 1.10 times for 270,000" in said
     assert f"{1 / at_scale.min(axis=None):.1f} times the machine time" in said

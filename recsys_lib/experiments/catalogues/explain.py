@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys_lib.core import paths, records
+from recsys_lib.evaluation import holm
+from recsys_lib.experiments.catalogues.methods import ENCODER, LANGUAGE_MAP, TFIDF_MAP
 from recsys_lib.experiments.catalogues.protocol import CATALOGUES, SHORT
 from recsys_lib.experiments.catalogues.study import RECORD
+from recsys_lib.experiments.own_catalogue.sources import TFIDF
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +24,8 @@ PREDICTIONS = paths.TABLES / "predictions.csv"
 # What may explain a gain, and whether its logarithm is used.
 VARIABLES = {"words per text": True, "interactions per item": True, "rare items": False}
 GAINS = ("warm", "language", "cold")
+# How cold items are ranked by each text: by the cosine with a profile, or mapped to EASE's columns.
+USES = {TFIDF: (TFIDF, TFIDF_MAP), ENCODER: (ENCODER, LANGUAGE_MAP)}
 
 
 def runs(part: str, path: Path | None = None) -> dict[str, dict[str, Any]]:
@@ -37,6 +42,10 @@ def runs(part: str, path: Path | None = None) -> dict[str, dict[str, Any]]:
 def gains(measured: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """A row for each catalogue: scenario, whether the prediction was made from it, what describes it, and the
     relative gains with their intervals (``warm``, ``warm low``, ``warm high``, ``warm p`` ...).
+
+    ``language`` is MiniLM over TF-IDF by the same map, as it was predicted; ``chosen`` with each text used as
+    the validation part prefers, Holm's p over the catalogues; ``warm over best`` is the warm method over the
+    collaborative one that is best on the test.
     """
     import pandas as pd
 
@@ -48,8 +57,45 @@ def gains(measured: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
         for gain in GAINS:
             row |= {gain: own[gain]["relative"], f"{gain} p": own[gain]["Holm p"]}
             row |= {f"{gain} {end}": own[gain][f"relative {end}"] for end in ("low", "high")}
+        row |= chosen_gain(metrics)
+        method, best = own["warm"]["method"], best_collaborative(metrics)
+        row["warm over best"] = metrics["warm"][method]["ndcg"] / metrics["warm"][best]["ndcg"] - 1
         rows[SHORT.get(name, name)] = row
-    return pd.DataFrame(rows).T.infer_objects()
+    table = pd.DataFrame(rows).T.infer_objects()
+    table["chosen p"] = holm(table["chosen p"].to_numpy(dtype=float))
+    return table
+
+
+def use(metrics: Mapping[str, Any], text: str) -> str:
+    """The method by which a text ranks cold items, cosine or map, with the higher validation NDCG."""
+    return max(USES[text], key=lambda method: metrics["cold"][method]["validation"])
+
+
+def chosen_gain(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """MiniLM over TF-IDF on cold items, each in the use that the validation part prefers: the relative gain,
+    its 95% interval over the record's paired bootstrap means, and p by their standard deviation.
+    """
+    from scipy import stats
+
+    a, b = use(metrics, ENCODER), use(metrics, TFIDF)
+    drawn = np.subtract(metrics["bootstrap"]["cold"][a], metrics["bootstrap"]["cold"][b])
+    base = metrics["cold"][b]["ndcg"]
+    difference, spread = metrics["cold"][a]["ndcg"] - base, float(drawn.std())
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    p = 2 * float(stats.norm.sf(abs(difference) / spread)) if spread > 0 else float(difference == 0)
+    found = {"chosen": difference / base, "chosen low": low / base, "chosen high": high / base}
+    return {name: float(value) for name, value in found.items()} | {"chosen p": p}
+
+
+def collaborative(metrics: Mapping[str, Any]) -> list[str]:
+    """The warm methods that read no text."""
+    texts = (TFIDF, ENCODER)
+    return [name for name in metrics["warm"] if not any(text in name for text in texts)]
+
+
+def best_collaborative(metrics: Mapping[str, Any]) -> str:
+    """The method without text with the highest NDCG on the test, which no gain may be chosen by."""
+    return max(collaborative(metrics), key=lambda name: metrics["warm"][name]["ndcg"])
 
 
 def values_of(table: pd.DataFrame, variable: str) -> np.ndarray:
@@ -80,7 +126,7 @@ def left_out_error(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     return float(np.mean(by_line)), float(np.mean(by_mean))
 
 
-def regressions(table: pd.DataFrame, targets: Sequence[str] = ("warm", "language")) -> pd.DataFrame:
+def regressions(table: pd.DataFrame, targets: Sequence[str] = ("warm", "chosen")) -> pd.DataFrame:
     """For every gain and variable: Spearman's ρ over the catalogues with its exact p, the slope, and the mean
     absolute error of leaving each catalogue out, by the line and by the mean of the others.
     """
@@ -177,21 +223,23 @@ def place(table: pd.DataFrame, described: Mapping[str, float]) -> pd.DataFrame:
         x = values_of(table, variable)
         own = np.log10(max(described[variable], 1e-9)) if logged else described[variable]
         distances += ((x - own) / max(float(x.std()), 1e-9)) ** 2
-    found = table[[*VARIABLES, "warm", "language"]].assign(distance=np.sqrt(distances))
+    found = table[[*VARIABLES, "warm", "chosen"]].assign(distance=np.sqrt(distances))
     return found.sort_values("distance", kind="stable")
 
 
 def expected(table: pd.DataFrame, described: Mapping[str, float], target: str) -> tuple[float, float, str]:
-    """What to expect of a gain on another catalogue: by the line over the variable that predicts left-out
-    catalogues best, or by the mean where no line beats it; its left-out error; the variable ("" for none).
+    """What to expect of a gain on another catalogue: the mean of the study's, or the line over a variable if
+    it predicts left-out catalogues better than the mean does and its Spearman's p, Holm-corrected over all of
+    ``regressions``, is below 0.05; the left-out error; the variable ("" for none).
     """
     y = table[target].to_numpy(dtype=float)
     best = (left_out_error(np.zeros(len(y)), y)[1], "", float(y.mean()))
+    tested = regressions(table)
+    tested["Holm p"] = holm(tested["p"].tolist())
     for variable, logged in VARIABLES.items():
-        x = values_of(table, variable)
-        error = left_out_error(x, y)[0]
-        if error < best[0]:
-            intercept, slope = line(x, y)
+        found = tested.loc[(target, variable)]
+        if found["Holm p"] < 0.05 and found["error of the line"] < best[0]:
+            intercept, slope = line(values_of(table, variable), y)
             own = np.log10(max(described[variable], 1e-9)) if logged else described[variable]
-            best = (error, variable, intercept + slope * float(own))
+            best = (float(found["error of the line"]), variable, intercept + slope * float(own))
     return best[2], best[0], best[1]

@@ -9,13 +9,14 @@ import numpy as np
 
 from recsys_lib.evaluation import holm
 from recsys_lib.experiments.catalogues import explain, long_texts
-from recsys_lib.experiments.catalogues.protocol import CATALOGUES, SHORT
+from recsys_lib.experiments.catalogues.protocol import SHORT
 from recsys_lib.reporting import plots
 from recsys_lib.reporting.takeaways import bullets
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SCENARIO_COLOURS = {
     "entertainment": plots.PALETTE[0],
@@ -55,22 +56,46 @@ def alignment_table(measured: Mapping[str, Mapping[str, float]]) -> pd.DataFrame
 
 
 def best_methods(measured: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """What ranks best on each catalogue: the pairs behind the gains, with their NDCG@10."""
+    """What ranks warm items best: the pair behind the gain, chosen by validation, with their NDCG@10 on the
+    test; beside it the collaborative method that is best on the test, and the better text alone.
+    """
     import pandas as pd
 
     rows = {}
     for name, metrics in measured.items():
-        warm, language = metrics["gains"]["warm"], metrics["gains"]["language"]
+        gain, warm = metrics["gains"]["warm"], metrics["warm"]
+        best, alone = explain.best_collaborative(metrics), text_alone(metrics)
         rows[SHORT.get(name, name)] = {
-            "scenario": CATALOGUES[name].scenario,
-            "collaborative": warm["base"],
-            "NDCG": metrics["warm"][warm["base"]]["ndcg"],
-            "with text": warm["method"].replace("best", "the same"),
-            "NDCG with text": metrics["warm"][warm["method"]]["ndcg"],
-            "cold: chance": metrics["cold"]["chance"]["ndcg"],
-            "cold: TF-IDF map": metrics["cold"][language["base"]]["ndcg"],
-            "cold: MiniLM map": metrics["cold"][language["method"]]["ndcg"],
+            "collaborative": gain["base"],
+            "NDCG": warm[gain["base"]]["ndcg"],
+            "with text": gain["method"].replace("best", "the same"),
+            "NDCG with text": warm[gain["method"]]["ndcg"],
+            "best on test": best,
+            "its NDCG": warm[best]["ndcg"],
+            "text alone": warm[alone]["ndcg"],
         }
+    return pd.DataFrame(rows).T.infer_objects()
+
+
+def text_alone(metrics: Mapping[str, Any]) -> str:
+    """The text whose profile ranks warm items better on the validation part."""
+    return max(explain.USES, key=lambda text: metrics["warm"][text]["validation"])
+
+
+def cold_methods(measured: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """NDCG@10 of cold items by chance and by each text, as cosine and mapped, and which of these two the
+    validation part prefers for TF-IDF and for MiniLM.
+    """
+    import pandas as pd
+
+    rows = {}
+    for name, metrics in measured.items():
+        row = {"chance": metrics["cold"]["chance"]["ndcg"]}
+        for text, (cosine, mapped) in explain.USES.items():
+            row |= {f"{text}, cosine": metrics["cold"][cosine]["ndcg"]}
+            row |= {f"{text}, map": metrics["cold"][mapped]["ndcg"]}
+        used = ["cosine" if explain.use(metrics, text) == text else "map" for text in explain.USES]
+        rows[SHORT.get(name, name)] = row | {"preferred": ", ".join(used)}
     return pd.DataFrame(rows).T.infer_objects()
 
 
@@ -80,8 +105,8 @@ def best_methods(measured: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 def gain_panels(
     axes: Sequence[Axes], table: pd.DataFrame, gain: str, own: Mapping[str, float] | None
 ) -> None:
-    """A gain over each variable of ``explain.VARIABLES``, with intervals; ``own``: another catalogue, whose
-    place is a dashed line.
+    """A gain over each variable of ``explain.VARIABLES``, with intervals, a marker for each catalogue, which
+    the legend of the figure names; ``own``: another catalogue, whose place is a dashed line.
     """
     y = 100 * table[gain].to_numpy(dtype=float)
     low, high = (100 * table[f"{gain} {end}"].to_numpy(dtype=float) for end in ("low", "high"))
@@ -89,20 +114,16 @@ def gain_panels(
 
     for ax, (variable, logged) in zip(axes, explain.VARIABLES.items(), strict=True):
         x = table[variable].to_numpy(dtype=float)
-        for rank, i in enumerate(np.argsort(x, kind="stable")):
+        for i in range(len(table)):
             colour = SCENARIO_COLOURS[table["scenario"].iloc[i]]
             ax.vlines(x[i], low[i], high[i], color=colour, linewidth=1.5)
             filled = colour if table["seen"].iloc[i] else "white"
-            ax.scatter(x[i], y[i], s=42, facecolor=filled, edgecolor=colour, linewidth=1.6, zorder=3)
-            # Labels alternate above and below their intervals, so that neighbours do not overlap.
-            further = 3 + 9 * (rank % 4 // 2)
-            end, shift, side = (high[i], further, "bottom") if rank % 2 else (low[i], -further, "top")
-            ax.annotate(
-                table.index[i], (x[i], end), xytext=(0, shift), textcoords="offset points", fontsize=7.5,
-                ha="center", va=side,
+            ax.scatter(
+                x[i], y[i], s=46, marker=plots.MARKERS[i], facecolor=filled, edgecolor=colour, linewidth=1.6,
+                zorder=3, label=table.index[i],
             )  # fmt: skip
         ax.axhline(0, color=plots.GREY, linewidth=1)
-        ax.margins(x=0.16, y=0.14)
+        ax.margins(x=0.08, y=0.08)
         if own is not None:
             ax.axvline(own[variable], color=plots.GREY, linestyle="--", linewidth=1)
         if logged:
@@ -115,19 +136,33 @@ def gain_panels(
 def gains_title(table: pd.DataFrame) -> str:
     """How many of the catalogues gained from text, warm and by a language model."""
     warm = int((table["warm low"].astype(float) > 0).sum())
-    language = int((table["language low"].astype(float) > 0).sum())
-    worse = int((table["language high"].astype(float) < 0).sum())
+    better, worse = _decided_counts(table, "chosen")
     return (
         f"Text raises NDCG of warm items on {warm} of {len(table)} catalogues; for cold items MiniLM beats "
-        f"TF-IDF on {language} and loses on {worse}"
+        f"TF-IDF on {better} and loses on {worse}"
     )
 
 
+def _decided_counts(table: pd.DataFrame, gain: str) -> tuple[int, int]:
+    """On how many catalogues the interval of a gain lies above 0, and below."""
+    return int((table[f"{gain} low"].astype(float) > 0).sum()), int(
+        (table[f"{gain} high"].astype(float) < 0).sum()
+    )
+
+
+def gains_legend(fig: Figure, table: pd.DataFrame) -> None:
+    """The markers of the catalogues, below all panels."""
+    handles, labels = fig.axes[0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside lower center", ncols=len(table))
+
+
 def decided(table: pd.DataFrame) -> pd.DataFrame:
-    """The gains in percent with their intervals, and Holm's p over each catalogue's tests."""
+    """The gains in percent with their intervals, and Holm's p: over each catalogue's tests, and of the uses
+    that validation chose over the catalogues.
+    """
     import pandas as pd
 
-    labels = {"warm": "text, warm items", "language": "MiniLM over TF-IDF, cold items"}
+    labels = {"warm": "text, warm", "chosen": "MiniLM over TF-IDF, cold", "language": "the same map, cold"}
     found = {}
     for gain, label in labels.items():
         for column, key in (("gain, %", gain), ("low", f"{gain} low"), ("high", f"{gain} high")):
@@ -154,7 +189,9 @@ def predictions(ax: Axes, scored: pd.DataFrame) -> None:
     ax.scatter(100 * scored["measured"], rows, s=36, color=plots.PALETTE[3], label="measured", zorder=3)
     ax.axvline(0, color=plots.GREY, linewidth=1)
     labels = (
-        scored["catalogue"] + ", " + scored["gain"].map({"warm": "text, warm", "language": "MiniLM, cold"})
+        scored["catalogue"]
+        + ", "
+        + scored["gain"].map({"warm": "text, warm", "language": "MiniLM, cold, same map"})
     )
     ax.set_yticks(list(rows), labels)
     ax.invert_yaxis()
@@ -287,13 +324,13 @@ def scale_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def takeaways(
-    table: pd.DataFrame, scored: pd.DataFrame, long: pd.DataFrame, people: Mapping[str, Mapping[str, Any]],
-    scale: Mapping[str, Any] | None,
+    measured: Mapping[str, Mapping[str, Any]], table: pd.DataFrame, scored: pd.DataFrame, long: pd.DataFrame,
+    people: Mapping[str, Mapping[str, Any]], scale: Mapping[str, Any] | None,
 ) -> str:  # fmt: skip
     """The notebook's findings in sentences made of the record's numbers."""
-    warm = table["warm"].astype(float)
     lines = [
-        f"{gains_title(table)}. The warm gains lie between {warm.min():+.0%} and {warm.max():+.0%}.",
+        f"{gains_title(table)}, each text used as validation prefers. {_map_sentence(measured, table)}",
+        _largest_gain(measured, table),
         f"**Predictions**: {_prediction_sentence(scored)}",
         f"**Long texts**: {long_texts_title(long)}.",
         _personal_sentence(people),
@@ -310,6 +347,39 @@ def takeaways(
             f"25 million rows takes {stages['read the CSV files']['cpu_s']:.0f} s of it."
         )
     return bullets(lines)
+
+
+def _map_sentence(measured: Mapping[str, Mapping[str, Any]], table: pd.DataFrame) -> str:
+    """What the same map for both texts would have said, and where it hurts both."""
+    better, worse = _decided_counts(table, "language")
+    hurt = [
+        SHORT.get(name, name)
+        for name, metrics in measured.items()
+        if all(explain.use(metrics, text) == text for text in explain.USES)
+    ]
+    said = f"With the same linear map imposed on both texts it would be {better} and {worse}"
+    return said + (f"; validation declines the map for both on {', '.join(hurt)}." if hurt else ".")
+
+
+def _largest_gain(measured: Mapping[str, Mapping[str, Any]], table: pd.DataFrame) -> str:
+    """The largest warm gain, what it is a gain over, and how text alone and the best on the test compare."""
+    warm = table["warm"].astype(float)
+    name = str(warm.idxmax())
+    row = table.loc[name]
+    metrics = next(m for key, m in measured.items() if SHORT.get(key, key) == name)
+    ndcg = {method: found["ndcg"] for method, found in metrics["warm"].items()}
+    base, best, alone = (
+        metrics["gains"]["warm"]["base"], explain.best_collaborative(metrics), text_alone(metrics)
+    )  # fmt: skip
+    others = [ndcg[method] for method in explain.collaborative(metrics)]
+    place = sum(value >= ndcg[base] for value in others)
+    return (
+        f"The warm gains lie between {warm.min():+.0%} and {warm.max():+.0%}. The largest, on {name} "
+        f"({row['warm low']:+.0%} to {row['warm high']:+.0%}), is over {base} ({ndcg[base]:.3f}), which "
+        f"validation chose and which is number {place} of {len(others)} without text on the test; over "
+        f"{best}, the best there ({ndcg[best]:.3f}), it is {row['warm over best']:+.0%}. {alone} alone has "
+        f"{ndcg[alone]:.3f}."
+    )
 
 
 def _prediction_sentence(scored: pd.DataFrame) -> str:

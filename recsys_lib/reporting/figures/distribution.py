@@ -148,9 +148,15 @@ def published_table() -> pd.DataFrame:
 
 
 def takeaways(
-    training: pd.DataFrame, encoding: pd.DataFrame, at_scale: pd.DataFrame, published: pd.DataFrame
+    training: pd.DataFrame,
+    encoding: pd.DataFrame,
+    at_scale: pd.DataFrame,
+    published: pd.DataFrame,
+    load: float,
 ) -> str:
-    """What the notebook found, in sentences made of its numbers."""
+    """What the notebook found, in sentences made of its numbers; ``load``: processes that wanted the cores
+    before the steps were measured.
+    """
     strong, weak = training["processor s a text, relative"].iloc[[1, 2]]
     least, most = 1 / at_scale.max(axis=None), 1 / at_scale.min(axis=None)
     often, rarely = (encoding.filter(like="relative").iloc[2, place] for place in (0, -1))
@@ -158,12 +164,14 @@ def takeaways(
         [
             "**Distribution divides the wait, not the work.** Two workers that share a batch have the losses "
             f"of one, and take {strong:.2f} times its processor time for a text; with twice the batch "
-            f"{weak:.2f} times.",
+            f"{weak:.2f} times. That is one run, while {load:.1f} other processes wanted the two cores: no "
+            "interval.",
             "Encoding a catalogue needs no messages between workers, only their start: two workers of Ray "
             f"took {often:.1f} times the processor time of the plain path for the fewer titles, and a line "
-            f"through both numbers of titles says {rarely:.2f} times for {TITLES:,} (aim: 1.10).",
+            f"through both numbers of titles says {rarely:.2f} times for {TITLES:,}.",
             f"Modelled at the largest number of workers, each with a batch of its own, the same work takes "
-            f"{least:.2f} to {most:,.1f} times the machine time of one worker.",
+            f"{least:.2f} to {most:,.1f} times the machine time of one worker, by model, network and whether "
+            f"gradients are sent during the backward pass or after it.",
             f"The model brackets {int(published['inside'].sum())} of {len(published)} published "
             "efficiencies of 512 GPUs.",
             "What distribution does lower is the memory that each machine needs, if the state is sharded. "

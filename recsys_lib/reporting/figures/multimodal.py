@@ -11,11 +11,14 @@ import pandas as pd
 from recsys_lib.reporting import plots
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 ADDED, SHUFFLED = " added to the rest", " against shuffled"
 COLUMNS = ["NDCG gained", "low", "high", "Holm p", "answer"]
-ABOUT_LINKS = ("graph without awards, added to the rest", "graph as distributed, added to the rest")
+UNAWARDED = "graph without awards, added to the rest"
+DISTRIBUTED = "all, graph as distributed"
+ABOUT_LINKS = ("graph as distributed, added to the rest",)
 BESIDE_TITLE = ("image added to the title", "image against shuffled, beside the title")
 
 
@@ -36,14 +39,38 @@ def link_prediction(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(recorded["found"]).T
 
 
+def ranks(predicted: pd.DataFrame) -> pd.DataFrame:
+    """``link_prediction`` for reading: three digits, the reciprocal rank of a random order in two that count,
+    triples as a whole number.
+    """
+    shown = predicted.astype(object)
+    for column, form in {"mrr": ".3f", "hits@10": ".3f", "random mrr": ".1g", "triples": ",.0f"}.items():
+        shown[column] = [f"{value:{form}}" for value in predicted[column].astype(float)]
+    return shown
+
+
 def answers(metrics: Mapping[str, Any]) -> pd.DataFrame:
     """The questions of a part with the difference, its interval and the answer."""
     return pd.DataFrame(metrics["answers"]).set_index("name")[COLUMNS]
 
 
-def kinds(table: pd.DataFrame) -> pd.DataFrame:
+def by_chance(found: Mapping[str, Mapping[str, Any]]) -> tuple[float, float]:
+    """The least and the most that a kind which says nothing added to the rest, over all catalogues: each kind
+    shuffled, and the graph by the links as distributed.
+    """
+    added = [0.0]
+    for metrics in found.values():
+        ndcg = metrics["ndcg"]
+        own = kinds(answers(metrics)).index
+        added += [ndcg[f"all, {kind} shuffled"] - ndcg[f"all without {kind}"] for kind in own]
+        if DISTRIBUTED in ndcg:
+            added.append(ndcg[DISTRIBUTED] - ndcg["all without graph"])
+    return min(added), max(added)
+
+
+def kinds(table: pd.DataFrame, above: float = 0.0) -> pd.DataFrame:
     """A row for each kind: what it adds to the rest, what it has over its shuffled self, and whether both are
-    decided for it.
+    decided for it and it adds more than ``above``, what one that says nothing may add (``by_chance``).
     """
     rows = {}
     for question in table.index[table.index.str.endswith(ADDED)]:
@@ -54,39 +81,66 @@ def kinds(table: pd.DataFrame) -> pd.DataFrame:
         rows[kind] = {
             "added": added["NDCG gained"], "low": added["low"], "high": added["high"],
             "over shuffled": null["NDCG gained"], "null low": null["low"], "null high": null["high"],
-            "adds": added["answer"] == "better" and null["answer"] == "better",
+            "adds": added["answer"] == "better" == null["answer"] and added["NDCG gained"] > above,
         }  # fmt: skip
     return pd.DataFrame(rows).T
 
 
 def knockout(found: Mapping[str, Mapping[str, Any]]) -> Figure:
     """What each kind adds for cold items, a panel for each catalogue: NDCG with it less without it, and less
-    with it shuffled, with 95% intervals.
+    with it shuffled, with 95% intervals; in grey what a kind that says nothing added.
     """
-    tables = {name: kinds(answers(metrics)) for name, metrics in found.items()}
-    fig, axes = plots.figure(len(tables), width=4.7 * len(tables), height=3.9)
-    for ax, (name, table) in zip(axes, tables.items(), strict=True):
-        place = np.arange(len(table))
-        for i, (label, columns) in enumerate(
-            {
-                "less without it": ("added", "low", "high"),
-                "less it shuffled": ("over shuffled", "null low", "null high"),
-            }.items()
-        ):
-            middle, low, high = (table[c].astype(float) for c in columns)
-            at = place + 0.16 * (2 * i - 1)
-            ax.hlines(at, low, high, color=plots.PALETTE[i], linewidth=2)
-            ax.scatter(
-                middle, at, color=plots.PALETTE[i], marker=plots.MARKERS[i], s=40, label=label, zorder=3
-            )
+    null = by_chance(found)
+    fig, axes = plots.figure(len(found), width=4.7 * len(found), height=4.5)
+    for ax, (name, metrics) in zip(axes, found.items(), strict=True):
+        asked = answers(metrics)
+        table = kinds(asked, null[1])
+        labels = _rows_of(ax, table, asked)
+        ax.axvspan(
+            *null, color=plots.GREY, alpha=0.18, linewidth=0, label="added by a kind that says nothing"
+        )
         ax.axvline(0, color=plots.GREY, linewidth=1)
-        ax.set_yticks(place, list(table.index))
+        ax.set_yticks(range(len(labels)), labels)
         ax.invert_yaxis()
-        title = f"{name}: {finding(table)}{_largest(table)}"
+        title = f"{name}: {_graph_first(table, asked)}{finding(table)}"
         plots.finish(ax, title, "NDCG@10 of all kinds, less ... (95%)")
     axes[0].legend(loc="best", fontsize=8)
+    plots.suptitle(fig, f"A kind that says nothing may add {null[1]:.3f}: smaller gains show nothing")
     plots.save(fig, "14_knockout")
     return fig
+
+
+def _rows_of(ax: Axes, table: pd.DataFrame, asked: pd.DataFrame) -> list[str]:
+    """Points and intervals of every kind, the graph without awards above the graph; the rows' labels."""
+    labels = [str(kind) for kind in table.index]
+    if UNAWARDED in asked.index:
+        labels.insert(labels.index("graph"), "graph,\nno awards")
+    places = [labels.index(str(kind)) for kind in table.index]
+    series = {
+        "less without it": ("added", "low", "high"),
+        "less it shuffled": ("over shuffled", "null low", "null high"),
+    }
+    for i, (label, columns) in enumerate(series.items()):
+        middle, low, high = (table[c].astype(float).tolist() for c in columns)
+        at = [place + 0.16 * (2 * i - 1) for place in places]
+        if i == 0 and len(labels) > len(table):
+            row = asked.loc[UNAWARDED]
+            at.append(float(labels.index("graph,\nno awards")))
+            for values, column in ((middle, "NDCG gained"), (low, "low"), (high, "high")):
+                values.append(float(row[column]))
+        ax.hlines(at, low, high, color=plots.PALETTE[i], linewidth=2)
+        ax.scatter(middle, at, color=plots.PALETTE[i], marker=plots.MARKERS[i], s=40, label=label, zorder=3)
+    return labels
+
+
+def _graph_first(table: pd.DataFrame, asked: pd.DataFrame) -> str:
+    """What the graph adds without awards, which a new film lacks, and with them; empty without that test."""
+    if UNAWARDED not in asked.index or "graph" not in table.index:
+        return ""
+    return (
+        f"the graph without awards adds {asked.loc[UNAWARDED, 'NDCG gained']:.3f}, with them "
+        f"{float(table.loc['graph', 'added']):.3f}; "
+    )
 
 
 def finding(table: pd.DataFrame) -> str:
@@ -101,12 +155,6 @@ def finding(table: pd.DataFrame) -> str:
     if not yes:
         return "no kind is shown to add to the rest"
     return adds + (f", {_listed(no)} {'is' if len(no) == 1 else 'are'} not shown to" if no else "")
-
-
-def _largest(table: pd.DataFrame) -> str:
-    """Which of the kinds that add does most, and how much."""
-    adding = table[table["adds"].astype(bool)]["added"].astype(float)
-    return f" ({adding.idxmax()} most: {adding.max():.3f})" if len(adding) else ""
 
 
 def _said(row: pd.Series) -> str:
@@ -152,11 +200,11 @@ def fusion_methods(metrics: Mapping[str, Any]) -> Figure:
 
 def costs(measured: Mapping[str, Any], cold: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """What each kind costs for an item, and for 0.01 of the NDCG that it adds to the rest in the catalogue
-    where it adds most; a kind that adds nothing has no such price.
+    where it adds most; a kind that is not shown to add anything has no such price.
     """
     gains: dict[str, tuple[float, str]] = {}
     for name, metrics in cold.items():
-        for kind, row in kinds(answers(metrics)).iterrows():
+        for kind, row in kinds(answers(metrics), by_chance(cold)[1]).iterrows():
             if row["adds"] and float(row["added"]) > gains.get(str(kind), (0.0, ""))[0]:
                 gains[str(kind)] = (float(row["added"]), name)
     rows = {}
@@ -175,32 +223,54 @@ def costs(measured: Mapping[str, Any], cold: Mapping[str, Mapping[str, Any]]) ->
 
 def takeaways(records: Sequence[Mapping[str, Any]], live: pd.DataFrame) -> str:
     """What was found here and in the record, as a list in Markdown."""
-    cold, lines = parts(records, "cold: "), [f"* **Here**, one draw of cold films: {finding(kinds(live))}."]
+    cold = parts(records, "cold: ")
+    null = by_chance(cold)
+    lines = [f"* **Here**, one draw of cold films: {finding(kinds(live, null[1]))}."]
     for name, metrics in cold.items():
-        ndcg, said = metrics["ndcg"], finding(kinds(answers(metrics)))
-        best = max(ndcg, key=ndcg.get)
-        lines.append(
-            f"* **{name.capitalize()}** (recorded): all kinds {ndcg['all']:.3f}, text {ndcg['text']:.3f}, "
-            f"best: {best}, {ndcg[best]:.3f}; {said}."
-        )
-        table = answers(metrics)
-        asked = [q for q in (*ABOUT_LINKS, *BESIDE_TITLE) if q in table.index]
-        lines += [f"* **{name.capitalize()}**, {q}: {_said(table.loc[q])}." for q in asked]
+        lines += _cold_lines(name, metrics, null)
     lines.append(
-        f"* **How much the search decides**: a share of 0 is allowed, so a kind that lowers NDCG does so by "
-        f"the choice made on other items: by up to {_lost(cold):.3f}. Gains of that size are no evidence."
+        f"* **How much the search decides**: a share of 0 is allowed, yet kinds that say nothing (shuffled, "
+        f"or linked to other films) changed NDCG by {null[0]:+.3f} to {null[1]:+.3f}, since shares are "
+        f"chosen on other items, and a true kind lowered it by up to {_lost(cold):.3f}. A kind counts as "
+        f"adding only above {null[1]:.3f}."
     )
-    for name, metrics in parts(records, "warm: ").items():
-        table = answers(metrics)
-        better = [str(q).removesuffix(" added to EASE") for q in table.index[table["answer"] == "better"]]
-        said = (
-            f"{_listed(better)} {'adds' if len(better) == 1 else 'add'}"
-            if better
-            else "nothing is shown to add"
-        )
-        lines.append(f"* **Warm items, {name}**: {said} to EASE's {metrics['ndcg']['EASE']:.3f}.")
+    lines += [_warm_line(name, metrics) for name, metrics in parts(records, "warm: ").items()]
     if "cke" in parts(records):
         ndcg = parts(records)["cke"]["ndcg"]
         named = ", ".join(f"{name} {value:.3f}" for name, value in ndcg.items())
         lines.append(f"* **The published null** (BPR 0.2920, CKE 0.2912), here on 8:1:1: {named}.")
     return "\n".join(lines)
+
+
+def _cold_lines(name: str, metrics: Mapping[str, Any], null: tuple[float, float]) -> list[str]:
+    """The findings of one recorded catalogue: the graph without awards first, then all kinds."""
+    ndcg, table = metrics["ndcg"], answers(metrics)
+    lines = []
+    if UNAWARDED in table.index:
+        gained = float(table.loc[UNAWARDED, "NDCG gained"])
+        near = (
+            f"{gained / null[1]:.1f} times the {null[1]:.3f}" if null[1] > 0 else f"above the {null[1]:.3f}"
+        )
+        less = f", and less than the {-null[0]:.3f} that one lowered NDCG by" if gained < -null[0] else ""
+        lines.append(
+            f"* **{name.capitalize()}**, the graph without awards and nominations, which a new film lacks: "
+            f"{_said(table.loc[UNAWARDED])}; {near} that a kind that says nothing may add{less}. With them "
+            f"{table.loc['graph' + ADDED, 'NDCG gained']:+.3f}."
+        )
+    best = max(ndcg, key=ndcg.get)
+    lines.append(
+        f"* **{name.capitalize()}** (recorded): {finding(kinds(table, null[1]))}; all kinds "
+        f"{ndcg['all']:.3f}, text {ndcg['text']:.3f}, best: {best}, {ndcg[best]:.3f}."
+    )
+    asked = [q for q in (*ABOUT_LINKS, *BESIDE_TITLE) if q in table.index]
+    return lines + [f"* **{name.capitalize()}**, {q}: {_said(table.loc[q])}." for q in asked]
+
+
+def _warm_line(name: str, metrics: Mapping[str, Any]) -> str:
+    table = answers(metrics)
+    better = [str(q).removesuffix(" added to EASE") for q in table.index[table["answer"] == "better"]]
+    verb = "adds" if len(better) == 1 else "add"
+    said = f"{_listed(better)} {verb}" if better else "nothing is shown to add"
+    said += f" to EASE's {metrics['ndcg']['EASE']:.3f}, by at most {table['NDCG gained'].max():+.3f}"
+    null = table["NDCG gained"].get("all shuffled added to EASE")
+    return f"* **Warm items, {name}**: {said}{'' if null is None else f'; all shuffled {null:+.3f}'}."

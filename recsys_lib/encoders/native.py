@@ -27,7 +27,9 @@ FLAGS = (
 )  # fmt: skip
 # As in encoder.h: precisions, instruction sets, and what encode() returns.
 PRECISIONS = ("float32", "bfloat16", "int8")
-INSTRUCTIONS = ("plain C", "AVX2", "AVX-512 VNNI", "AMX")
+INSTRUCTIONS = ("plain C", "AVX2", "AVX-512 VNNI", "AMX", "AVX-VNNI", "NEON dot product", "NEON i8mm")
+# Where loops that the compiler makes use whole registers.
+WIDE_ISAS = ("amx", "avx512bf16", "avx512")
 UNKNOWN_ID, TOO_LONG = 2, 3
 # Tokens a thread takes at once: enough to read the weights from far away rarely, few enough to share work
 # evenly.
@@ -60,9 +62,7 @@ def load() -> ctypes.CDLL | None:
     """The compiled kernel, from the cache if this source was compiled for this processor before;
     None without a compiler.
     """
-    wide = (
-        ("-mprefer-vector-width=512",) if compiler.instruction_set() == "native" and not compiler.ARM else ()
-    )
+    wide = ("-mprefer-vector-width=512",) if compiler.instruction_set() in WIDE_ISAS else ()
     return compiled((*compiler.isa_flags(), *wide))
 
 

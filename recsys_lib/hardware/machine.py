@@ -66,7 +66,22 @@ def _processor() -> tuple[str, list[str]]:
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         name = ""
-    return name or platform.processor() or platform.machine(), []
+    try:
+        found = subprocess.run(["sysctl", "hw.optional"], capture_output=True, text=True, timeout=5).stdout
+    except (OSError, subprocess.SubprocessError):
+        found = ""
+    return name or platform.processor() or platform.machine(), flags_of_macos(found)
+
+
+def flags_of_macos(listed: str) -> list[str]:
+    """The flags of ``FLAGS`` in what ``sysctl hw.optional`` prints.
+
+    >>> flags_of_macos("hw.optional.arm.FEAT_DotProd: 1\\nhw.optional.arm.FEAT_I8MM: 0")
+    ['asimddp']
+    """
+    names = {"FEAT_DotProd": "asimddp", "FEAT_BF16": "bf16", "FEAT_I8MM": "i8mm", "avx2_0": "avx2"}
+    present = re.findall(r"^hw\.optional\.(?:arm\.)?(\w+): 1$", listed, re.M)
+    return [names[name] for name in present if name in names]
 
 
 def _caches() -> dict[str, str]:

@@ -29,15 +29,23 @@ from recsys_lib.core.errors import InputError
 SEARCH_SOURCE, ENCODER_SOURCE = (Path(__file__).with_name(name) for name in ("search.c", "encoder.c"))
 ARM = platform.machine() in ("arm64", "aarch64")
 NATIVE = "-mcpu=native" if ARM else "-march=native"
-# Instruction set, the compiler's flag for it, and the processor flag it needs ("" for none).
+# The one table of instruction sets, best first: name, the compiler's flags for it, and the processor's flag
+# that it needs ("" for none). "native" is the first that the processor has: a cache in a shared home then
+# holds one library per instruction set, which every machine can load that has it.
 _X86_ISAS = {
-    "native": (NATIVE, ""),
-    "avx512": ("-march=cascadelake", "avx512_vnni"),
-    "avx2": ("-march=x86-64-v3", "avx2"),
-    "portable": ("-march=x86-64", ""),
+    "amx": (("-march=cooperlake", "-mamx-tile", "-mamx-int8", "-mamx-bf16"), "amx_int8"),
+    "avx512bf16": (("-march=cooperlake",), "avx512_bf16"),
+    "avx512": (("-march=cascadelake",), "avx512_vnni"),
+    "avxvnni": (("-march=x86-64-v3", "-mavxvnni"), "avx_vnni"),
+    "avx2": (("-march=x86-64-v3",), "avx2"),
+    "portable": (("-march=x86-64",), ""),
 }
-_ARM_ISAS = {"native": (NATIVE, ""), "portable": ("-march=armv8-a", "")}
-_OTHER_ISAS = {"native": (NATIVE, "")}
+_ARM_ISAS = {
+    "i8mm": (("-march=armv8.2-a+dotprod+i8mm+bf16",), "i8mm"),
+    "dotprod": (("-march=armv8.2-a+dotprod",), "asimddp"),
+    "portable": (("-march=armv8-a",), ""),
+}
+_OTHER_ISAS = {"portable": ((NATIVE,), "")}
 
 
 def structure(name: str, **fields: Any) -> type[ctypes.Structure]:
@@ -46,21 +54,21 @@ def structure(name: str, **fields: Any) -> type[ctypes.Structure]:
 
 
 def instruction_sets() -> list[str]:
-    """The values of ``RECSYS_ISA`` that this processor can run."""
+    """The values of ``RECSYS_ISA`` that this processor can run: ``native``, and what the table has."""
     from recsys_lib.hardware import machine
 
     flags = machine.describe()["flags"]
-    return [name for name, (_, needed) in _known().items() if not needed or needed in flags]
+    return ["native", *(name for name, (_, needed) in _known().items() if not needed or needed in flags)]
 
 
-def _known() -> dict[str, tuple[str, str]]:
+def _known() -> dict[str, tuple[tuple[str, ...], str]]:
     if ARM:
         return _ARM_ISAS
     return _X86_ISAS if platform.machine() in ("x86_64", "AMD64") else _OTHER_ISAS
 
 
 def instruction_set() -> str:
-    """The instruction set that kernels are held to: ``$RECSYS_ISA``, or ``native``.
+    """The instruction set that kernels are compiled for: ``$RECSYS_ISA``, or the best of this processor.
 
     Raises:
         InputError: a value that is unknown, or an instruction set that this processor lacks.
@@ -68,12 +76,12 @@ def instruction_set() -> str:
     chosen, runnable = os.environ.get("RECSYS_ISA") or "native", instruction_sets()
     if chosen not in runnable:
         raise InputError(f"RECSYS_ISA={chosen!r}: expected one of {', '.join(runnable)} on this processor")
-    return chosen
+    return runnable[1] if chosen == "native" else chosen
 
 
 def isa_flags() -> tuple[str, ...]:
     """Compiler flags of :func:`instruction_set`."""
-    return (_known()[instruction_set()][0],)
+    return _known()[instruction_set()][0]
 
 
 def command() -> list[str] | None:
@@ -132,14 +140,11 @@ def source_texts(source: Path) -> list[str]:
 
 
 def _key(source: Path, compiler: list[str], flags: tuple[str, ...]) -> str:
-    """A hash of everything that decides what is compiled: sources, compiler, flags, instruction set,
-    system.
+    """A hash of everything that decides what is compiled: sources, compiler, flags, instruction set, system;
+    not which processor compiles.
     """
-    from recsys_lib.hardware import machine
-
-    described = machine.describe()
     parts = [*source_texts(source), *compiler, _version(compiler[0]), *flags, instruction_set()]
-    parts += [described["processor"], *described["flags"], described["system"]]
+    parts += [platform.system(), platform.machine()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

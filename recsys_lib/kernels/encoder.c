@@ -165,13 +165,19 @@ static int encode_chunks(const void *argument, void *nothing) {
   return 0;
 }
 
-// What products are made with: 3 AMX, 2 AVX-512 (VNNI, BF16), 1 AVX2, 0 plain.
+// What products are made with, as native.py names it.
 int64_t instructions(void) {
   if (amx_allowed()) return 3;
 #if defined(__AVX512VNNI__)
   return 2;
+#elif defined(__AVX2__) && defined(__AVXVNNI__)
+  return 4;
 #elif defined(__AVX2__)
   return 1;
+#elif defined(__ARM_FEATURE_MATMUL_INT8)
+  return 6;
+#elif defined(__ARM_FEATURE_DOTPROD)
+  return 5;
 #else
   return 0;
 #endif

@@ -22,6 +22,8 @@
 #include "threads.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
 #endif
 
 // What encode() returns besides 0.

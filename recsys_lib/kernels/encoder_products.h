@@ -15,6 +15,11 @@ static inline __attribute__((always_inline)) floats dot_bf16(floats acc, const u
   memcpy(&x, a, 4);
   return (floats)_mm512_dpbf16_ps((__m512)acc, (__m512bh)_mm512_set1_epi32(x),
                                   (__m512bh)_mm512_loadu_si512(b));
+#elif defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+  uint32_t x;
+  memcpy(&x, a, 4);
+  return (floats)vbfdotq_f32((float32x4_t)acc, vreinterpretq_bf16_u32(vdupq_n_u32(x)),
+                             vreinterpretq_bf16_u8(vld1q_u8(b)));
 #else
   // The upper half of a float32 is its bfloat16.
   uint32_t x;
@@ -55,6 +60,17 @@ static inline __attribute__((always_inline)) wholes dot_int8(wholes acc, const u
 #else
   return acc + (wholes)_mm256_madd_epi16(_mm256_maddubs_epi16(all, w), _mm256_set1_epi16(1));
 #endif
+#elif defined(__ARM_FEATURE_MATMUL_INT8)
+  uint32_t x;
+  memcpy(&x, a, 4);
+  return (wholes)vusdotq_s32((int32x4_t)acc, vreinterpretq_u8_u32(vdupq_n_u32(x)), vld1q_s8((const int8_t *)b));
+#elif defined(__ARM_FEATURE_DOTPROD)
+  // Signed only: a - 128, and 128 times the sum of the weights, which all rows of a block share.
+  uint32_t x;
+  memcpy(&x, a, 4);
+  int8x16_t all = vreinterpretq_s8_u32(vdupq_n_u32(x ^ 0x80808080u)), w = vld1q_s8((const int8_t *)b);
+  int32x4_t raise = vshlq_n_s32(vdotq_s32(vdupq_n_s32(0), vdupq_n_s8(1), w), 7);
+  return (wholes)vaddq_s32(vdotq_s32((int32x4_t)acc, all, w), raise);
 #else
   wholes w;
   memcpy(&w, b, sizeof w);

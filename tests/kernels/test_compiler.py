@@ -44,6 +44,19 @@ def test_the_instruction_set_belongs_to_the_key(source, tmp_path, monkeypatch):
     assert len(libraries(tmp_path)) == 2
 
 
+def test_machines_that_share_a_cache_share_what_they_can_both_run(source, tmp_path, monkeypatch):
+    from recsys_lib.hardware import machine
+
+    if compiler.ARM or "avx2" not in compiler.instruction_sets():
+        pytest.skip("no AVX2")
+    for name, flags in (("one", ["avx2"]), ("another", ["avx2", "bf16"]), ("old", [])):
+        found = {"flags": flags, "processor": name}
+        monkeypatch.setattr(machine, "describe", lambda found=found: found)
+        assert compiler.instruction_set() == ("avx2" if flags else "portable")
+        assert compiler.compiled(source, (*FLAGS, *compiler.isa_flags())).number() == 7
+    assert len(libraries(tmp_path)) == 2
+
+
 @pytest.mark.parametrize("isa", ["neon512", "AVX2", "avx2 "])
 def test_an_unknown_instruction_set_is_told_in_one_line(isa, monkeypatch):
     monkeypatch.setenv("RECSYS_ISA", isa)

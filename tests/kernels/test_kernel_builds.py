@@ -87,7 +87,7 @@ def test_both_kernels_load():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "portable"])
+@pytest.mark.parametrize("isa", ["avx512", "avxvnni", "avx2", "portable"])
 def test_every_instruction_set_gives_the_same(native_results, isa, tmp_path, monkeypatch):
     if isa not in compiler.instruction_sets():
         pytest.skip(f"this processor has no {isa}")

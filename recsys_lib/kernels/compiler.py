@@ -32,7 +32,7 @@ NATIVE = "-mcpu=native" if ARM else "-march=native"
 # The one table of instruction sets, best first: name, the compiler's flags for it, and the processor's flag
 # that it needs ("" for none). "native" is the first that the processor has: a cache in a shared home then
 # holds one library per instruction set, which every machine can load that has it.
-_X86_ISAS = {
+_X86_ISAS: dict[str, tuple[tuple[str, ...], str]] = {
     "amx": (("-march=cooperlake", "-mamx-tile", "-mamx-int8", "-mamx-bf16"), "amx_int8"),
     "avx512bf16": (("-march=cooperlake",), "avx512_bf16"),
     "avx512": (("-march=cascadelake",), "avx512_vnni"),
@@ -40,12 +40,12 @@ _X86_ISAS = {
     "avx2": (("-march=x86-64-v3",), "avx2"),
     "portable": (("-march=x86-64",), ""),
 }
-_ARM_ISAS = {
+_ARM_ISAS: dict[str, tuple[tuple[str, ...], str]] = {
     "i8mm": (("-march=armv8.2-a+dotprod+i8mm+bf16",), "i8mm"),
     "dotprod": (("-march=armv8.2-a+dotprod",), "asimddp"),
     "portable": (("-march=armv8-a",), ""),
 }
-_OTHER_ISAS = {"portable": ((NATIVE,), "")}
+_OTHER_ISAS: dict[str, tuple[tuple[str, ...], str]] = {"portable": ((NATIVE,), "")}
 
 
 def structure(name: str, **fields: Any) -> type[ctypes.Structure]:

@@ -126,7 +126,7 @@ def cold(axes: Sequence[Axes], records: Records) -> None:
     for place, values in enumerate(gained["by draw"]):
         axes[1].plot(values, [place] * len(values), "x", color="#444444", markersize=6)
     axes[1].grid(axis="y", visible=False)
-    about = "NDCG@10 less that of the frozen encoder's map (× a draw; line: 95% over these draws' users)"
+    about = "NDCG@10 less the frozen encoder's map (×: a draw; line: 95%, users)"
     plots.finish(axes[1], gain_title(gained), about)
 
 

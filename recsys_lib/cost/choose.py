@@ -5,13 +5,14 @@ choice.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.cost.assumptions import Assumptions
 from recsys_lib.cost.deployments import Deployment
+from recsys_lib.cost.leads import Lead, lead, leads_of
 from recsys_lib.cost.options import DeploymentOption
 from recsys_lib.cost.recorded_fractions import default_assumptions
 from recsys_lib.cost.services import Service
@@ -24,6 +25,8 @@ USD_PER_POINT = 10.0
 # no more than these.
 DUPLICATE_BILL = 0.02
 DUPLICATE_NDCG = 0.002
+# Names of tied options in a sentence.
+MAX_TIES = 3
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,8 @@ class Decision:
     best instead of it; 0 where there is none. rival: the option that cannot be told apart from the best,
     None if the best is clear. rival_probabilities: of the best and of the rival, their near duplicates
     counted with them. sentence: for a manager. changes: the three numbers that would change the choice,
-    nearest first; fewer where nothing else would.
+    nearest first; fewer where nothing else would. leads: of the best over each measured option that can
+    serve, by its name.
     """
 
     ranked: tuple[RankedOption, ...]
@@ -96,6 +100,19 @@ class Decision:
     usd_per_point: float
     rival: RankedOption | None = None
     rival_probabilities: tuple[float, float] = (1.0, 0.0)
+    leads: Mapping[str, Lead] = field(default_factory=dict, repr=False)
+    methods: Mapping[str, MethodQuality] = field(default_factory=dict, repr=False)
+
+    @property
+    def tied(self) -> tuple[RankedOption, ...]:
+        """The options whose difference from the best has an interval that holds 0."""
+        return tuple(o for o in self.ranked if o.name in self.leads and self.leads[o.name].tied)
+
+    def lead(self, one: RankedOption, other: RankedOption) -> Lead | None:
+        """How far one option leads another; None where one was not measured."""
+        bills = one.usd_per_month, other.usd_per_month
+        pair = self.methods[one.name], self.methods[other.name]
+        return lead(*pair, bills, self.service, self.usd_per_point)
 
     @property
     def best(self) -> RankedOption | None:
@@ -110,22 +127,23 @@ def decide(
     assumptions: Assumptions | None = None,
     draws: int = 200,
     seed: int = 0,
+    among: str = "",
 ) -> Decision:
     """Rank methods by what their measured quality earns less what serving it costs.
 
     methods: name to its quality, with bootstrap samples, and the deployment option that serves it
     (``MethodQuality``; the names of options are those of ``cost.OPTIONS``: popularity, ItemKNN, EASE, EASE
-    top 200, static vectors, MiniLM, ItemKNN + MiniLM, EASE + TF-IDF map, EASE + MiniLM map, EASE + all
-    encoders map, ...). service: traffic, catalogue and limits. usd_per_point: US dollars that 0.01 NDCG@10
-    is worth per million lists. assumptions: planning values; by default those of this repository, with the
-    fractions of the roofline that were measured. draws: of everything uncertain; 200 take two to
-    three seconds.
+    top 200, static vectors, MiniLM, ItemKNN + MiniLM, EASE + MiniLM map, ...). service: traffic, catalogue
+    and limits. usd_per_point: US dollars that 0.01 NDCG@10 is worth per million lists. assumptions: planning
+    values; by default those of this repository, with the fractions of the roofline that were measured.
+    draws: of everything uncertain; 200 take two to three seconds. among: what the methods are, where others
+    were left out, for the sentence.
 
     Raises:
         InputError: no method, an unknown deployment, or a number out of its range.
 
-    >>> methods = {"popularity": MethodQuality("popularity", 0.21, 0.06)}
-    >>> methods["ItemKNN"] = MethodQuality("ItemKNN", 0.40, 0.06)
+    >>> names = {"popularity": 0.21, "ItemKNN": 0.40}
+    >>> methods = {name: MethodQuality(name, warm, 0.06) for name, warm in names.items()}
     >>> decision = decide(methods, Service(users=10_000, requests_per_s=5.0, items=20_000), draws=2)
     >>> decision.best.name, decision.best.usd_text
     ('ItemKNN', '$65')
@@ -142,14 +160,26 @@ def decide(
     regret = _regret(net, order, others)
     points = nearest_turning_points(methods, service, a, usd_per_point) if np.isfinite(net[0]).any() else ()
     rival, chances = _rival(ranked, others, draws)
-    sentence = _sentence(ranked, service)
+    leads = _leads(methods, ranked, service, usd_per_point)
     if rival:
         towards = points_towards(methods, service, a, usd_per_point, rival.name)
-        sentence += _rivals(ranked[0], rival, chances, usd_per_point, towards)
-    elif others:
-        sentence += _clear(ranked[others[0]], chances[0], usd_per_point, regret)
-    changes = tuple(str(p) for p in points)
-    return Decision(ranked, regret, sentence, changes, points, service, usd_per_point, rival, chances)
+        sure = _rivals(ranked[0], rival, chances, usd_per_point, towards)
+    else:
+        sure = _clear(ranked[others[0]], chances[0], usd_per_point, leads, among) if others else ""
+    sentence = _sentence(ranked, service) + sure + _ties(ranked, leads)
+    told = ranked, regret, sentence, tuple(str(p) for p in points), points
+    return Decision(*told, service, usd_per_point, rival, chances, leads, methods)
+
+
+def _leads(
+    methods: Mapping[str, MethodQuality],
+    ranked: Sequence[RankedOption],
+    service: Service,
+    usd_per_point: float,
+) -> dict[str, Lead]:
+    """Of the best over each other option that can serve and was measured."""
+    bills = {o.name: o.usd_per_month for o in ranked if o.net_usd_per_month is not None}
+    return leads_of(methods, bills, ranked[0].name, service, usd_per_point) if bills else {}
 
 
 def near_duplicates(one: RankedOption, other: RankedOption) -> bool:
@@ -239,7 +269,7 @@ def _sentence(ranked: tuple[RankedOption, ...], service: Service) -> str:
     return (
         f"For {asked}, use {best.name}: about {best.usd_text} a month "
         f"(${two_digits(best.usd_per_million)} per million lists), "
-        f"p99 {best.p99_s * 1e3:,.0f} ms, NDCG@10 {best.quality:.3f}."
+        f"p99 {best.p99_s * 1e3:,.0f} ms (modelled), NDCG@10 {best.quality:.3f}."
     )
 
 
@@ -266,14 +296,26 @@ def _rivals(
     return f"{text}; {' or '.join(where)} {rival.name} leads."
 
 
-def _clear(second: RankedOption, chance: float, usd_per_point: float, regret: float) -> str:
+def _clear(
+    second: RankedOption, chance: float, usd_per_point: float, leads: Mapping[str, Lead], among: str
+) -> str:
     """How sure the choice is, and what the second best would lose."""
     return (
-        f" It is the best with probability {chance:.0%}, near duplicates counted with it, "
-        f"if 0.01 NDCG is worth ${usd_per_point:g} per million lists; "
+        f" It is the best with probability {chance:.0%}{f' {among}' if among else ''}, near duplicates "
+        f"counted with it, if 0.01 NDCG is worth ${usd_per_point:g} per million lists; "
         f"{second.name} at {second.usd_text} is second, and choosing it would lose about "
-        f"${two_digits(max(regret, 0))} a month."
+        f"{leads[second.name]}."
     )
+
+
+def _ties(ranked: Sequence[RankedOption], leads: Mapping[str, Lead]) -> str:
+    """Which options the qualities do not tell from the best, if any."""
+    tied = [o.name for o in ranked if o.name in leads and leads[o.name].tied]
+    if not tied:
+        return ""
+    more = f" and {len(tied) - MAX_TIES} more" if len(tied) > MAX_TIES else ""
+    names = f"{'; '.join(tied[:MAX_TIES])}{more}"
+    return f" Not decided, as the interval of the difference holds 0: against {names}."
 
 
 def quality_needed(decision: Decision) -> dict[str, float]:
@@ -307,3 +349,15 @@ def with_and_without(
         first(lambda o: bool(o.encoders) and not o.has_language_model),
         first(lambda o: not o.encoders),
     )
+
+
+def served_alike(decision: Decision, model: RankedOption) -> RankedOption | None:
+    """The best option that reads text without a language model and serves a request by the same work as
+    ``model``; None where there is none.
+    """
+    for one in decision.ranked:
+        option = one.deployment.option
+        reads = bool(option.encoders) and not option.has_language_model
+        if reads and one.net_usd_per_month is not None and option.serves == model.deployment.option.serves:
+            return one
+    return None

@@ -12,6 +12,7 @@ import numpy as np
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.cost.assumptions import Assumptions
+from recsys_lib.cost.leads import INTERVAL
 from recsys_lib.cost.services import Service
 from recsys_lib.cost.turning_points import net_usd_by_method, net_usd_moved
 from recsys_lib.cost.uncertainty import RANGES, Draws, MethodQuality
@@ -24,7 +25,7 @@ class DecisionMap:
 
     best: index into ``names`` of the best option in the base case ``[y, x]``, -1 where none can serve.
     probability: that it is the best, over all draws. regret: mean dollars per million lists lost by the
-    second best of the base case, 0 without one.
+    second best of the base case, 0 without one. tied: whether the 95% interval of that loss holds 0.
     """
 
     names: tuple[str, ...]
@@ -33,6 +34,7 @@ class DecisionMap:
     best: np.ndarray
     probability: np.ndarray
     regret: np.ndarray
+    tied: np.ndarray
 
     def name_at(self, y: int, x: int) -> str:
         """The best option there, or "none"."""
@@ -55,6 +57,7 @@ def decision_map(draws: Draws, cold_shares: Sequence[float], usd_per_point: Sequ
         raise InputError("decision_map: expected at least one value on each axis")
     shape = (len(usd_per_point), len(cold_shares))
     best, probability, regret = np.full(shape, -1), np.zeros(shape), np.zeros(shape)
+    tied = np.zeros(shape, dtype=bool)
     for x, share in enumerate(cold_shares):
         for y, worth in enumerate(usd_per_point):
             net = draws.net_usd(share, worth)
@@ -68,9 +71,10 @@ def decision_map(draws: Draws, cold_shares: Sequence[float], usd_per_point: Sequ
                 both = np.isfinite(net[:, order[:2]]).all(axis=1)
                 lost = net[both, order[0]] - net[both, order[1]]
                 regret[y, x] = float((lost / draws.millions[both]).mean())
-    return DecisionMap(
-        draws.names, np.asarray(cold_shares), np.asarray(usd_per_point), best, probability, regret
-    )
+                low, high = np.percentile(lost, INTERVAL)
+                tied[y, x] = low <= 0 <= high
+    axes = np.asarray(cold_shares), np.asarray(usd_per_point)
+    return DecisionMap(draws.names, *axes, best, probability, regret, tied)
 
 
 def pareto(points: Mapping[str, tuple[float, float]]) -> list[str]:

@@ -70,6 +70,22 @@ def recorded(option: DeploymentOption, protocol: str = PROTOCOL) -> MethodQualit
     )
 
 
+def list_kinds(protocol: str = PROTOCOL) -> dict[str, tuple[float, float]]:
+    """NDCG@10 of warm and of cold items where cold items have a list of their own, and where both compete in
+    one list, by how it is made.
+    """
+    metrics = study()[protocol]
+    found = {
+        f"a list each: {name}": (metrics["warm"]["EASE top 200"]["ndcg"], metrics["cold"][cold]["ndcg"])
+        for name, cold in (("EASE, cold items at random", "chance"), ("EASE + MiniLM map", "MiniLM map"))
+    }
+    names = [name for name in metrics["warm"] if name.startswith("one list") and name in metrics["cold"]]
+    for name in names:
+        how = name.removeprefix("one list").removeprefix(", ") or "EASE + MiniLM map"
+        found[f"one list: {how}"] = (metrics["warm"][name]["ndcg"], metrics["cold"][name]["ndcg"])
+    return found
+
+
 def _reranked(option: DeploymentOption, metrics: dict[str, Any]) -> MethodQuality:
     """The first stage's warm quality times what the final list of the reranker is of it; lists of cold items
     are left as the map makes them.

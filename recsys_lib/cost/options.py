@@ -44,6 +44,13 @@ class DeploymentOption:
         return sum(ENCODERS[name][1] for name in self.encoders) if scans else 0
 
     @property
+    def one_list(self) -> bool:
+        """Whether warm and cold items compete in one list; the other options give cold items a place of
+        their own.
+        """
+        return self.warm.startswith("one list")
+
+    @property
     def has_language_model(self) -> bool:
         """Whether a transformer reads texts, at whatever time."""
         return bool(self.reranker) or any(ENCODERS[name][0] for name in self.encoders)
@@ -93,7 +100,7 @@ OPTIONS: tuple[DeploymentOption, ...] = (
         cold="minilm",
     ),
     DeploymentOption(
-        "EASE + TF-IDF map",
+        "EASE + TF-IDF and metadata map",
         "both",
         ("lookup",),
         ("tfidf",),
@@ -105,7 +112,7 @@ OPTIONS: tuple[DeploymentOption, ...] = (
         "EASE + MiniLM map", "both", ("lookup",), ("minilm",), _MAPPED, warm="EASE top 200", cold="MiniLM map"
     ),
     DeploymentOption(
-        "EASE + TF-IDF map, whole",
+        "EASE + TF-IDF and metadata map, whole",
         "both",
         ("dense rows",),
         ("tfidf",),
@@ -123,13 +130,21 @@ OPTIONS: tuple[DeploymentOption, ...] = (
         cold="MiniLM map, whole",
     ),
     DeploymentOption(
-        "EASE + all encoders map",
+        "EASE + all encoders and metadata map",
         "both",
         ("lookup",),
         ("tfidf", "wordllama", "minilm", "e5"),
         _MAPPED,
         warm="EASE top 200",
         cold="all encoders and metadata map",
+    ),
+    DeploymentOption(
+        "one list, EASE top 200",
+        "collaborative",
+        ("lookup",),
+        fits=("pairs", "ease"),
+        warm="one list, EASE",
+        cold="one list, EASE",
     ),
     DeploymentOption(
         "one list, EASE + MiniLM map",
@@ -139,6 +154,24 @@ OPTIONS: tuple[DeploymentOption, ...] = (
         _MAPPED,
         warm="one list",
         cold="one list",
+    ),
+    DeploymentOption(
+        "one list, EASE + MiniLM map, calibrated",
+        "both",
+        ("lookup",),
+        ("minilm",),
+        _MAPPED,
+        warm="one list, calibrated",
+        cold="one list, calibrated",
+    ),
+    DeploymentOption(
+        "one list, EASE + MiniLM map, 3 places for cold items",
+        "both",
+        ("lookup",),
+        ("minilm",),
+        _MAPPED,
+        warm="one list, calibrated, 3 reserved",
+        cold="one list, calibrated, 3 reserved",
     ),
     _reranked("cross-encoder reranks", "cross-encoder", "cross-encoder"),
     _reranked("135M LLM reranks, logits", "135M LLM, logits", "135M LLM"),

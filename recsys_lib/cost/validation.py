@@ -27,6 +27,9 @@ from recsys_lib.hardware.measure import Measurement
 
 XEON = "intel-xeon-2-cores"
 FRESH = "forecast-check"
+SERVED = "serve-bench"
+# Waiting times of a server that shares its two cores with its client.
+HTTP = "p99 over HTTP, shared cores"
 # Kinds of recorded work, and the kind of the cost model each is an instance of.
 KINDS = {
     "encode, native": "encode",
@@ -59,6 +62,17 @@ class Check:
     def factor(self) -> float:
         """How far off, in either direction: at least 1."""
         return max(self.ratio, 1 / self.ratio)
+
+
+def groups() -> dict[str, list[Check]]:
+    """All checks by what was forecast and where it was measured."""
+    return {
+        "published by others": published_checks(),
+        "recorded, Xeon with AMX": recorded_checks(),
+        "fresh, Xeon without AMX": fresh_checks(),
+        "p99, one process": waiting_checks(),
+        HTTP: load_checks(),
+    }
 
 
 def summary(checks: Sequence[Check]) -> tuple[float, float]:
@@ -179,13 +193,29 @@ def recorded_checks(folder: Path = MEASUREMENTS) -> list[Check]:
         measured = float(np.median(row["measurement"]["samples"]))
         name = f"{row['work']}: {row['model']}, {row['precision']}, {shape}"
         found.append(Check(name, _bound_s(row, ceilings) / fractions[kind], measured, "s", XEON))
-    return found + list(_p99_checks(parts))
+    return found
+
+
+def waiting_checks(folder: Path = MEASUREMENTS) -> list[Check]:
+    """99th percentiles in one process, requests drawn by a Poisson process, against the queue's table."""
+    return list(_p99_checks(_parts(folder)))
+
+
+def load_checks(folder: Path = MEASUREMENTS) -> list[Check]:
+    """99th percentiles over HTTP (notebook 10) against the same table, server and client on the same two
+    cores: at the rate of the saturation, where answers are batched.
+    """
+    content, found = records.read(folder / f"{SERVED}.json"), []
+    for row in content["rows"]:
+        if row["scenario"] == "poisson":
+            name = f"p99 over HTTP: {row['server']}, load {row['load']:.1f}"
+            source = f"{SERVED}, {content['date']}"
+            found.append(Check(name, row["forecast_p99_ms"], row["p99_ms"], "ms", source))
+    return found
 
 
 def _p99_checks(parts: Mapping[str, Any]) -> Iterator[Check]:
-    """99th percentiles under load against the queue's table: at the median time of one request, and the
-    rate that arrived.
-    """
+    """At the median time of one request, and the rate that arrived."""
     for row in parts["serving"]["rows"]:
         single = next(s for s in row["scenarios"] if s["scenario"] == "single stream")
         service_s = single["latency"]["p50"]

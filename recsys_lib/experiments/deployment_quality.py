@@ -5,7 +5,9 @@ A fifth of the items is made cold, and a fifth of the interactions with the othe
 is fitted once on what is left. Warm quality: NDCG@10 of the held-out interactions, the warm items ranked;
 cold quality: NDCG@10 of the cold items' interactions, the cold items ranked. An option that makes one list
 of both has all items ranked in both cases. So the two numbers come from the same users, the same training
-data and the same models, and can be weighed against each other.
+data and the same models, and can be weighed against each other. Lists of both kinds are those of EASE alone,
+of EASE with the map's columns for the cold items, and of the two calibrated to one scale for each user
+(``WarmAndCold``), with and without places reserved for cold items.
 
 EASE is tuned with every column cut to its 20 to 200 largest weights as well, and the maps from text are
 measured cut to 200 and whole: the cut forms are what a service holds.
@@ -29,12 +31,23 @@ from recsys_lib.evaluation.tuning import Method
 from recsys_lib.experiments.notebook_record import entry
 from recsys_lib.experiments.study import item_texts
 from recsys_lib.experiments.study import methods as spaces
-from recsys_lib.recommenders import EASE, EASEMap, ItemKNN, Popularity, TextProfile
+from recsys_lib.recommenders import (
+    EASE,
+    EASEMap,
+    ItemKNN,
+    Popularity,
+    TextProfile,
+    WarmAndCold,
+    reserve,
+)
 from recsys_lib.recommenders.ease import largest_per_column
 from recsys_lib.vectors import geometry
 
 TOPS = (20, 50, 100, 200)
 SERVED_TOP = 200
+SERVED = f"EASE top {SERVED_TOP}"
+# Places of a list of both kinds that are kept for cold items.
+RESERVED = (0, 1, 2, 3)
 ENCODERS = ("wordllama", "minilm", "e5")
 K = 10
 
@@ -169,8 +182,12 @@ def of_split(
     warm, cold = {}, {}
     inner_warm = warm_methods(vectors, inner.train)
     for name, method in warm_methods(vectors, parts.train).items():
-        model = method.make(**tuned(inner_warm[name], inner, "warm", trials, seed)).fit(parts.train)
+        found = tuned(inner_warm[name], inner, "warm", trials, seed)
+        model = method.make(**found).fit(parts.train)
         warm[name] = look(model, "warm")
+        if name == SERVED:
+            ease = found
+            warm["one list, EASE"], cold["one list, EASE"] = (look(model, t, True) for t in ("warm", "cold"))
         if name in ENCODERS:
             cold[name] = look(model, "cold")
     chance = np.random.default_rng(seed).standard_normal((parts.train.shape[1], 16)).astype(np.float32)
@@ -185,7 +202,27 @@ def of_split(
             both = fitted_weights(method.make(**chosen, keep_warm=True), parts.train)
             one = ItemWeights(both, parts.train, SERVED_TOP)
             warm["one list"], cold["one list"] = look(one, "warm", True), look(one, "cold", True)
+            text = EASEMap(map_vectors(vectors, parts.train)[name], **chosen)
+            joint = WarmAndCold(EASE(top=SERVED_TOP, **ease), text).fit(parts.train)
+            for of, target in ((warm, "warm"), (cold, "cold")):
+                of |= calibrated_lists(joint, parts, target)
     return {"warm": warm, "cold": cold}
+
+
+def calibrated_lists(joint: WarmAndCold, parts: Parts, target: str) -> dict[str, Evaluation]:
+    """Lists of warm and cold items on one scale, by the number of places reserved for cold items, evaluated
+    on the ``target`` ("warm" or "cold") interactions.
+    """
+    held = getattr(parts, target)
+    ranked = evaluation.evaluate(joint, parts.train, held, K)
+    first = evaluation.recommend(joint, parts.train, ranked.users, max(RESERVED), parts.cold_items)
+    is_cold = np.isin(np.arange(parts.train.shape[1]), parts.cold_items)
+    found = {}
+    for places in RESERVED:
+        lists = reserve(ranked.ids, first, is_cold, places)
+        name = f"one list, calibrated, {places} reserved" if places else "one list, calibrated"
+        found[name] = evaluation.evaluate_lists(lists, ranked.users, held)
+    return found
 
 
 # ---------------------------------------------------------------- the bootstrap

@@ -7,7 +7,9 @@ In the READMEs that is the answer and the table of notebooks, in two languages, 
 from __future__ import annotations
 
 import csv
+import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from recsys_lib.core.errors import InputError
@@ -15,10 +17,12 @@ from recsys_lib.core.files import write_atomically
 from recsys_lib.core.paths import ROOT, TABLES
 from recsys_lib.cost import measured_quality
 from recsys_lib.cost.deployments import Deployment, deployments
+from recsys_lib.cost.leads import leads_of
 from recsys_lib.cost.options import OPTIONS
 from recsys_lib.cost.recorded_fractions import default_assumptions
-from recsys_lib.cost.services import services
+from recsys_lib.cost.services import Service, services
 from recsys_lib.cost.turning_points import net_usd_by_method
+from recsys_lib.cost.uncertainty import MethodQuality
 from recsys_lib.cost.units import two_digits
 from recsys_lib.experiments.notebooks import numbered_notebooks, read_notebook
 from recsys_lib.reporting import claims as ledger
@@ -34,8 +38,11 @@ FIGURE = "16_verdict.png"
 SHOWN = (
     "EASE",
     "EASE top 200",
-    "EASE + TF-IDF map",
+    "EASE + TF-IDF and metadata map",
     "EASE + MiniLM map",
+    "one list, EASE top 200",
+    "one list, EASE + MiniLM map",
+    "one list, EASE + MiniLM map, 3 places for cold items",
     "8B LLM reranks, logits",
 )
 # Dollars that 0.01 NDCG@10 is worth per million lists: the best option of each service is bold at this value.
@@ -45,36 +52,63 @@ HEADS = {
     "zh": ("部署方案", "已有交互的物品", "冷启动物品", "商店", "社交信息流", "流媒体"),
 }
 UNKNOWN = {"en": "not measured", "zh": "未测"}
+TIE = {"en": "tie", "zh": "持平"}
+LEGEND = {
+    "en": (
+        "Tie: the 95% interval of the difference from the bold option holds 0. One list: warm and cold items "
+        "compete for the same places; italic earns most of these."
+    ),
+    "zh": (
+        "持平：与粗体方案之差的 95% 区间包含 0。"
+        "one list：有交互与冷启动物品争夺同一列表的位置；斜体为其中收益最高者。"
+    ),
+}
 BROKEN = {"en": "breaks the latency limit", "zh": "超出延迟上限"}
 
 
 def answer(language: str = "en") -> str:
     """NDCG@10 and dollars a month of the options that matter, for the three services; the best of each
-    service is bold.
+    service is bold, what is tied with it says so, and the best of those that make one list is italic.
     """
     methods, a = measured_quality.recorded_methods(), default_assumptions()
-    placed, best = {}, {}
+    placed: dict[str, dict[str, Deployment]] = {}
+    marks_of: dict[str, dict[str, str]] = {}
     for name, one in services().items():
         placed[name] = {d.name: d for d in deployments(one, a)}
-        net = net_usd_by_method(methods, one, a, USD_PER_POINT)
-        best[name] = max(net, key=net.__getitem__)
-    shown = [*dict.fromkeys([*SHOWN, *best.values()])]
+        marks_of[name] = _marks(placed[name], methods, one, language)
+    best = [option for of in marks_of.values() for option, mark in of.items() if mark == "**"]
     lines = [f"| {' | '.join(HEADS[language])} |", "|---|---|---|---:|---:|---:|"]
-    for option in sorted(shown, key=[o.name for o in OPTIONS].index):
+    for option in sorted(dict.fromkeys([*SHOWN, *best]), key=[o.name for o in OPTIONS].index):
         quality = [
             UNKNOWN[language] if value is None else f"{value:.3f}"
             for value in (methods[option].warm, methods[option].cold)
         ]
-        bills = [_bill(placed[name][option], best[name] == option, language) for name in placed]
+        bills = [_bill(placed[name][option], marks_of[name].get(option, ""), language) for name in placed]
         lines.append(f"| {' | '.join([option, *quality, *bills])} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", LEGEND[language]])
 
 
-def _bill(one: Deployment, is_best: bool, language: str) -> str:
+def _marks(
+    placed: Mapping[str, Deployment], methods: Mapping[str, MethodQuality], one: Service, language: str
+) -> dict[str, str]:
+    """By option: ** where it earns most, the word for a tie with that one, * where it earns most of those
+    that make one list.
+    """
+    net = net_usd_by_method(methods, one, default_assumptions(), USD_PER_POINT)
+    able = {name: value for name, value in net.items() if value > -math.inf}
+    best = max(able, key=able.__getitem__)
+    bills = {name: placed[name].usd_per_month for name in able}
+    leads = leads_of(methods, bills, best, one, USD_PER_POINT)
+    found = {name: TIE[language] for name, by in leads.items() if by.tied} | {best: "**"}
+    lists = [name for name in able if placed[name].option.one_list]
+    return found | ({max(lists, key=able.__getitem__): "*"} if lists else {})
+
+
+def _bill(one: Deployment, mark: str, language: str) -> str:
     text = f"{'≥ ' if one.basis == 'bound' else ''}${two_digits(one.usd_per_month)}"
     if one.problem:
         return f"{text}, {BROKEN[language]}"
-    return f"**{text}**" if is_best else text
+    return f"{mark}{text}{mark}" if "*" in mark else f"{text} ({mark})" if mark else text
 
 
 def notebooks(language: str = "en") -> str:

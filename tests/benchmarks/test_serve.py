@@ -94,6 +94,7 @@ def test_tables_read_what_the_bench_wrote():
     names = ("poisson", "poisson again", "bursts", "swaps", "saturation")
     record = {"rows": [*(row("ours", name) for name in names), row("b", "poisson"), kills]}
     assert figures.load_table(record).loc[("b", 0.5), "answered"] == 99
+    assert figures.load_table(record).loc[("b", 0.5), "times_forecast"] == 2.5
     assert figures.processor_ms(record) == {"ours": 0.5}
     assert figures.changes(record).loc["swaps", "failed"] == 1
     assert figures.faults(record)["restart median s"] == 2.0
@@ -115,3 +116,18 @@ def test_overload_and_workers_have_tables():
     assert found.loc["1.5", "refused"] == 0.4 and found.loc["1.5", "no answer"] == 0.1
     assert list(found.index) == ["1.5", "0.5, afterwards"]
     assert figures.workers(record)["lists a second"].to_dict() == {1: 8.0, 2: 5.0}
+
+
+@pytest.mark.parametrize(
+    ("plain", "words"),
+    [((0.4, 0.5), "0% to 25% more"), ((0.6, 0.4), "17% less to 25% more"), ((0.625, 1.0), "20% to 50% less")],
+)
+def test_processor_time_is_compared_at_every_common_load(plain, words):
+    rows = [row("ours", "poisson", load=load) for load in (0.3, 0.5, 0.8)]
+    rows += [
+        row(figures.PLAIN, "poisson", load=load, cpu_ms_per_answer=ms)
+        for load, ms in zip((0.3, 0.5), plain, strict=True)
+    ]
+    ratios = figures.processor_ratios({"rows": rows})
+    assert ratios == pytest.approx({0.3: 0.5 / plain[0], 0.5: 0.5 / plain[1]})
+    assert figures._more(ratios) == words

@@ -1,7 +1,6 @@
 """Every branch of the answer, from differences that are known."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from recsys_lib import evaluation
@@ -113,6 +112,7 @@ def test_answers_in_words():
         "100 users leave open if A finds 5% more than B: NDCG@10 0.210 against 0.200, +5.0% "
         "(95% interval -10.0% to +20.0%, p = 0.300). About 900 users would decide it."
     )
+    assert "+0.5% (95% interval -10.0% to +20.0%" in str(answer(difference=0.001))
     assert str(answer("no")).startswith("A does not find 5% more than B: NDCG@10 0.210 against 0.200, +5.0%")
     assert str(answer("yes")).startswith("A finds more than B: ")
     assert str(answer("small")).startswith("A finds more than B, but less than the 5% that would matter: ")
@@ -218,39 +218,38 @@ def test_the_fraction_of_cold_items_is_told(share, words):
     assert words in found.advice[-1] and f"{share:.1%}" in found.advice[-1]
 
 
+def tested(difference, p):
+    return Comparison("ndcg", difference, difference - half, difference + half, p), p
+
+
 @pytest.mark.parametrize(
-    ("text", "users", "words"),
+    ("tests", "few", "words"),
     [
         (
-            [0.3, 0.1],
-            [50, 60],
-            "Text alone (minilm) finds more than EASE where an item has 0 interactions, and only there",
+            {"0": tested(0.1, 0.001), "1–5": tested(0.005, 0.2), "over 5": tested(-0.1, 0.001)},
+            [],
+            "Text alone (minilm) finds, against EASE, more where an item has 0 interactions; less where an "
+            "item has over 5 interactions; neither more nor less for sure where an item has 1–5 interactions "
+            "(paired tests, Holm, p < 0.05)",
         ),
         (
-            [0.3, 0.1],
-            [29, 60],
-            "Text alone (minilm) finds more than EASE nowhere, however few interactions an item has "
-            "(not tested for 0: too few users)",
+            {"1–5": tested(0.1, 0.06)},  # the correction keeps it open
+            ["0"],
+            "Text alone (minilm) finds, against EASE, neither more nor less for sure where an item has 1–5 "
+            "interactions (paired tests, Holm, p < 0.05; not tested for 0: too few users)",
         ),
         (
-            [0.3, 0.3],
-            [50, 60],
-            "Text alone (minilm) finds more than EASE however many interactions an item has",
+            {"0": tested(0.1, 0.01), "1–5": tested(0.1, 0.01)},
+            [],
+            "Text alone (minilm) finds, against EASE, more where an item has 0, 1–5 interactions "
+            "(paired tests, Holm, p < 0.05)",
         ),
-        (
-            [0.2, 0.2],
-            [50, 60],
-            "Text alone (minilm) finds more than EASE nowhere, however few interactions an item has",
-        ),
-        ([0.3, 0.1], [5, 6], "No slice of the items has enough users to compare text alone with EASE"),
-        (None, [50, 60], "There is no text alone to compare with EASE"),
+        ({}, ["0"], "No slice of the items has enough users to compare text alone with EASE"),
+        ({}, [], "There is no text alone to compare with EASE"),
     ],
 )
-def test_where_text_finds_more(text, users, words):
-    slices = pd.DataFrame({"test users": users, "EASE": [0.2, 0.2]}, index=["0", "1–5"])
-    assert (
-        conclusion.crossing(slices if text is None else slices.assign(minilm=text), "minilm", "EASE") == words
-    )
+def test_where_text_finds_more(tests, few, words):
+    assert conclusion.crossing(tests, "minilm", "EASE", few) == words
 
 
 @pytest.mark.parametrize("matters", [0.0, 1.0, -0.1, 5, float("nan")])

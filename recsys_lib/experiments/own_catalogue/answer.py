@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.cost import Decision
+from recsys_lib.cost import Decision, RankedOption
 from recsys_lib.cost.units import two_digits
 from recsys_lib.data.datasets import Dataset
 from recsys_lib.evaluation import splits
@@ -212,9 +212,19 @@ def options_table(found: Answer) -> pd.DataFrame:
             "earns, dollars a month": ""
             if option.net_usd_per_month is None
             else two_digits(option.net_usd_per_month),
-            "probability of the best": left.get(option.name, 0.0),
+            "the chosen leads by": _lead(found, option),
+            "probability of the best": left.get(option.name, "not chosen among"),
             "remark": option.problem or ("" if option.name in left else "no gain that matters"),
         }
         for option in found.every_option.ranked
     }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _lead(found: Answer, option: RankedOption) -> str:
+    """Dollars a month, with the interval, by which the chosen system leads this one."""
+    best = found.decision.best
+    if best is None or best.name == option.name or option.net_usd_per_month is None:
+        return ""
+    by = found.every_option.lead(best, option)
+    return f"{by}{', tied' if by.tied else ''}".replace(" a month", "") if by else ""

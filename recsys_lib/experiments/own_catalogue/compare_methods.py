@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from recsys_lib import evaluation
 from recsys_lib.core.errors import InputError
 from recsys_lib.data.datasets import Dataset
-from recsys_lib.evaluation import Evaluation, metrics, splits, tuning
+from recsys_lib.evaluation import Comparison, Evaluation, metrics, splits, tuning
 from recsys_lib.evaluation.splits import Split
 from recsys_lib.experiments import study
 from recsys_lib.experiments.own_catalogue import methods
@@ -277,6 +277,31 @@ def slices(compared: Compared, names: Sequence[str]) -> pd.DataFrame:
             row = {"items": int(mask.sum()), "test users": n_users}
             rows[label] = row | {n: float(last_ndcg(compared.warm[n], held).mean()) for n in names}
     return pd.DataFrame(rows).T.astype({"items": int, "test users": int})
+
+
+def slice_tests(
+    compared: Compared, text: str, filtering: str, min_users: int
+) -> tuple[dict[str, tuple[Comparison, float]], list[str]]:
+    """For every slice of ``slices`` the paired difference of two warm methods over its users, ``text`` less
+    ``filtering``, with the p of all slices corrected by Holm; and the slices with fewer than ``min_users``.
+    """
+    if text not in compared.warm:
+        return {}, []
+    split, found, few = compared.split, {}, []
+    for label, mask in evaluation.by_count(np.asarray(split.train.sum(axis=0)).ravel()).items():
+        held = held_with(split, mask)
+        users = np.flatnonzero(np.diff(held.indptr))
+        if len(users) < min_users:
+            few += [label] if len(users) else []
+            continue
+        none = np.empty((len(users), 0), dtype=np.int64)
+        one, other = (
+            Evaluation(1, users, {"ndcg": last_ndcg(compared.warm[name], held)}, none)
+            for name in (text, filtering)
+        )
+        found[label] = evaluation.compare(one, other)
+    corrected = evaluation.holm([c.p_value for c in found.values()])
+    return {n: (c, float(p)) for (n, c), p in zip(found.items(), corrected, strict=True)}, few
 
 
 def held_with(split: Split, items: np.ndarray) -> sp.csr_matrix:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from recsys_lib import evaluation
 from recsys_lib.core.errors import InputError
@@ -18,9 +17,6 @@ from recsys_lib.evaluation import Comparison
 from recsys_lib.experiments.own_catalogue.compare_methods import Result
 from recsys_lib.experiments.own_catalogue.data_check import MIN_USERS
 from recsys_lib.experiments.own_catalogue.sources import CHANCE, CHEAP, COLLABORATIVE, LANGUAGE
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # A difference in NDCG under this never matters, whatever it is a share of.
 MIN_DIFFERENCE = 0.001
@@ -83,8 +79,7 @@ class Answer:
         if not self.baseline:
             return f"{c.difference:+.3f} (95% interval {c.low:+.3f} to {c.high:+.3f}, {p})"
         change, low, high = (100 * value / self.baseline for value in (c.difference, c.low, c.high))
-        shown = f"{change:+.1f}%" if abs(change) >= 1 else "less than 1% apart"
-        return f"{shown} (95% interval {low:+.1f}% to {high:+.1f}%, {p})"
+        return f"{change:+.1f}% (95% interval {low:+.1f}% to {high:+.1f}%, {p})"
 
 
 def threshold(baseline: float, matters: float) -> float:
@@ -177,26 +172,32 @@ def takeaways(found: Conclusion, crossing: str, sample: bool = False) -> list[st
     return [*opening, f"{found.headline}.", *found.advice, f"{crossing}.", *map(str, found.answers)]
 
 
-def crossing(slices: pd.DataFrame, text: str, filtering: str) -> str:
+def crossing(
+    tests: Mapping[str, tuple[Comparison, float]], text: str, filtering: str, untested: Sequence[str] = ()
+) -> str:
     """Where text alone finds more than collaborative filtering, in words.
 
-    ``slices``: a row per slice of the items, by its label, with the number of ``test users`` and a column
-    of NDCG per method; slices with too few users do not count.
+    tests: by slice of the items, ``text`` less ``filtering`` and its p, corrected by Holm; untested: slices
+    with too few users.
     """
-    enough = slices[slices["test users"] >= MIN_USERS]
-    if text not in slices:
+    left_out = f"; not tested for {', '.join(untested)}: too few users" if untested else ""
+    if not tests:
+        if untested:
+            return f"No slice of the items has enough users to compare text alone with {filtering}"
         return f"There is no text alone to compare with {filtering}"
-    if enough.empty:
-        return f"No slice of the items has enough users to compare text alone with {filtering}"
-    wins = [label for label, row in enough.iterrows() if row[text] > row[filtering]]
-    where = (
-        "nowhere, however few interactions an item has" if not wins
-        else "however many interactions an item has" if len(wins) == len(enough)
-        else f"where an item has {', '.join(wins)} interactions, and only there"
-    )  # fmt: skip
-    unknown = slices.index.difference(enough.index, sort=False)
-    left_out = f" (not tested for {', '.join(unknown)}: too few users)" if len(unknown) else ""
-    return f"Text alone ({text}) finds more than {filtering} {where}{left_out}"
+    says: dict[str, list[str]] = {"more": [], "less": [], "open": []}
+    for label, (c, p) in tests.items():
+        decided = p < SIGNIFICANCE and not c.low <= 0 <= c.high
+        says[("more" if c.difference > 0 else "less") if decided else "open"].append(label)
+    parts = [
+        f"{words} where an item has {', '.join(says[kind])} interactions"
+        for kind, words in (("more", "more"), ("less", "less"), ("open", "neither more nor less for sure"))
+        if says[kind]
+    ]
+    return (
+        f"Text alone ({text}) finds, against {filtering}, {'; '.join(parts)} (paired tests, Holm, "
+        f"p < {SIGNIFICANCE:g}{left_out})"
+    )
 
 
 def _questions(results: Mapping[str, Result], base: str) -> list[tuple[Mapping[str, Result], str, str]]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -148,7 +148,7 @@ def systems(compared: Compared, conclusion: Conclusion, encoder: str) -> dict[st
     filtering, encoded = best(warm, COLLABORATIVE), _encoder_options(encoder)
     for kind in (CHEAP, LANGUAGE):
         ranked, reads = best(cold, kind), best(warm, kind)
-        served = "EASE + TF-IDF map" if kind == CHEAP else encoded["map"]
+        served = "EASE + TF-IDF and metadata map" if kind == CHEAP else encoded["map"]
         cold_out = conclusion.cold in RULED_OUT[kind]
         if filtering and ranked:
             quality = _quality(held, served, warm[filtering], cold[ranked])
@@ -168,9 +168,9 @@ def _encoder_options(encoder: str) -> dict[str, str]:
     Static vectors have their own; other encoders, and vectors that a user brings, are priced as MiniLM.
     """
     if encoder == "wordllama":
-        return {"scan": "static vectors", "map": "EASE + TF-IDF map"}
+        return {"scan": "static vectors", "map": "EASE + TF-IDF and metadata map"}
     if encoder == "e5":
-        return {"scan": "MiniLM", "map": "EASE + all encoders map"}
+        return {"scan": "MiniLM", "map": "EASE + all encoders and metadata map"}
     return {"scan": "MiniLM", "map": "EASE + MiniLM map"}
 
 
@@ -214,5 +214,19 @@ def decide(
     every = systems(compared, conclusion, encoder)
     qualities = {name: system.quality for name, system in every.items()}
     left = {name: qualities[name] for name, system in every.items() if not system.ruled_out}
-    chosen = cost.decide(left, there, usd_per_point, assumptions, draws)
-    return chosen, cost.decide(qualities, there, usd_per_point, assumptions, draws=1)
+    among = f"among the {len(left)} systems that the tests leave" if len(left) < len(every) else ""
+    chosen = cost.decide(left, there, usd_per_point, assumptions, draws, among=among)
+    priced = cost.decide(qualities, there, usd_per_point, assumptions, draws=1)
+    return replace(chosen, sentence=chosen.sentence + excluded(chosen, priced)), priced
+
+
+def excluded(chosen: Decision, priced: Decision) -> str:
+    """The system that earns more than the chosen one and was left out, in a sentence; empty without one."""
+    first, best = priced.best, chosen.best
+    if first is None or best is None or first.name in {option.name for option in chosen.ranked}:
+        return ""
+    by = priced.lead(first, best)
+    return (
+        f" Left out, as the tests rule out that its text gains what matters: {first.name}, which would earn "
+        f"{by} more{' (not decided)' if by and by.tied else ''}."
+    )

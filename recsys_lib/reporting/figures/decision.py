@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recsys_lib.cost.choose import RankedOption
+from recsys_lib.cost.choose import Decision, RankedOption
 from recsys_lib.cost.decision_map import DecisionMap, TornadoRow, pareto
 from recsys_lib.cost.deployments import Deployment
+from recsys_lib.cost.services import Service
 from recsys_lib.cost.units import two_digits
 from recsys_lib.cost.validation import Check
 from recsys_lib.reporting import plots
@@ -267,7 +268,8 @@ def forecasts(ax: Axes, groups: Mapping[str, Sequence[Check]]) -> None:
     ax.set_yticks(range(len(groups)), list(groups))
     ax.set_ylim(len(groups) - 0.5, -0.5)
     ax.set_xscale("log")
-    ticks = [0.25, 0.5, 1, 2, 4]
+    least = min(c.ratio for checks in groups.values() for c in checks)
+    ticks = [t for t in (0.01, 0.03, 0.1) if t > least / 2] + [0.25, 0.5, 1, 2, 4]
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
     ax.minorticks_off()
     ax.grid(axis="y", visible=False)
@@ -276,9 +278,9 @@ def forecasts(ax: Axes, groups: Mapping[str, Sequence[Check]]) -> None:
 # ---------------------------------------------------------------- tables
 
 
-def options_table(ranked: Sequence[RankedOption]) -> pd.DataFrame:
-    """Every option from best to worst: qualities, dollars with two digits, latency, machines, what stops
-    it and what it would need.
+def options_table(decision: Decision) -> pd.DataFrame:
+    """Every option from best to worst: qualities, dollars with two digits, what the best leads it by with its
+    interval, latency, machines, what stops it and what it would need.
     """
     import pandas as pd
 
@@ -289,15 +291,35 @@ def options_table(ranked: Sequence[RankedOption]) -> pd.DataFrame:
                 "cold": _quality(o.cold),
                 "USD/month": o.usd_text.replace("$", "") + (", breaks the limit" if o.problem else ""),
                 "USD/million lists": ("≥ " if o.is_bound else "") + two_digits(o.usd_per_million),
-                "p99, s": float(f"{o.p99_s:.2g}"),
+                "the best leads by, USD/month": _lead(decision, o.name),
                 "best with": f"{o.probability:.0%}",
+                "p99, s": float(f"{o.p99_s:.2g}"),
                 "machines": " + ".join(f"{f.machines} {f.machine.name}" for f in o.deployment.fleets),
                 "stopped by": o.problem or "",
                 "would need": o.nearest if o.problem else "",
             }
-            for o in ranked
+            for o in decision.ranked
         }
     ).T
+
+
+def _lead(decision: Decision, name: str) -> str:
+    by = decision.leads.get(name)
+    if by is None:
+        return ""
+    return f"{two_digits(by.usd_per_month)} {by.interval}{', tied' if by.tied else ''}".replace("$", "")
+
+
+def one_list_table(lists: Mapping[str, tuple[float, float]], cases: Mapping[str, Service]) -> pd.DataFrame:
+    """NDCG@10 of warm and of cold items by kind of list, and over all requests of each service."""
+    import pandas as pd
+
+    rows = {
+        name: {"warm": warm, "cold": cold}
+        | {s: (1 - case.cold_share) * warm + case.cold_share * cold for s, case in cases.items()}
+        for name, (warm, cold) in lists.items()
+    }
+    return pd.DataFrame(rows).T
 
 
 def _quality(value: float | None) -> str:

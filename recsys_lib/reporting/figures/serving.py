@@ -130,13 +130,31 @@ def processor_ms(record: Mapping[str, Any]) -> dict[str, float]:
     return rows_of(record, "saturation")["cpu_ms_per_answer"].to_dict()
 
 
+def processor_ratios(record: Mapping[str, Any]) -> dict[float, float]:
+    """By load below saturation the processor time of our list over that of the plain server's."""
+    cost = rows_of(record, "poisson").reset_index().set_index(["server", "load"])["cpu_ms_per_answer"]
+    ours, theirs = cost["ours"], cost[PLAIN]
+    return {load: float(ours[load] / theirs[load]) for load in ours.index if load in theirs.index}
+
+
+def _more(ratios: Mapping[float, float]) -> str:
+    """The smallest and the largest of the ratios less one, in words."""
+    low, high = min(ratios.values()) - 1, max(ratios.values()) - 1
+    if low < 0 < high:
+        return f"{-low:.0%} less to {high:.0%} more"
+    return f"{low:.0%} to {high:.0%} more" if low >= 0 else f"{-high:.0%} to {-low:.0%} less"
+
+
 def processor_bars(axes: Sequence[Axes], record: Mapping[str, Any]) -> None:
     """Processor time of a list, and of a request with a text."""
     cost = processor_ms(record)
     texts = [name for name in cost if name in TEXT_SERVERS]
     lists = [name for name in cost if name not in texts]
     plots.bars(axes[0], lists, [cost[name] for name in lists], digits=2, highlight=["ours"])
-    title = f"A list costs {cost['ours']:.2f} ms of a core, the plain server's {cost[PLAIN]:.2f}"
+    title = (
+        f"A list costs {cost['ours']:.2f} ms of a core at saturation, the plain server's {cost[PLAIN]:.2f}; "
+        f"below, {_more(processor_ratios(record))}"
+    )
     plots.finish(axes[0], title, "processor time per answer at saturation, ms")
     plots.bars(axes[1], texts, [cost[name] for name in texts], digits=1, highlight=["ours, texts"])
     title = f"A text {cost[TEXT_SERVERS[0]]:.1f} ms, over sentence-transformers {cost[TEXT_SERVERS[1]]:.1f}"
@@ -148,10 +166,20 @@ PERCENTILES = ("p50_ms", "p99_ms", "p99.9_ms", "forecast_p99_ms")
 
 def load_table(record: Mapping[str, Any]) -> pd.DataFrame:
     """A row a server and load: the rate, how many were answered, percentiles of the time to an answer beside
-    the p99 that the queueing model forecasts, all in milliseconds, and the processor time of an answer.
+    the p99 that the queueing model forecasts, all in milliseconds, how many times the forecast was measured,
+    and the processor time of an answer.
     """
     table = rows_of(record, "poisson").reset_index()
-    columns = ["server", "load", "rate_per_s", "answered", *PERCENTILES, "cpu_ms_per_answer"]
+    table["times_forecast"] = table["p99_ms"] / table["forecast_p99_ms"]
+    columns = [
+        "server",
+        "load",
+        "rate_per_s",
+        "answered",
+        *PERCENTILES,
+        "times_forecast",
+        "cpu_ms_per_answer",
+    ]
     return table[columns].set_index(["server", "load"]).round(2)
 
 
@@ -226,20 +254,35 @@ def takeaways(
         f"{lists.index[-1]} of 10 they get {last['cold']:.0%}, and NDCG@10 falls by "
         f"{1 - last['ndcg'] / first['ndcg']:.0%}."
     )
-    policies = (
-        f"**Off-policy estimates** from the logged draws cover the known truth in "
-        f"{int(estimates['inside'].sum())} of {len(estimates)} cases."
-    )
+    policies = f"**Off-policy estimates** from the logged draws: {_covered(estimates)}."
     return bullets([refits, interleaved, mixed, policies, *_load(record)])
+
+
+def _covered(estimates: pd.DataFrame) -> str:
+    """For each policy whether its intervals hold the truth, and how wide they are; the estimators share the
+    draws, so a policy is one case.
+    """
+    said = []
+    for policy, rows in estimates.groupby(level="policy", sort=False):
+        held = "hold" if rows["inside"].all() else "hold in part" if rows["inside"].any() else "miss"
+        said.append(
+            f"for {policy} the intervals, {rows['low'].min():.1f} to {rows['high'].max():.1f} choices per "
+            f"100 draws, {held} the truth of {rows['truth'].iloc[0]:.1f}"
+        )
+    return f"{'; '.join(said)}. Two policies are two cases: the estimators share the draws"
 
 
 def _load(record: Mapping[str, Any]) -> list[str]:
     cost, changed, stopped = processor_ms(record), changes(record), faults(record)
-    ours, theirs = cost["ours"], cost[PLAIN]
+    ours, theirs, table = cost["ours"], cost[PLAIN], load_table(record)
     lines = [
-        f"**Load** (recorded): a list with reasons and an exploration quota costs {ours:.2f} ms of a core, "
-        f"that of a plain FastAPI over implicit and faiss, without them, {theirs:.2f}: {theirs / ours:.2f} "
-        "times as many lists per core."
+        f"**Load** (recorded, one run each): at saturation a list costs {ours:.2f} ms of a core, that of a "
+        f"plain FastAPI over implicit and faiss {theirs:.2f}; at lower rates ours costs "
+        f"{_more(processor_ratios(record))}. Ours includes reasons and an exploration quota, the plain one "
+        "does not.",
+        f"**The queueing forecast of p99 misses**: measured is {table['times_forecast'].min():.1f} to "
+        f"{table['times_forecast'].max():.0f} times the forecast, {table['times_forecast'].median():.1f} in "
+        f"the median of {len(table)} runs.",
     ]
     if all(name in cost for name in TEXT_SERVERS):
         own, other = (cost[name] for name in TEXT_SERVERS)

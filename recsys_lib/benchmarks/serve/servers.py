@@ -94,6 +94,9 @@ class Running:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # Workers outlive a killed parent, and would keep its pipes open.
+        for worker in psutil.Process(self.process.pid).children(recursive=True):
+            worker.kill()
         self.process.kill()
         self.process.communicate()
 

@@ -36,13 +36,9 @@ QUESTIONS = TABLES / "questions.md"
 # The figure of the answer, in figures/.
 FIGURE = "16_verdict.png"
 SHOWN = (
-    "EASE",
     "EASE top 200",
     "EASE + TF-IDF and metadata map",
-    "EASE + MiniLM map",
-    "one list, EASE top 200",
     "one list, EASE + MiniLM map",
-    "one list, EASE + MiniLM map, 3 places for cold items",
     "8B LLM reranks, logits",
 )
 # Dollars that 0.01 NDCG@10 is worth per million lists: the best option of each service is bold at this value.
@@ -54,21 +50,15 @@ HEADS = {
 UNKNOWN = {"en": "not measured", "zh": "未测"}
 TIE = {"en": "tie", "zh": "持平"}
 LEGEND = {
-    "en": (
-        "Tie: the 95% interval of the difference from the bold option holds 0. One list: warm and cold items "
-        "compete for the same places; italic earns most of these."
-    ),
-    "zh": (
-        "持平：与粗体方案之差的 95% 区间包含 0。"
-        "one list：有交互与冷启动物品争夺同一列表的位置；斜体为其中收益最高者。"
-    ),
+    "en": "Tie: no difference from bold is shown. One list: warm and cold items compete for places.",
+    "zh": "持平：与粗体方案之差的 95% 区间包含 0。one list：有交互与冷启动物品争夺同一列表的位置。",
 }
 BROKEN = {"en": "breaks the latency limit", "zh": "超出延迟上限"}
 
 
 def answer(language: str = "en") -> str:
     """NDCG@10 and dollars a month of the options that matter, for the three services; the best of each
-    service is bold, what is tied with it says so, and the best of those that make one list is italic.
+    service is bold, and what is tied with it says so.
     """
     methods, a = measured_quality.recorded_methods(), default_assumptions()
     placed: dict[str, dict[str, Deployment]] = {}
@@ -91,17 +81,13 @@ def answer(language: str = "en") -> str:
 def _marks(
     placed: Mapping[str, Deployment], methods: Mapping[str, MethodQuality], one: Service, language: str
 ) -> dict[str, str]:
-    """By option: ** where it earns most, the word for a tie with that one, * where it earns most of those
-    that make one list.
-    """
+    """By option: ** where it earns most, and the word for a tie with that one."""
     net = net_usd_by_method(methods, one, default_assumptions(), USD_PER_POINT)
     able = {name: value for name, value in net.items() if value > -math.inf}
     best = max(able, key=able.__getitem__)
     bills = {name: placed[name].usd_per_month for name in able}
     leads = leads_of(methods, bills, best, one, USD_PER_POINT)
-    found = {name: TIE[language] for name, by in leads.items() if by.tied} | {best: "**"}
-    lists = [name for name in able if placed[name].option.one_list]
-    return found | ({max(lists, key=able.__getitem__): "*"} if lists else {})
+    return {name: TIE[language] for name, by in leads.items() if by.tied} | {best: "**"}
 
 
 def _bill(one: Deployment, mark: str, language: str) -> str:

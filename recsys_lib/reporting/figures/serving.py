@@ -153,7 +153,7 @@ def processor_bars(axes: Sequence[Axes], record: Mapping[str, Any]) -> None:
     plots.bars(axes[0], lists, [cost[name] for name in lists], digits=2, highlight=["ours"])
     title = (
         f"A list costs {cost['ours']:.2f} ms of a core at saturation, the plain server's {cost[PLAIN]:.2f}; "
-        f"below, {_more(processor_ratios(record))}"
+        f"at lower rates ours costs {_more(processor_ratios(record))}"
     )
     plots.finish(axes[0], title, "processor time per answer at saturation, ms")
     plots.bars(axes[1], texts, [cost[name] for name in texts], digits=1, highlight=["ours, texts"])

@@ -82,6 +82,11 @@ def test_the_map_agrees_with_the_decision_at_every_point():
             net = turning_points.net_usd_by_method(METHODS, service, default_assumptions(), float(worth))
             assert net[found.name_at(y, x)] == max(net.values())
     assert ((found.probability > 0) & (found.probability <= 1)).all() and set(found.winners) <= set(METHODS)
+    # Without samples no difference is open, whatever the prices; with both alike every one is.
+    assert not found.tied.all()
+    alike = {"a": MethodQuality("ItemKNN", 0.4, 0.05), "b": MethodQuality("ItemKNN", 0.4, 0.05)}
+    same = decision_map.decision_map(uncertainty.draw(alike, SMALL, default_assumptions(), n=3), [0.1], [1.0])
+    assert same.tied.all()
     with pytest.raises(InputError, match="at least one value"):
         decision_map.decision_map(drawn, [], [1.0])
 

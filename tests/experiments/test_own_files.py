@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pytest
 
+from recsys_lib import cost
 from recsys_lib.core.errors import InputError
-from recsys_lib.experiments.own_catalogue import answer, pricing, reading
+from recsys_lib.experiments.own_catalogue import answer, compare_methods, pricing, reading
 
 TITLES = ["red apple tea", "green apple tea", "black tea", "climbing rope", "steel rope", "chalk bag"]
 
@@ -57,6 +58,28 @@ def test_two_files_get_an_answer_in_dollars(folder):
     assert found.decision.best.name in table.index
     chosen = {option.name for option in found.decision.ranked}
     assert all(table.loc[name, "remark"] for name in table.index if name not in chosen)
+
+
+def test_slices_are_tested_by_the_differences_that_their_table_shows(folder):
+    compared = find(folder).compared
+    table = compare_methods.slices(compared, ["TF-IDF", "ItemKNN"])
+    tests, few = compare_methods.slice_tests(compared, "TF-IDF", "ItemKNN", 10)
+    assert {*tests, *few} == set(table.index) and tests
+    for label, (comparison, p) in tests.items():
+        row = table.loc[label]
+        assert row["test users"] >= 10 and p >= comparison.p_value
+        assert comparison.difference == pytest.approx(row["TF-IDF"] - row["ItemKNN"])
+    assert compare_methods.slice_tests(compared, "TF-IDF", "ItemKNN", 10**6) == ({}, table.index.tolist())
+    assert compare_methods.slice_tests(compared, "no text", "ItemKNN", 10) == ({}, [])
+
+
+def test_the_system_that_earns_more_and_was_left_out_is_named():
+    methods = {"a": cost.MethodQuality("ItemKNN", 0.40, 0.1), "b": cost.MethodQuality("ItemKNN", 0.41, 0.1)}
+    service = cost.Service(users=10_000, requests_per_s=5.0, items=20_000, cold_requests=0.1)
+    priced = cost.decide(methods, service, draws=1)
+    chosen = cost.decide({"a": methods["a"]}, service, draws=1)
+    assert f": b, which would earn {priced.leads['a']} more." in pricing.excluded(chosen, priced)
+    assert pricing.excluded(priced, priced) == ""
 
 
 def test_metrics_are_names_and_numbers(folder):

@@ -49,6 +49,7 @@ def test_machines_that_share_a_cache_share_what_they_can_both_run(source, tmp_pa
 
     if compiler.ARM or "avx2" not in compiler.instruction_sets():
         pytest.skip("no AVX2")
+    monkeypatch.delenv("RECSYS_ISA", raising=False)
     for name, flags in (("one", ["avx2"]), ("another", ["avx2", "bf16"]), ("old", [])):
         found = {"flags": flags, "processor": name}
         monkeypatch.setattr(machine, "describe", lambda found=found: found)

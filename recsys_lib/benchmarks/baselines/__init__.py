@@ -14,7 +14,7 @@ from typing import Any
 from recsys_lib.benchmarks.baselines.bench_encode import encode_rows
 from recsys_lib.benchmarks.baselines.bench_recommend import recommend_rows
 from recsys_lib.benchmarks.baselines.bench_rerank import rerank_rows
-from recsys_lib.benchmarks.baselines.bench_search import search_rows
+from recsys_lib.benchmarks.baselines.bench_search import check_parts, search_rows
 from recsys_lib.benchmarks.baselines.bench_similarity import similarity_rows
 from recsys_lib.benchmarks.baselines.rows import Row, with_best
 from recsys_lib.core import records
@@ -100,6 +100,7 @@ def _search_parts(json_file: Path | None, parts: Sequence[str]) -> list[Row]:
     Rows of other instructions and other processors stay: ``runs`` has an entry for each, which
     ``instructions`` of a row names.
     """
+    check_parts(parts)
     content = records.read(json_file) if json_file and json_file.is_file() else {}
     rows, runs = content.get("rows", []), content.get("runs", {})
     described = machine.describe()

@@ -77,6 +77,18 @@ class Catalogue:
     threads: int
 
 
+def check_parts(parts: Sequence[str]) -> list[str]:
+    """The names of all parts.
+
+    Raises:
+        InputError: one of ``parts`` is none of them.
+    """
+    names = ["exact", *KINDS, "rabitq", "graphs", "growth"]
+    if unknown := set(parts) - set(names):
+        raise InputError(f"part {min(unknown)!r} is unknown: choose from {', '.join(names)}")
+    return names
+
+
 def search_rows(parts: Sequence[str] = ()) -> Iterator[tuple[str, list[Row]]]:
     """Certified exact, rescored and approximate top-10 against faiss, usearch (if installed), NumPy and torch
     for 1, 64 and 1,024 queries.
@@ -89,9 +101,7 @@ def search_rows(parts: Sequence[str] = ()) -> Iterator[tuple[str, list[Row]]]:
     Raises:
         InputError: an unknown part.
     """
-    names = ["exact", *KINDS, "rabitq", "graphs", "growth"]
-    if unknown := set(parts) - set(names):
-        raise InputError(f"part {min(unknown)!r} is unknown: choose from {', '.join(names)}")
+    names = check_parts(parts)
     import faiss
     import torch
     from threadpoolctl import threadpool_limits

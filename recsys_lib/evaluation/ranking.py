@@ -32,6 +32,11 @@ class Evaluation:
     per_user: dict[str, np.ndarray]
     ids: np.ndarray
 
+    @classmethod
+    def without_lists(cls, k: int, users: np.ndarray, per_user: dict[str, np.ndarray]) -> Evaluation:
+        """Values of users whose lists are not kept, as a record holds them; ``ids`` has no column."""
+        return cls(k, users, per_user, np.empty((len(users), 0), dtype=np.int64))
+
     def mean(self) -> dict[str, float]:
         """Every metric's mean over users."""
         return {name: float(values.mean()) for name, values in self.per_user.items()}

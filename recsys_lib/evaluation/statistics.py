@@ -34,9 +34,7 @@ def average(evaluations: Sequence[Evaluation]) -> Evaluation:
         for name, values in e.per_user.items():
             sums[name][at] += values
     k = evaluations[0].k
-    return Evaluation(
-        k, users, {n: s / times for n, s in sums.items()}, np.empty((len(users), 0), dtype=np.int64)
-    )
+    return Evaluation.without_lists(k, users, {n: s / times for n, s in sums.items()})
 
 
 @dataclass(frozen=True)

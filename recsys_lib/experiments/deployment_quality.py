@@ -40,7 +40,7 @@ from recsys_lib.recommenders import (
     WarmAndCold,
     reserve,
 )
-from recsys_lib.recommenders.ease import largest_per_column
+from recsys_lib.recommenders.ease import pruned, scores_by
 from recsys_lib.vectors import geometry
 
 TOPS = (20, 50, 100, 200)
@@ -107,13 +107,12 @@ class ItemWeights:
     """
 
     def __init__(self, weights: np.ndarray, train: sp.csr_matrix, top: int | None = None):
-        self.weights = weights if top is None else largest_per_column(weights, top)
+        self.weights = pruned(weights, top)
         self.train = train
 
     def scores(self, users: Sequence[int] | np.ndarray) -> np.ndarray:
         """``[len(users), n_items]``."""
-        scores = self.train[users] @ self.weights
-        return scores.toarray() if sp.issparse(scores) else np.asarray(scores)
+        return scores_by(self.train[users], self.weights)
 
 
 def warm_methods(vectors: Mapping[str, np.ndarray], train: sp.csr_matrix) -> dict[str, Method]:

@@ -243,7 +243,7 @@ def _matrix(rows: Sequence[Any], n_items: int) -> sp.csr_matrix:
 
 def _of(found: Evaluation, users: np.ndarray) -> Evaluation:
     """The same with the data set's users, and without lists, whose places differ from week to week."""
-    return Evaluation(found.k, users[found.users], found.per_user, np.empty((len(found.users), 0), np.int64))
+    return Evaluation.without_lists(found.k, users[found.users], found.per_user)
 
 
 def _as_new(served: Served, old: artefacts.Artefact) -> list[NewItem]:

@@ -74,11 +74,6 @@ INLINE Reals from_bfloat16(const uint16_t *p) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
 INLINE Wholes load_bytes(const void *p) { return _mm512_loadu_si512(p); }
-INLINE Wholes all_four(const void *p) {
-  int32_t four;
-  memcpy(&four, p, 4);
-  return _mm512_set1_epi32(four);
-}
 INLINE Wholes all_wholes(int32_t x) { return _mm512_set1_epi32(x); }
 INLINE Wholes low_half(Wholes a) { return _mm512_and_si512(a, _mm512_set1_epi8(15)); }
 INLINE Wholes high_half(Wholes a) { return low_half(_mm512_srli_epi16(a, 4)); }
@@ -141,11 +136,6 @@ INLINE Reals from_bfloat16(const uint16_t *p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
 INLINE Wholes load_bytes(const void *p) { return _mm256_loadu_si256(p); }
-INLINE Wholes all_four(const void *p) {
-  int32_t four;
-  memcpy(&four, p, 4);
-  return _mm256_set1_epi32(four);
-}
 INLINE Wholes all_wholes(int32_t x) { return _mm256_set1_epi32(x); }
 INLINE Wholes low_half(Wholes a) { return _mm256_and_si256(a, _mm256_set1_epi8(15)); }
 INLINE Wholes high_half(Wholes a) { return low_half(_mm256_srli_epi16(a, 4)); }
@@ -204,11 +194,6 @@ INLINE Reals reals(Wholes a) { return vcvtq_f32_s32(a); }
 INLINE Reals from_float16(const uint16_t *p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 INLINE Reals from_bfloat16(const uint16_t *p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
 INLINE Wholes load_bytes(const void *p) { return vreinterpretq_s32_s8(vld1q_s8(p)); }
-INLINE Wholes all_four(const void *p) {
-  int32_t four;
-  memcpy(&four, p, 4);
-  return vdupq_n_s32(four);
-}
 INLINE Wholes all_wholes(int32_t x) { return vdupq_n_s32(x); }
 #define AS8(a) vreinterpretq_u8_s32(a)
 #define AS16(a) vreinterpretq_u16_s32(a)
@@ -234,6 +219,11 @@ INLINE Reals entries(Entries a, const int i) {
 #endif
 
 #if NUMBERS /* ---------------------------------------------------------------------- all of them */
+INLINE Wholes all_four(const void *p) {
+  int32_t four;
+  memcpy(&four, p, 4);
+  return all_wholes(four);
+}
 /* Sums of LANES entries of 8 bits each. */
 #if NUMBERS >= 8
 INLINE Entries no_entries(void) { return _mm256_setzero_si256(); }

@@ -31,19 +31,38 @@ class EASE(BaseRecommender):
     def __init__(self, regularization: float = 300.0, top: int | None = None, device: str = "cpu"):
         if not 0 < regularization < np.inf:
             raise InputError(f"regularization={regularization!r}: expected a positive, finite number")
-        if top is not None and top < 1:
-            raise InputError(f"top={top!r}: expected at least 1, or None to keep all weights")
+        check_top(top)
         self.regularization, self.top, self.device = regularization, top, checks.device(device)
         self.weights: np.ndarray | sp.csr_matrix = np.empty((0, 0), dtype=np.float32)
 
     def _fit(self, train: sp.csr_matrix, times: sp.csr_matrix | None) -> None:
         checks.square_memory(train.shape[1], 4, "EASE", ADVICE)
         weights = ease_weights((train.T @ train).toarray(), self.regularization, device=self.device)
-        self.weights = weights if self.top is None else largest_per_column(weights, self.top)
+        self.weights = pruned(weights, self.top)
 
     def _score(self, histories: sp.csr_matrix) -> np.ndarray:
-        scores = histories @ self.weights
-        return scores.toarray() if sp.issparse(scores) else np.asarray(scores)
+        return scores_by(histories, self.weights)
+
+
+def check_top(top: int | None) -> None:
+    """Refuse to keep fewer than one weight a column.
+
+    Raises:
+        InputError: ``top`` below 1.
+    """
+    if top is not None and top < 1:
+        raise InputError(f"top={top!r}: expected at least 1, or None to keep all weights")
+
+
+def pruned(weights: np.ndarray, top: int | None) -> np.ndarray | sp.csr_matrix:
+    """``weights``, or of every column the ``top`` largest, sparse."""
+    return weights if top is None else largest_per_column(weights, top)
+
+
+def scores_by(histories: sp.csr_matrix, weights: np.ndarray | sp.csr_matrix) -> np.ndarray:
+    """``histories [n, n_items]`` times ``weights [n_items, n_items]``, dense."""
+    scores = histories @ weights
+    return scores.toarray() if sp.issparse(scores) else np.asarray(scores)
 
 
 def ease_weights(

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from recsys_lib.core.errors import InputError
 from recsys_lib.recommenders import checks
 from recsys_lib.recommenders.base import BaseRecommender
-from recsys_lib.recommenders.ease import ADVICE, ease_weights, largest_per_column
+from recsys_lib.recommenders.ease import ADVICE, check_top, ease_weights, pruned, scores_by
 from recsys_lib.vectors import similarity
 
 
@@ -45,8 +45,7 @@ class TextEASE(BaseRecommender):
                 f"more than 0 "
                 "and finite, at least 0, more than 0"
             )
-        if top is not None and top < 1:
-            raise InputError(f"top={top!r}: expected at least 1, or None to keep all weights")
+        check_top(top)
         self.item_vectors = np.asarray(item_vectors, dtype=np.float32)
         self.regularization, self.weight, self.sharpness = regularization, weight, sharpness
         self.top, self.device = top, checks.device(device)
@@ -57,7 +56,7 @@ class TextEASE(BaseRecommender):
         checks.square_memory(train.shape[1], 6, "TextEASE", ADVICE)
         prior = self._prior() if self.weight else None
         weights = ease_weights((train.T @ train).toarray(), self.regularization, prior, self.device)
-        self.weights = weights if self.top is None else largest_per_column(weights, self.top)
+        self.weights = pruned(weights, self.top)
 
     def _prior(self) -> np.ndarray:
         """``wS``, see the class: what the weights are drawn to."""
@@ -67,5 +66,4 @@ class TextEASE(BaseRecommender):
         return prior
 
     def _score(self, histories: sp.csr_matrix) -> np.ndarray:
-        scores = histories @ self.weights
-        return scores.toarray() if sp.issparse(scores) else np.asarray(scores)
+        return scores_by(histories, self.weights)

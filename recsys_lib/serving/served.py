@@ -150,11 +150,10 @@ class Served:
             InputError: a label that no item has.
         """
         cold = self.counts < rule.cold_below
-        without = Rule(0, rule.cold_below, rule.pool)
         answers = []
         for query, own in zip(queries, self.scores([q.history for q in queries]), strict=True):
             allowed = self.allowed(query, own)
-            chosen = slate.mixed(allowed, cold, query.k, rule if query.explore else without, rng)
+            chosen = slate.mixed(allowed, cold, query.k, rule.asked(query.explore), rng)
             answers.append((chosen, own))
         return answers
 

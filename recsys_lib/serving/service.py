@@ -73,10 +73,8 @@ class Service:
         self.state = self._started(artefacts.load(store))
         self.follow()
 
-    def _started(self, artefact: Artefact, candidate: Artefact | None = None) -> State:
-        """The state of an artefact with everything that the log has after it, and of one on trial beside
-        it.
-        """
+    def _started(self, artefact: Artefact) -> State:
+        """The state of an artefact with everything that the log has after it."""
         items = tuple(fitting.encoded(artefact, self.log.items_after(artefact.item_watermark)))
         recent: dict[str, list[str]] = {}
         event_seq = artefact.watermark
@@ -86,7 +84,7 @@ class Service:
         state = State(Served(artefact, items), recent, items)
         self._event_seq = event_seq
         self._item_seq = items[-1].seq if items else artefact.item_watermark
-        return _with_trial(state, candidate)
+        return state
 
     def refresh(self) -> None:
         """Read events and new items that came since the last reading, by this process or another."""
@@ -118,7 +116,7 @@ class Service:
                 self._failed = None
                 return False
             swapped = version != state.served.version
-            loaded = artefacts.load(self.store, version) if swapped else state.served.artefact
+            loaded = artefacts.load(self.store, version) if swapped else None
             tried = artefacts.load(self.store, candidate) if candidate else None
         except InputError as error:
             if str(error) != self._failed:
@@ -127,7 +125,8 @@ class Service:
                 logger.warning("the running version stays: %s", error)
             return False
         with self._lock:
-            self.state = self._started(loaded, tried)
+            state = self._started(loaded) if loaded else replace(self.state, trial=None)
+            self.state = _with_trial(state, tried)
         self.swaps += swapped
         return swapped
 

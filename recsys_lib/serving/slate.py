@@ -37,6 +37,10 @@ class Rule:
                 "of at least 0, cold_below of at least 1 and a pool of at least the quota"
             )
 
+    def asked(self, explore: bool) -> Rule:
+        """The rule of a request: without a quota where it does not want to explore."""
+        return self if explore else replace(self, quota=0)
+
 
 @dataclass(frozen=True, eq=False)
 class Slate:

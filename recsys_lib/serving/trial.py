@@ -39,7 +39,6 @@ class Trial:
     ) -> list[tuple[Slate, np.ndarray]]:
         """As ``Served.recommend``: for every query an interleaved list, and the running version's scores."""
         cold = self.running.counts < rule.cold_below
-        without = Rule(0, rule.cold_below, rule.pool)
         own = self.running.scores([q.history for q in queries])
         other = self.candidate.scores([self._moved(q.history) for q in queries])
         answers = []
@@ -47,7 +46,7 @@ class Trial:
             theirs = np.where(self._known, second[self._places], -np.inf)
             chosen = slate.interleaved(
                 self.running.allowed(query, first), self.running.allowed(query, theirs), cold, query.k,
-                rule if query.explore else without, rng,
+                rule.asked(query.explore), rng,
             )  # fmt: skip
             answers.append((chosen, first))
         return answers

@@ -72,7 +72,7 @@ def under_load(
         server.wait(first[0], "POST", first[1])
         client.closed_loop(server.port, contents, 8, 1.0)
         alone = _asked(server, partial(client.closed_loop, server.port, contents, 1, 1.0))
-        most = _asked(server, partial(client.closed_loop, server.port, contents, CALLERS, SATURATION_S))
+        most = _saturated(server, contents)
         rate = most["throughput_per_s"]
         rows = [{"server": name, "scenario": "one caller", **alone}]
         rows.append({"server": name, "scenario": "saturation", "callers": CALLERS, **most})
@@ -94,6 +94,11 @@ def _asked(server: servers.Running, ask: Callable[[], client.Load]) -> dict[str,
     return row | {"server_cpu_s": round(used, 2), "cpu_ms_per_answer": 1000 * used / max(row["answered"], 1)}
 
 
+def _saturated(server: servers.Running, contents: Sequence[bytes]) -> dict[str, Any]:
+    """The row of callers that never pause: the most that the server answers."""
+    return _asked(server, partial(client.closed_loop, server.port, contents, CALLERS, SATURATION_S))
+
+
 def _forecast(rate: float, load: float) -> dict[str, float]:
     """The cost model's 99th percentile for one request at a time, where its table reaches."""
     if load > queueing.LOADS[-1]:
@@ -109,7 +114,7 @@ def overload(store: Path, cores: list[int], requests: int) -> list[dict[str, Any
     with servers.ours(store, cores) as server:
         server.wait("/recommend", "POST", FIRST)
         client.closed_loop(server.port, contents, 8, 1.0)
-        most = _asked(server, partial(client.closed_loop, server.port, contents, CALLERS, SATURATION_S))
+        most = _saturated(server, contents)
         rate = most["throughput_per_s"]
         rows.append({"server": "ours", "scenario": "saturation again", "callers": CALLERS, **most})
         for load in (*OVERLOADS, AFTER):
@@ -131,7 +136,7 @@ def workers(store: Path) -> list[dict[str, Any]]:
         with servers.ours(store, [], "--workers", str(n)) as server:
             server.wait("/recommend", "POST", FIRST)
             client.closed_loop(server.port, contents, CALLERS, 2.0)
-            most = _asked(server, partial(client.closed_loop, server.port, contents, CALLERS, SATURATION_S))
+            most = _saturated(server, contents)
         rows.append({"server": "ours", "scenario": "workers", "processes": n, **most})
     return rows
 
@@ -141,7 +146,7 @@ def bursts_and_swaps(store: Path, cores: list[int], requests: int) -> list[dict[
     contents = recommendations()
     with servers.ours(store, cores) as server:
         server.wait("/recommend", "POST", FIRST)
-        most = _asked(server, partial(client.closed_loop, server.port, contents, CALLERS, SATURATION_S))
+        most = _saturated(server, contents)
         rate = 0.5 * most["throughput_per_s"]
         rows = []
         n = min(requests, int(LONGEST_S * rate))

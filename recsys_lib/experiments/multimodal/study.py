@@ -64,9 +64,8 @@ def summary(
 
 def tested(users: list[int], values: Mapping[str, list[float]], asked: Asked) -> dict[str, Any]:
     """Answers from the values of every user that a record holds."""
-    none = np.empty((len(users), 0), dtype=np.int64)
     found = {
-        name: Evaluation(knockout.K, np.array(users), {"ndcg": np.array(own)}, none)
+        name: Evaluation.without_lists(knockout.K, np.array(users), {"ndcg": np.array(own)})
         for name, own in values.items()
     }
     table = answers(found, asked(list(found)))

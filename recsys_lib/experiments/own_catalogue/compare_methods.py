@@ -294,9 +294,8 @@ def slice_tests(
         if len(users) < min_users:
             few += [label] if len(users) else []
             continue
-        none = np.empty((len(users), 0), dtype=np.int64)
         one, other = (
-            Evaluation(1, users, {"ndcg": last_ndcg(compared.warm[name], held)}, none)
+            Evaluation.without_lists(1, users, {"ndcg": last_ndcg(compared.warm[name], held)})
             for name in (text, filtering)
         )
         found[label] = evaluation.compare(one, other)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -161,18 +160,22 @@ def control_changes(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """A row a control: the reranker's NDCG@10 with everything in place less that under the control, for the
     users whom both have, its 95% interval, and Wilcoxon's p after Holm.
     """
-    whole = [r for r in records if r["parameters"]["control"] == "none"][:1]
-    others = [r for r in records if r["parameters"]["control"] != "none"]
+    columns = ["users", "difference", "low", "high", "p"]
+    whole = next((r for r in records if r["parameters"]["control"] == "none"), None)
+    if whole is None:
+        return pd.DataFrame(columns=columns)
     rows: dict[str, dict[str, float]] = {}
-    for base, r in itertools.product(whole, others):
-        common = np.intersect1d(base["metrics"]["users"], r["metrics"]["users"])
-        test = evaluation.compare(_of_users(base, common), _of_users(r, common))
+    for r in records:
+        if r["parameters"]["control"] == "none":
+            continue
+        common = np.intersect1d(whole["metrics"]["users"], r["metrics"]["users"])
+        test = evaluation.compare(_of_users(whole, common), _of_users(r, common))
         rows[r["parameters"]["control"]] = {
             "users": len(common), "difference": test.difference, "low": test.low, "high": test.high,
             "p": test.p_value,
         }  # fmt: skip
-    table = pd.DataFrame(rows.values(), index=list(rows), columns=["users", "difference", "low", "high", "p"])
-    table["p"] = evaluation.holm(table["p"].to_numpy(dtype=float)) if len(table) else table["p"]
+    table = pd.DataFrame(rows.values(), index=list(rows), columns=columns)
+    table["p"] = evaluation.holm(table["p"].to_numpy(dtype=float))
     return table
 
 
@@ -180,7 +183,7 @@ def _of_users(record: dict[str, Any], users: np.ndarray) -> Evaluation:
     m = record["metrics"]
     place = {user: i for i, user in enumerate(m["users"])}
     values = np.array(m["per_user"]["ndcg"])[[place[user] for user in users.tolist()]]
-    return Evaluation(10, users, {"ndcg": values}, np.empty((0, 0)))
+    return Evaluation.without_lists(10, users, {"ndcg": values})
 
 
 def control_finding(records: Sequence[dict[str, Any]]) -> str:

@@ -50,7 +50,7 @@ def user_values(records: Records, task: str, name: str, use: str, seeds: Sequenc
     found = parts(records, task)
     own = [found[name, seed] for seed in seeds]
     each = [
-        Evaluation(10, np.array(m["users"]), {"ndcg": np.array(m["per_user"][use])}, np.empty((0, 0)))
+        Evaluation.without_lists(10, np.array(m["users"]), {"ndcg": np.array(m["per_user"][use])})
         for m in own
     ]
     return evaluation.average(each)

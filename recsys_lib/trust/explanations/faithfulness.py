@@ -177,7 +177,7 @@ def as_evaluation(table: pd.DataFrame, method: str, k: int = 10) -> Evaluation:
     if rows.empty:
         raise InputError(f"method={method!r}: expected one of {', '.join(table['method'].unique())}")
     per_user = {name: rows[name].to_numpy(float) for name in MEASURES}
-    return Evaluation(k, rows["user"].to_numpy(), per_user, np.empty((len(rows), 0), dtype=np.int64))
+    return Evaluation.without_lists(k, rows["user"].to_numpy(), per_user)
 
 
 def agreement(a: np.ndarray, b: np.ndarray, top: int = 3) -> tuple[float, float]:

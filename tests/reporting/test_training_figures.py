@@ -103,7 +103,7 @@ def test_figures_are_drawn_with_titles():
     figures.cold(axes, records)
     assert (
         " ".join(axes[1].get_title(loc="left").split())
-        == "2 of 2 ways to train gain over the same map on every draw"
+        == "Of 1 ways to train with several draws 1 gains over the same map on each"
     )
     fig, (ax,) = plots.figure()
     curve = figures.few(ax, records)

@@ -43,6 +43,14 @@ class Lead:
         """Both ends as printed."""
         return f"[{dollars(self.low)}, {dollars(self.high)}]"
 
+    @property
+    def cell(self) -> str:
+        """For a table whose head names dollars a month: a page takes what stands between two dollar signs
+        for a formula.
+        """
+        text = f"{dollars(self.usd_per_month)} {self.interval}{', tied' if self.tied else ''}"
+        return text.replace("$", "")
+
     def __str__(self) -> str:
         return f"{dollars(self.usd_per_month)} a month {self.interval}"
 

@@ -58,3 +58,8 @@ def test_a_decision_names_what_it_is_tied_with():
     assert [o.name for o in found.tied] == ["b"] and not found.leads["c"].tied
     assert "against b." in found.sentence
     assert found.lead(found.ranked[0], found.ranked[-1]) == found.leads["c"]
+
+
+def test_a_cell_has_no_dollar_sign():
+    assert Lead(-17.2, -64.0, 100.0).cell == "-17 [-64, 100], tied"
+    assert Lead(1200.0, 800.0, 1600.0).cell == "1,200 [800, 1,600]"

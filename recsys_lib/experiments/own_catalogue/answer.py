@@ -212,7 +212,7 @@ def options_table(found: Answer) -> pd.DataFrame:
             "earns, dollars a month": ""
             if option.net_usd_per_month is None
             else two_digits(option.net_usd_per_month),
-            "the chosen leads by": _lead(found, option),
+            "the chosen leads by, dollars a month": _lead(found, option),
             "probability of the best": left.get(option.name, "not chosen among"),
             "remark": option.problem or ("" if option.name in left else "no gain that matters"),
         }
@@ -227,4 +227,4 @@ def _lead(found: Answer, option: RankedOption) -> str:
     if best is None or best.name == option.name or option.net_usd_per_month is None:
         return ""
     by = found.every_option.lead(best, option)
-    return f"{by}{', tied' if by.tied else ''}".replace(" a month", "") if by else ""
+    return by.cell if by else ""

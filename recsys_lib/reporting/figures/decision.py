@@ -305,9 +305,7 @@ def options_table(decision: Decision) -> pd.DataFrame:
 
 def _lead(decision: Decision, name: str) -> str:
     by = decision.leads.get(name)
-    if by is None:
-        return ""
-    return f"{two_digits(by.usd_per_month)} {by.interval}{', tied' if by.tied else ''}".replace("$", "")
+    return by.cell if by else ""
 
 
 def one_list_table(lists: Mapping[str, tuple[float, float]], cases: Mapping[str, Service]) -> pd.DataFrame:

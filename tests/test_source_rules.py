@@ -43,6 +43,8 @@ def test_no_function_is_longer_than_50_lines():
     assert long == set()
 
 
-def test_no_two_test_files_share_a_name():
-    counts = Counter(path.name for path in sources("tests/*.py") if path.name not in COMMON_NAMES)
+@pytest.mark.parametrize("folder", ["tests", "recsys_lib"])
+def test_no_two_files_share_a_name(folder):
+    """A name that stands in two packages makes a newcomer open the wrong one."""
+    counts = Counter(path.name for path in sources(f"{folder}/*.py") if path.name not in COMMON_NAMES)
     assert [name for name, n in counts.items() if n > 1] == []

@@ -23,7 +23,7 @@ from recsys_lib.benchmarks.workloads.timed_rows import counting
 from recsys_lib.core import records
 from recsys_lib.core.errors import InputError
 from recsys_lib.hardware import machine
-from recsys_lib.hardware.measure import threads_in_use
+from recsys_lib.hardware.timing import threads_in_use
 from recsys_lib.recommenders import EASE, EASEMap
 from recsys_lib.recommenders.ease import largest_per_column
 from recsys_lib.vectors import quantization

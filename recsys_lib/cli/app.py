@@ -11,13 +11,13 @@ from collections.abc import Callable
 import typer
 from typer._click.exceptions import BadOptionUsage, BadParameter, MissingParameter, NoSuchOption, UsageError
 
+from recsys_lib.cli.arguments import PairsCommand
 from recsys_lib.cli.bench import bench
 from recsys_lib.cli.encode import encode
 from recsys_lib.cli.fetch import fetch
 from recsys_lib.cli.finetune import finetune
 from recsys_lib.cli.lab import lab
 from recsys_lib.cli.measure import measure
-from recsys_lib.cli.options import PairsCommand
 from recsys_lib.cli.probe import probe
 from recsys_lib.cli.recommend import recommend
 from recsys_lib.cli.report import report

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recsys_lib.cli.options import Address, Engine, Workers, check_engine, check_output_file, choose
+from recsys_lib.cli.arguments import Address, Engine, Workers, check_engine, check_output_file, choose
 from recsys_lib.core.errors import InputError
 
 FORMATS = ("npy", "parquet")
@@ -84,7 +84,7 @@ def _encode(
     if ray is None:
         print(encode_to_disk(loaded, source, folder, columns))
         return truncated_texts(loaded, source, columns)
-    from recsys_lib.distributed.encode import encode_sharded
+    from recsys_lib.distributed.encode_on_cluster import encode_sharded
 
     workers, address, form = ray
     counts = encode_sharded(

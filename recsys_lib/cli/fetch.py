@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from recsys_lib.cli.options import choose
+from recsys_lib.cli.arguments import choose
 from recsys_lib.core.errors import InputError
 
 

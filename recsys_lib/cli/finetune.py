@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recsys_lib.cli.options import choose, whole_number
+from recsys_lib.cli.arguments import choose, whole_number
 from recsys_lib.core.errors import InputError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from recsys_lib.cli.options import check_device, check_output_file
+from recsys_lib.cli.arguments import check_device, check_output_file
 
 
 def probe(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recsys_lib.cli.options import Pair, fixed_parameters, pair_option, parameter_values
+from recsys_lib.cli.arguments import Pair, fixed_parameters, pair_option, parameter_values
 from recsys_lib.core.errors import InputError
 
 NOTEBOOK = "90"

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recsys_lib.cli.options import Address, Engine, check_engine, whole_number
+from recsys_lib.cli.arguments import Address, Engine, check_engine, whole_number
 from recsys_lib.core.errors import InputError
 
 EVENTS = "events.sqlite"
@@ -68,7 +68,7 @@ def serve(
     Example: python -m recsys_lib serve --interactions sales.csv --items products.csv --port 8080
     """
     from recsys_lib.serving import server
-    from recsys_lib.serving.app import Settings
+    from recsys_lib.serving.http_app import Settings
     from recsys_lib.serving.slate import Rule
 
     store, token = artefact or default_store(), _token(token_file)
@@ -86,7 +86,7 @@ def serve(
 
 def _with_ray(address: str | None) -> Callable[..., None]:
     """As ``server.run``, by replicas on a Ray cluster."""
-    from recsys_lib.distributed import serve as replicas
+    from recsys_lib.distributed import serve_on_cluster as replicas
 
     return functools.partial(replicas.run, address=address)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from recsys_lib.cli.options import choose
+from recsys_lib.cli.arguments import choose
 from recsys_lib.cli.sweep import check_record, grid, run_sweep
 from recsys_lib.core.errors import InputError
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recsys_lib.cli.options import (
+from recsys_lib.cli.arguments import (
     Address,
     Engine,
     Pair,
@@ -69,7 +69,7 @@ def sweep(
     check_record(record)
     if not check_engine(engine, 0, address):
         return run_sweep(path, points, axes or [], jobs, metric, folder, record)
-    from recsys_lib.distributed.sweep import ray_pool
+    from recsys_lib.distributed.sweep_on_cluster import ray_pool
 
     with ray_pool(jobs, address) as (pool, at_once):
         return run_sweep(path, points, axes or [], at_once, metric, folder, record, pool)

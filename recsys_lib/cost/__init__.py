@@ -2,9 +2,9 @@
 choose.
 
 ``architectures`` reads a configuration; ``sizing`` counts parameters, bytes, operations and bounds time;
-``machines`` is the table of machines and prices; ``energy`` measures or models joules. ``options`` lists
-the deployment options, ``workloads`` what each asks of a machine, ``fleet`` and ``queueing`` how many
-machines that takes, ``deployments`` the cheapest of them. ``measured_quality`` is what the studies
+``machines`` is the table of machines and prices; ``energy`` measures or models joules. ``deployment_options``
+lists the options, ``workloads`` what each asks of a machine, ``fleet`` and ``queueing`` how many machines
+that takes, ``deployments`` the cheapest of them. ``measured_quality`` is what the studies
 recorded, ``uncertainty`` draws what nobody knows exactly, ``choose.decide`` ranks, ``decision_map`` and
 ``turning_points`` say where the choice changes, ``validation`` holds the model against measurements.
 Nothing here needs weights, and only ``energy`` runs anything.
@@ -13,10 +13,10 @@ Nothing here needs weights, and only ``energy`` runs anything.
 from recsys_lib.cost.architectures import Architecture, architecture, from_config, models
 from recsys_lib.cost.assumptions import Assumptions
 from recsys_lib.cost.choose import Decision, RankedOption, decide
+from recsys_lib.cost.deployment_options import OPTIONS, DeploymentOption
 from recsys_lib.cost.deployments import Deployment
 from recsys_lib.cost.energy import Energy, measure_energy, model_energy
 from recsys_lib.cost.machines import Hardware, card, hardware, published, table
-from recsys_lib.cost.options import OPTIONS, DeploymentOption
 from recsys_lib.cost.services import Service
 from recsys_lib.cost.sizing import (
     FORMATS,

@@ -11,9 +11,9 @@ import numpy as np
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.cost.assumptions import Assumptions
+from recsys_lib.cost.deployment_options import DeploymentOption
 from recsys_lib.cost.deployments import Deployment
 from recsys_lib.cost.leads import Lead, lead, leads_of
-from recsys_lib.cost.options import DeploymentOption
 from recsys_lib.cost.recorded_fractions import default_assumptions
 from recsys_lib.cost.services import Service
 from recsys_lib.cost.turning_points import TurningPoint, nearest_turning_points, points_towards

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from recsys_lib.cost.assumptions import Assumptions
+from recsys_lib.cost.deployment_options import OPTIONS, PATTERNS, DeploymentOption
 from recsys_lib.cost.energy import model_watts
 from recsys_lib.cost.fleet import Fleet, fleets_at, shards_for
 from recsys_lib.cost.machines import Hardware
-from recsys_lib.cost.options import OPTIONS, PATTERNS, DeploymentOption
 from recsys_lib.cost.queueing import BATCHES
 from recsys_lib.cost.services import Service
 from recsys_lib.cost.units import DAYS_PER_MONTH, convert

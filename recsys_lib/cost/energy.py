@@ -20,7 +20,7 @@ from pathlib import Path
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.cost.units import Quantity, fraction, positive
-from recsys_lib.hardware.measure import synchronize
+from recsys_lib.hardware.timing import synchronize
 
 POWERCAP = Path("/sys/class/powercap")
 # Share of the rated power drawn when idle. Servers of 2007 drew half or more, today's processors and GPUs a

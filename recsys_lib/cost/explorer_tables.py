@@ -9,11 +9,11 @@ from typing import Any
 
 from recsys_lib.cost import measured_quality, queueing
 from recsys_lib.cost.assumptions import Assumptions
+from recsys_lib.cost.deployment_options import OPTIONS, PATTERNS, DeploymentOption
 from recsys_lib.cost.deployments import LOADS
 from recsys_lib.cost.energy import IDLE_SHARE
 from recsys_lib.cost.fleet import USABLE
 from recsys_lib.cost.machines import Hardware
-from recsys_lib.cost.options import OPTIONS, PATTERNS, DeploymentOption
 from recsys_lib.cost.recorded_fractions import default_assumptions
 from recsys_lib.cost.services import services
 from recsys_lib.cost.units import DAYS_PER_MONTH, HOURS_PER_MONTH, convert

@@ -17,7 +17,7 @@ import numpy as np
 from recsys_lib.core import records
 from recsys_lib.core.errors import InputError
 from recsys_lib.core.paths import MEASUREMENTS
-from recsys_lib.cost.options import OPTIONS, DeploymentOption
+from recsys_lib.cost.deployment_options import OPTIONS, DeploymentOption
 from recsys_lib.cost.uncertainty import MethodQuality
 
 STUDY = "deployment-quality-study"

@@ -11,8 +11,8 @@ import numpy as np
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.cost.assumptions import Assumptions
+from recsys_lib.cost.deployment_options import OPTIONS, DeploymentOption
 from recsys_lib.cost.deployments import Deployment, deployments
-from recsys_lib.cost.options import OPTIONS, DeploymentOption
 from recsys_lib.cost.services import Service
 
 # Factors drawn evenly on a logarithmic scale. Prices: from a year's commitment to the most expensive offer

@@ -23,7 +23,7 @@ from recsys_lib.cost.machines import hardware, published
 from recsys_lib.cost.queueing import p99_factor
 from recsys_lib.cost.recorded_fractions import kind_of, published_fractions
 from recsys_lib.hardware.machine import Ceilings
-from recsys_lib.hardware.measure import Measurement
+from recsys_lib.hardware.timing import Measurement
 
 XEON = "intel-xeon-2-cores"
 FRESH = "forecast-check"

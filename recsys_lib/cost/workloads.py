@@ -17,7 +17,7 @@ from recsys_lib.cost.machines import Hardware, table
 
 if TYPE_CHECKING:
     from recsys_lib.cost.assumptions import Assumptions
-    from recsys_lib.cost.options import DeploymentOption
+    from recsys_lib.cost.deployment_options import DeploymentOption
 
 # Kinds of workload whose fraction of the roofline is measured apart, on every family of machines apart:
 # "scan on c7i".

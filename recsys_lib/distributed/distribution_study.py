@@ -22,7 +22,7 @@ from recsys_lib.core import paths
 from recsys_lib.data import datasets
 from recsys_lib.distributed import example, processes
 from recsys_lib.distributed.cluster import cluster
-from recsys_lib.distributed.encode import encode_sharded
+from recsys_lib.distributed.encode_on_cluster import encode_sharded
 from recsys_lib.encoders import shards, stream
 from recsys_lib.experiments.notebook_record import resume
 

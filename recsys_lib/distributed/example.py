@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recsys_lib.data import datasets
-from recsys_lib.distributed.train import Group
+from recsys_lib.distributed.train_on_cluster import Group
 from recsys_lib.llm.finetune.batches import ItemBlocks
 from recsys_lib.llm.finetune.objectives import Contrastive
 from recsys_lib.llm.finetune.text_model import TextModel

@@ -17,7 +17,7 @@ from typing import Any
 from recsys_lib.core.errors import InputError
 from recsys_lib.distributed.cluster import cluster, ray_module
 from recsys_lib.serving import artefact as artefacts
-from recsys_lib.serving.app import Settings, create
+from recsys_lib.serving.http_app import Settings, create
 from recsys_lib.serving.server import Address, check_token, listening
 
 # Requests that a replica answers at once before another is started, and how many may wait for each.

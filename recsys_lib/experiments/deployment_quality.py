@@ -30,7 +30,7 @@ from recsys_lib.evaluation import Evaluation, protocols, splits, tuning
 from recsys_lib.evaluation.tuning import Method
 from recsys_lib.experiments.notebook_record import entry
 from recsys_lib.experiments.study import item_texts
-from recsys_lib.experiments.study import methods as spaces
+from recsys_lib.experiments.study import search_spaces as spaces
 from recsys_lib.recommenders import (
     EASE,
     EASEMap,

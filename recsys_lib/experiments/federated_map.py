@@ -34,7 +34,7 @@ CHOSEN: dict[float, tuple[int, float]] = {
 LOCAL = 1000.0
 # Users whose updates are added before the server sees them.
 GROUPS = (5, 20)
-# The record of the study ``experiments.privacy``, and what of it a table shows.
+# The record of the study ``experiments.privacy_study``, and what of it a table shows.
 RECORD = "privacy-study"
 SHOWN = ("update", "update, 1 bit", "sum of 20 updates", "noisy sum, ε = 100", "noisy sum, ε = 10")
 

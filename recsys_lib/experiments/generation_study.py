@@ -22,8 +22,8 @@ from recsys_lib.experiments.notebook_record import resume
 from recsys_lib.experiments.reranking import candidates, results
 from recsys_lib.experiments.reranking.candidates import Candidates, Catalogue
 from recsys_lib.experiments.study.item_texts import encode, whitened
-from recsys_lib.experiments.study.methods import EASE_SPACE
-from recsys_lib.experiments.study.tables import bootstrap_record
+from recsys_lib.experiments.study.search_spaces import EASE_SPACE
+from recsys_lib.experiments.study.study_tables import bootstrap_record
 from recsys_lib.llm.perplexity import language_model
 from recsys_lib.llm.titles import Written, write_titles
 from recsys_lib.llm.user_encoder import UserEncoder

@@ -19,7 +19,7 @@ from recsys_lib.evaluation import Evaluation
 from recsys_lib.experiments.notebook_record import resume
 from recsys_lib.experiments.reranking import candidates, results
 from recsys_lib.experiments.reranking.candidates import Candidates, Catalogue
-from recsys_lib.experiments.reranking.study import Case, reranker
+from recsys_lib.experiments.reranking.reranking_study import Case, reranker
 from recsys_lib.llm import injection, language_model
 from recsys_lib.llm.prompts import Prompts
 from recsys_lib.llm.user_encoder import PROMPT, UserEncoder

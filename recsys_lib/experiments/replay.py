@@ -25,11 +25,11 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.data.datasets import Dataset
 from recsys_lib.evaluation import Evaluation
 from recsys_lib.recommenders import RecentPopularity
-from recsys_lib.serving import app as applications
 from recsys_lib.serving import artefact as artefacts
 from recsys_lib.serving import fitting
-from recsys_lib.serving.app import Settings
+from recsys_lib.serving import http_app as applications
 from recsys_lib.serving.events import EventLog, NewItem
+from recsys_lib.serving.http_app import Settings
 from recsys_lib.serving.interleaving import Interleaved, team_draft
 from recsys_lib.serving.off_policy import Draw, draws_of
 from recsys_lib.serving.refit import Outcome, Policy, ranked, refit

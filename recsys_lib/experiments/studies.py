@@ -63,15 +63,15 @@ def _films(split: str, trials: int, seeds: int) -> Sweep:
 # Studies that are no sweep of a notebook: a module with ``run()``, which writes
 # ``data/measurements/<name>-study.json``.
 PROGRAMS = {
-    "rerank": "recsys_lib.experiments.reranking.study",
-    "histories": "recsys_lib.experiments.histories",
-    "generation": "recsys_lib.experiments.generation",
-    "catalogues": "recsys_lib.experiments.catalogues.study",
-    "training": "recsys_lib.experiments.training.study",
-    "multimodal": "recsys_lib.experiments.multimodal.study",
+    "rerank": "recsys_lib.experiments.reranking.reranking_study",
+    "histories": "recsys_lib.experiments.histories_study",
+    "generation": "recsys_lib.experiments.generation_study",
+    "catalogues": "recsys_lib.experiments.catalogues.catalogues_study",
+    "training": "recsys_lib.experiments.training.training_study",
+    "multimodal": "recsys_lib.experiments.multimodal.multimodal_study",
     "deployment-quality": "recsys_lib.experiments.deployment_quality",
-    "privacy": "recsys_lib.experiments.privacy",
-    "distributed": "recsys_lib.distributed.study",
+    "privacy": "recsys_lib.experiments.privacy_study",
+    "distributed": "recsys_lib.distributed.distribution_study",
 }
 
 # Sections 2 and 3 of notebook 05: a study of each number of interactions tunes every method anew.

@@ -17,7 +17,7 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.evaluation import metrics
 from recsys_lib.experiments import cold_ranking
 from recsys_lib.experiments.cold_ranking import ColdRanking
-from recsys_lib.hardware import measure
+from recsys_lib.hardware import timing
 from recsys_lib.recommenders.text import TextProfile
 from recsys_lib.vectors import geometry, quantization, search, similarity
 
@@ -229,7 +229,7 @@ def latencies(
         scheme, options = variants(unit.shape[1])[name]
         index = search.Index.build(quantization.calibrate(unit[:2048], scheme, **options).quantize(unit))
         work[name] = lambda index=index: index.top_k(query, k)  # type: ignore[misc]
-    timed = measure.compare(work, min_samples=10, min_seconds=seconds)
+    timed = timing.compare(work, min_samples=10, min_seconds=seconds)
     return {name: 1e3 * min(timed[name].samples) for name in work}
 
 
@@ -366,7 +366,7 @@ def searches(
                      "recall": recall(find(queries), items, queries, kth).mean(), "bytes": 4.0 * d + extra,
                      "exact": name in ("faiss Flat", "int8 exact")})  # fmt: skip
         work[name] = _one_by_one(find, queries)
-    timed = measure.compare(work, min_samples=20, min_seconds=seconds, max_seconds=60)
+    timed = timing.compare(work, min_samples=20, min_seconds=seconds, max_seconds=60)
     return pd.DataFrame([row | {"query_s": timed[row["search"]].p50} for row in rows])
 
 

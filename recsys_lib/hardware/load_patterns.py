@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.hardware.measure import Measurement
+from recsys_lib.hardware.timing import Measurement
 
 METHOD = "scenarios/1"
 Service = Callable[[Sequence[int]], dict[str, float]]

@@ -22,7 +22,7 @@ import numpy as np
 import psutil
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.hardware.measure import Measurement, measure, threads_in_use
+from recsys_lib.hardware.timing import Measurement, measure, threads_in_use
 
 PACKAGES = ("torch", "transformers", "numpy", "scipy", "pandas", "scikit-learn")
 # The instructions that decide how fast a precision is on a processor.

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from recsys_lib.core.errors import InputError
 from recsys_lib.llm.packed_attention import Group, extend
 from recsys_lib.llm.prompts import Prompts
-from recsys_lib.llm.rerank.base import Usage
 from recsys_lib.llm.rerank.listwise import write
+from recsys_lib.llm.rerank.reranker import Usage
 
 
 def completions(prompts: Prompts, beginnings: Sequence[str], max_tokens: int) -> list[str]:

@@ -10,8 +10,8 @@ import numpy as np
 from recsys_lib.core.errors import InputError
 from recsys_lib.encoders import Encoder
 from recsys_lib.llm.prompts import Prompts, clean
-from recsys_lib.llm.rerank.base import PrefixReader, Usage
 from recsys_lib.llm.rerank.listwise import write
+from recsys_lib.llm.rerank.reranker import PrefixReader, Usage
 
 METHODS = ("mean", "recent mean", "text", "prompted text", "profile")
 PROMPT = "This person likes: "

@@ -11,16 +11,16 @@ from typing import Protocol
 import numpy as np
 import scipy.sparse as sp
 
-from recsys_lib.recommenders.base import BaseRecommender, load
 from recsys_lib.recommenders.blends import RankFusion, ScoreBlend
 from recsys_lib.recommenders.cke import CKE
 from recsys_lib.recommenders.ease import EASE
 from recsys_lib.recommenders.factorization import BPR, IALS
-from recsys_lib.recommenders.fusion import GatedMLP, JoinedKernelMap
+from recsys_lib.recommenders.fused_maps import GatedMLP, JoinedKernelMap
 from recsys_lib.recommenders.interests import Interests
 from recsys_lib.recommenders.maps import EASEMap, RidgeMap
 from recsys_lib.recommenders.neighbours import ItemKNN, UserKNN
 from recsys_lib.recommenders.popularity import Popularity, RecentPopularity
+from recsys_lib.recommenders.recommender import BaseRecommender, load
 from recsys_lib.recommenders.sasrec import SASRec
 from recsys_lib.recommenders.slim import SLIM
 from recsys_lib.recommenders.text import MaxSimilarity, TextItemKNN, TextProfile

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from recsys_lib.core import memory
 from recsys_lib.core.errors import InputError
 from recsys_lib.recommenders import checks
-from recsys_lib.recommenders.base import BaseRecommender
+from recsys_lib.recommenders.recommender import BaseRecommender
 from recsys_lib.vectors import similarity
 
 # Rows of similarities formed at once: at most this many, and at most 256 MB of float32.

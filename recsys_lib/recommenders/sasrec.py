@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.recommenders import checks
-from recsys_lib.recommenders.base import BaseRecommender
+from recsys_lib.recommenders.recommender import BaseRecommender
 
 
 class SASRec(BaseRecommender):

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from recsys_lib.core.errors import InputError
 from recsys_lib.core.quiet import quiet
 from recsys_lib.recommenders import checks
-from recsys_lib.recommenders.base import BaseRecommender
+from recsys_lib.recommenders.recommender import BaseRecommender
 from recsys_lib.recommenders.sasrec import ordered_histories
 
 # Token 0 pads and starts the decoder, as T5 has it.

@@ -9,8 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.recommenders.base import BaseRecommender
 from recsys_lib.recommenders.blends import _Parts
+from recsys_lib.recommenders.recommender import BaseRecommender
 
 
 class WarmAndCold(_Parts):

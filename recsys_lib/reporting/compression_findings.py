@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from recsys_lib.reporting import compression_titles
 from recsys_lib.reporting.model_study import ModelStudy
-from recsys_lib.reporting.takeaways import bullets
+from recsys_lib.reporting.takeaways_00_to_03 import bullets
 
 if TYPE_CHECKING:
     import pandas as pd

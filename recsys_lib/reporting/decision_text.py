@@ -8,9 +8,9 @@ import numpy as np
 
 from recsys_lib.cost.choose import Decision, RankedOption, served_alike, with_and_without
 from recsys_lib.cost.decision_map import DecisionMap, TornadoRow
+from recsys_lib.cost.deployment_options import DeploymentOption
 from recsys_lib.cost.deployments import Deployment
 from recsys_lib.cost.leads import Lead
-from recsys_lib.cost.options import DeploymentOption
 from recsys_lib.cost.units import two_digits
 from recsys_lib.cost.validation import HTTP, Check, summary
 

@@ -16,9 +16,9 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.core.files import write_atomically
 from recsys_lib.core.paths import ROOT, TABLES
 from recsys_lib.cost import measured_quality
+from recsys_lib.cost.deployment_options import OPTIONS
 from recsys_lib.cost.deployments import Deployment, deployments
 from recsys_lib.cost.leads import leads_of
-from recsys_lib.cost.options import OPTIONS
 from recsys_lib.cost.recorded_fractions import default_assumptions
 from recsys_lib.cost.services import Service, services
 from recsys_lib.cost.turning_points import net_usd_by_method

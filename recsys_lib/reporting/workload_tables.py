@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from recsys_lib import cost
-from recsys_lib.benchmarks.workloads import language, points, record, scaling
+from recsys_lib.benchmarks.workloads import growth_exponents, language, points, record
 from recsys_lib.hardware import machine
-from recsys_lib.hardware.measure import Measurement
+from recsys_lib.hardware.timing import Measurement
 
 PRECISIONS = ("float32", "bfloat16", "int8", "int4")
 # The batch that models of random weights were measured with.
@@ -284,7 +284,7 @@ def exponents(rows: list[dict[str, Any]]) -> pd.DataFrame:
             "workload": r["work"],
             "against": r["against"],
             "largest": max(r["sizes"]),
-            **scaling.exponents(r),
+            **growth_exponents.exponents(r),
         }
         for r in rows
     ]

@@ -14,8 +14,8 @@ from recsys_lib.benchmarks.workloads import record
 from recsys_lib.cost.units import two_digits
 from recsys_lib.hardware import machine
 from recsys_lib.hardware.load_patterns import Result
-from recsys_lib.hardware.measure import MemoryUse
-from recsys_lib.reporting.takeaways import bullets
+from recsys_lib.hardware.timing import MemoryUse
+from recsys_lib.reporting.takeaways_00_to_03 import bullets
 from recsys_lib.reporting.workload_tables import lightly_loaded, scenarios, stages
 
 # The encoder with both backends, and its name in the record of serving when our C runs it.

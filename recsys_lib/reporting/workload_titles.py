@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from recsys_lib.benchmarks.workloads import scaling
+from recsys_lib.benchmarks.workloads import growth_exponents
 from recsys_lib.hardware import machine
 
 
@@ -42,7 +42,7 @@ def distance_to_the_roof(bounds: pd.DataFrame) -> str:
 
 def growth(group: str, rows: list[dict[str, Any]]) -> str:
     """The fitted exponent of time of each series of a panel."""
-    fits = (f"{r['work'].split(', ')[-1]} n^{scaling.exponents(r)['time']:.2f}" for r in rows)
+    fits = (f"{r['work'].split(', ')[-1]} n^{growth_exponents.exponents(r)['time']:.2f}" for r in rows)
     return f"{group}: {', '.join(fits)}"
 
 

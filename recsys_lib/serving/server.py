@@ -14,7 +14,7 @@ from typing import Any
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.serving import artefact as artefacts
-from recsys_lib.serving.app import Settings, as_json, create, settings_from
+from recsys_lib.serving.http_app import Settings, as_json, create, settings_from
 
 # Where worker processes find what to serve; the token has a variable of its own.
 SERVING, TOKEN = "RECSYS_SERVING", "RECSYS_TOKEN"

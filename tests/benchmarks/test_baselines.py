@@ -10,7 +10,7 @@ from recsys_lib.benchmarks import baselines as bench
 from recsys_lib.benchmarks.baselines import bench_search
 from recsys_lib.core.errors import InputError
 from recsys_lib.experiments import vector_compression as compression
-from recsys_lib.hardware import measure
+from recsys_lib.hardware import timing
 from recsys_lib.vectors import similarity
 
 # Minutes in all: `make check` leaves them out, `make test` runs them.
@@ -21,13 +21,13 @@ pytestmark = pytest.mark.slow
 def small(monkeypatch):
     rng = np.random.default_rng(0)
     vectors = similarity.normalize(rng.standard_normal((700, 32)).astype(np.float32))
-    compare = measure.compare
+    compare = timing.compare
 
     def once(functions, **options):
         return compare(functions, **options | {"min_samples": 1, "min_seconds": 0.0, "warmup": 0})
 
     monkeypatch.setattr(compression, "book_vectors", lambda **_: (vectors[:600], vectors[600:610]))
-    monkeypatch.setattr(measure, "compare", once)
+    monkeypatch.setattr(timing, "compare", once)
     monkeypatch.setattr(bench_search, "BATCHES", (1, 10))
     monkeypatch.setattr(bench_search, "SLOW_BATCHES", (1,))
     monkeypatch.setattr(bench_search, "GROWTH", (300, 900))
@@ -109,7 +109,7 @@ def test_the_best_baseline_of_a_work_is_marked_and_a_time_below_its_bound_is_exp
     from recsys_lib.benchmarks.baselines import rows as bench_rows
 
     def timed(seconds):
-        return measure.Measurement("x", (seconds,), seconds, "s", 1.0, "calls")
+        return timing.Measurement("x", (seconds,), seconds, "s", 1.0, "calls")
 
     times = {"ours": timed(1.0), "slow": timed(4.0), "fast": timed(2.0)}
     made = [bench_rows.row("scan", "1 x 2", name, times, 0.5, "same") for name in ("slow", "fast")]

@@ -11,11 +11,18 @@ import pytest
 
 from recsys_lib import cost
 from recsys_lib.__main__ import main
-from recsys_lib.benchmarks.workloads import language, points, record, scaling, timed_rows, training
+from recsys_lib.benchmarks.workloads import (
+    growth_exponents,
+    language,
+    points,
+    record,
+    timed_rows,
+    training_phases,
+)
 from recsys_lib.benchmarks.workloads.path import ServingPath
 from recsys_lib.core.errors import InputError
 from recsys_lib.hardware import machine
-from recsys_lib.hardware.measure import Measurement
+from recsys_lib.hardware.timing import Measurement
 
 # Minutes in all: `make check` leaves them out, `make test` runs them.
 pytestmark = pytest.mark.slow
@@ -26,8 +33,8 @@ def quick(monkeypatch):
     """One sample of everything: the tests look at what is counted, not at how long it takes."""
     monkeypatch.setitem(timed_rows.PROTOCOL, "min_samples", 1)
     monkeypatch.setitem(timed_rows.PROTOCOL, "min_seconds", 0.0)
-    monkeypatch.setitem(scaling.FEW, "min_samples", 1)
-    monkeypatch.setitem(scaling.FEW, "min_seconds", 0.0)
+    monkeypatch.setitem(growth_exponents.FEW, "min_samples", 1)
+    monkeypatch.setitem(growth_exponents.FEW, "min_seconds", 0.0)
 
 
 # --- The path
@@ -178,41 +185,41 @@ def test_a_gpu_that_is_not_there_is_refused_in_one_line(call):
 
 def test_exponents_of_known_powers():
     sizes = [10, 100, 1000, 10_000]
-    assert scaling.exponent(sizes, [7.0 * n**1.5 for n in sizes]) == pytest.approx(1.5)
+    assert growth_exponents.exponent(sizes, [7.0 * n**1.5 for n in sizes]) == pytest.approx(1.5)
     # A constant cost hides the growth of small sizes only.
-    assert scaling.exponent(sizes, [1000 + n**3.0 for n in sizes]) == pytest.approx(3, abs=0.01)
-    assert scaling.exponent([2, 1], [4.0, 1.0]) == pytest.approx(2)
+    assert growth_exponents.exponent(sizes, [1000 + n**3.0 for n in sizes]) == pytest.approx(3, abs=0.01)
+    assert growth_exponents.exponent([2, 1], [4.0, 1.0]) == pytest.approx(2)
     for bad in (([1], [1.0]), ([1, 2], [0.0, 1.0]), ([0, 1], [1.0, 1.0])):
         with pytest.raises(InputError, match="at least two"):
-            scaling.exponent(*bad)
+            growth_exponents.exponent(*bad)
 
 
 def test_series_say_what_is_expected_of_them(quick):
-    found = scaling.catalogue("int8", (100, 200, 400), dimension=16)
+    found = growth_exponents.catalogue("int8", (100, 200, 400), dimension=16)
     assert found["bytes"] == found["expected_bytes"] == [n * 20 for n in (100, 200, 400)]
-    assert scaling.exponents(found)["memory"] == pytest.approx(1)
-    cube = scaling.ease((30, 60, 120), n_users=20)
-    assert scaling.exponent(cube["sizes"], cube["expected_bytes"]) == pytest.approx(2)
-    assert 2 < scaling.exponents(cube)["time expected"] < 3
-    tokens = scaling.encode("tokens", (4, 8), batch=1)
+    assert growth_exponents.exponents(found)["memory"] == pytest.approx(1)
+    cube = growth_exponents.ease((30, 60, 120), n_users=20)
+    assert growth_exponents.exponent(cube["sizes"], cube["expected_bytes"]) == pytest.approx(2)
+    assert 2 < growth_exponents.exponents(cube)["time expected"] < 3
+    tokens = growth_exponents.encode("tokens", (4, 8), batch=1)
     assert tokens["expected"] == [cost.encode_flops(cost.architecture("minilm"), n, 1) for n in (4, 8)]
-    assert scaling.exponents(tokens)["memory"] is None
+    assert growth_exponents.exponents(tokens)["memory"] is None
     with pytest.raises(InputError, match="'users'"):
-        scaling.encode("users", (1,))
+        growth_exponents.encode("users", (1,))
 
 
 def test_users_add_to_the_gram_matrix_in_proportion(quick):
-    found = scaling.users((100, 200, 400), n_items=30)
-    assert scaling.exponents(found)["time expected"] == pytest.approx(1, abs=0.05)
+    found = growth_exponents.users((100, 200, 400), n_items=30)
+    assert growth_exponents.exponents(found)["time expected"] == pytest.approx(1, abs=0.05)
 
 
 def test_threads_are_as_many_as_before_afterwards(quick):
     import torch
 
     before = torch.get_num_threads()
-    found = scaling.threads((1, 2), batch=1)
+    found = growth_exponents.threads((1, 2), batch=1)
     assert torch.get_num_threads() == before
-    assert scaling.exponents(found)["time expected"] == pytest.approx(-1)
+    assert growth_exponents.exponents(found)["time expected"] == pytest.approx(-1)
 
 
 # --- Training
@@ -226,7 +233,7 @@ def test_phases_are_split_by_the_calls_of_the_optimizer():
         step=lambda: now.__setitem__(0, now[0] + 4.0),
         param_groups=["p"],
     )
-    clock = training.PhaseClock(optimizer, lambda: now[0])
+    clock = training_phases.PhaseClock(optimizer, lambda: now[0])
     for _ in range(2):
         now[0] += 1.0
         clock.zero_grad()
@@ -241,12 +248,12 @@ def test_every_model_is_split_into_phases_that_took_time():
     times = train.astype(np.float64)
     vectors = points.random_vectors(60, 8)
     for found in (
-        training.ease_phases(train),
-        training.sasrec_phases(train, times),
-        training.mlp_phases(train, vectors),
+        training_phases.ease_phases(train),
+        training_phases.sasrec_phases(train, times),
+        training_phases.mlp_phases(train, vectors),
     ):
         assert all(math.isfinite(s) and s > 0 for s in found["phases_s"].values()), found
-    tuned = training.fine_tuning_phases("minilm", ["Heat", "Alien"], ["Crime", "Horror"], steps=1)
+    tuned = training_phases.fine_tuning_phases("minilm", ["Heat", "Alien"], ["Crime", "Horror"], steps=1)
     assert all(s > 0 for s in tuned["phases_s"].values()) and tuned["work"] == 4
 
 

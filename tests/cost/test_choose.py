@@ -8,7 +8,7 @@ import pytest
 from recsys_lib.core.errors import InputError
 from recsys_lib.cost import choose, decision_map, turning_points, uncertainty
 from recsys_lib.cost.choose import quality_needed, with_and_without
-from recsys_lib.cost.options import OPTIONS
+from recsys_lib.cost.deployment_options import OPTIONS
 from recsys_lib.cost.recorded_fractions import default_assumptions
 from recsys_lib.cost.services import Service
 from recsys_lib.cost.uncertainty import MethodQuality

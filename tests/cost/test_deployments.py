@@ -8,7 +8,7 @@ from recsys_lib import cost
 from recsys_lib.core.errors import InputError
 from recsys_lib.cost import deployments, fleet, workloads
 from recsys_lib.cost.assumptions import Assumptions
-from recsys_lib.cost.options import OPTIONS, option
+from recsys_lib.cost.deployment_options import OPTIONS, option
 from recsys_lib.cost.recorded_fractions import default_assumptions
 from recsys_lib.cost.services import Service, service, services
 from recsys_lib.cost.units import two_digits

@@ -6,8 +6,8 @@ import pytest
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.cost import measured_quality
+from recsys_lib.cost.deployment_options import option
 from recsys_lib.cost.measured_quality import COMMON, RERANKED
-from recsys_lib.cost.options import option
 
 NAME = "135M LLM reranks, logits"
 CASE = COMMON | RERANKED[NAME]

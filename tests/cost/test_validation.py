@@ -6,7 +6,7 @@ import pytest
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.cost import measured_quality, recorded_fractions, validation
-from recsys_lib.cost.options import option
+from recsys_lib.cost.deployment_options import option
 from recsys_lib.cost.validation import Check
 from recsys_lib.cost.workloads import known_kinds
 

@@ -15,7 +15,13 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from recsys_lib import encoders
 from recsys_lib.core.errors import InputError
-from recsys_lib.distributed import cluster, encode, search, sweep, train
+from recsys_lib.distributed import (
+    cluster,
+    encode_on_cluster,
+    search_on_cluster,
+    sweep_on_cluster,
+    train_on_cluster,
+)
 from recsys_lib.encoders import shards, stream
 from recsys_lib.experiments import sweeps
 from recsys_lib.vectors.search.updatable import UpdatableIndex
@@ -54,7 +60,7 @@ def catalogue(tmp_path):
     return path
 
 
-class DiesOnce(encode.ShardEncoder):
+class DiesOnce(encode_on_cluster.ShardEncoder):
     """Notes every shard it begins, and is killed in the middle of shard 5 the first time."""
 
     def __call__(self, row):
@@ -72,8 +78,8 @@ def test_a_killed_worker_is_replaced_and_no_shard_is_encoded_twice(nodes, catalo
     job = shards.begin(encoder, str(catalogue), folder, rows=50)
     for number in (0, 3):  # as a run that was stopped has left them
         shards.encode_shard(encoder, job, number)
-    monkeypatch.setattr(encode, "ShardEncoder", DiesOnce)
-    found = encode.encode_sharded(encoder, str(catalogue), folder, rows=50, progress=False)
+    monkeypatch.setattr(encode_on_cluster, "ShardEncoder", DiesOnce)
+    found = encode_on_cluster.encode_sharded(encoder, str(catalogue), folder, rows=50, progress=False)
     assert found == (1030, 0)
     begun = [int(line) for line in (tmp_path / "begun").read_text().split()]
     assert (tmp_path / "died").exists()
@@ -83,7 +89,7 @@ def test_a_killed_worker_is_replaced_and_no_shard_is_encoded_twice(nodes, catalo
     assert begun.count(5) == 2
     whole = np.load(stream.encode_to_disk(encoder, str(catalogue), tmp_path / "plain", progress=False))
     assert np.array_equal(shards.vectors(folder), whole)
-    assert encode.encode_sharded(encoder, str(catalogue), folder, rows=50, progress=False) == found
+    assert encode_on_cluster.encode_sharded(encoder, str(catalogue), folder, rows=50, progress=False) == found
     assert len((tmp_path / "begun").read_text().split()) == len(begun)
 
 
@@ -95,7 +101,7 @@ def test_a_sweep_leaves_what_a_local_one_leaves(nodes, tmp_path):
     spec = {"display_name": "Python 3", "language": "python", "name": "python3"}
     path, folder = tmp_path / "98_square.ipynb", tmp_path / "out"
     nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": spec}), path)
-    runs = sweep.sweep(path, [{"k": 2}, {"k": 3}], folder, progress=False)
+    runs = sweep_on_cluster.sweep(path, [{"k": 2}, {"k": 3}], folder, progress=False)
     assert [run.status for run in runs] == ["finished", "failed"]
     assert (runs[1].cell, runs[1].error) == (3, "AssertionError: three is refused")
     kept = (folder / f"{runs[0].id}.ipynb").stat().st_mtime_ns
@@ -109,8 +115,8 @@ def test_sharded_search_is_the_unsharded_one_and_keeps_updates_when_workers_die(
     rows = rng.integers(-1, 2, (500, 6)).astype(np.float32)  # many ties
     queries, ids = rng.integers(-1, 2, (8, 6)).astype(np.float32), rng.permutation(1000)[:500]
     whole = UpdatableIndex(ids, rows)
-    search.save_shards(tmp_path / "shards", ids, rows, 3)
-    sharded = search.ShardedIndex(tmp_path / "shards", cpus=0.2)
+    search_on_cluster.save_shards(tmp_path / "shards", ids, rows, 3)
+    sharded = search_on_cluster.ShardedIndex(tmp_path / "shards", cpus=0.2)
     exclude = [rng.permutation(ids)[:40].tolist() for _ in queries]
 
     def compare():
@@ -166,7 +172,10 @@ def test_ctrl_c_leaves_finished_shards_and_no_cluster(nodes, catalogue, tmp_path
     assert 1 <= len(left) < 52
     times = [(folder / name).stat().st_mtime_ns for name in left]
     encoder = encoders.load("wordllama")
-    assert encode.encode_sharded(encoder, str(catalogue), folder, rows=20, progress=False) == (1030, 0)
+    assert encode_on_cluster.encode_sharded(encoder, str(catalogue), folder, rows=20, progress=False) == (
+        1030,
+        0,
+    )
     assert [(folder / name).stat().st_mtime_ns for name in left] == times
     assert np.array_equal(shards.vectors(folder), encoder.encode(list(stream.texts_of(str(catalogue)))))
 
@@ -194,7 +203,7 @@ def test_two_workers_have_the_losses_of_one_also_when_one_is_killed(nodes, tmp_p
 
     alone = make(None)
     alone.fit()
-    trained = train.fit(make, folder, 2, every=2, report=killed_once(tmp_path / "killed"))
+    trained = train_on_cluster.fit(make, folder, 2, every=2, report=killed_once(tmp_path / "killed"))
     assert (tmp_path / "killed").exists()
     assert trained.step_number == alone.step_number == 8
     np.testing.assert_allclose(trained.progress.losses, alone.progress.losses, rtol=1e-4)
@@ -208,8 +217,8 @@ def test_replicas_answer_as_one_server_does(nodes, tmp_path):
 
     sys.path.insert(0, str(ROOT / "tests" / "serving"))
     shop_server = pytest.importorskip("shop_server")
-    from recsys_lib.distributed.serve import serving
-    from recsys_lib.serving.app import Settings, create
+    from recsys_lib.distributed.serve_on_cluster import serving
+    from recsys_lib.serving.http_app import Settings, create
     from recsys_lib.serving.server import Address
     from recsys_lib.serving.slate import Rule
 

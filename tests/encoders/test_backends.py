@@ -14,7 +14,7 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.data import assets
 from recsys_lib.encoders import backends, native
 from recsys_lib.encoders.pooling import pool
-from recsys_lib.hardware import machine, measure
+from recsys_lib.hardware import machine, timing
 from recsys_lib.vectors import similarity
 
 # Minutes in all: `make check` leaves them out, `make test` runs them.
@@ -239,7 +239,7 @@ def test_auto_measures_once_and_remembers(own_cache, monkeypatch):
     chosen = encoders.load("minilm", precision="float32", backend="auto", cache=False)
     (entry,) = json.loads((own_cache / "backends.json").read_text()).values()
     assert entry["backend"] == chosen.backend == max(entry["texts_per_s"], key=entry["texts_per_s"].get)
-    monkeypatch.setattr(measure, "compare", lambda *a, **k: pytest.fail("measured again"))
+    monkeypatch.setattr(timing, "compare", lambda *a, **k: pytest.fail("measured again"))
     assert encoders.load("minilm", precision="float32", backend="auto", cache=False).backend == chosen.backend
 
 

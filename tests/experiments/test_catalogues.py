@@ -11,7 +11,15 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.data.datasets import Dataset
 from recsys_lib.data.datasets.plain_files import PLACES
 from recsys_lib.evaluation import Evaluation, splits, tuning
-from recsys_lib.experiments.catalogues import alignment, long_texts, methods, people, protocol, scale, study
+from recsys_lib.experiments.catalogues import (
+    alignment,
+    catalogues_study,
+    evaluated_methods,
+    long_texts,
+    people,
+    protocol,
+    scale,
+)
 from recsys_lib.recommenders import EASE, Interests, MaxSimilarity, Popularity, TextProfile
 from recsys_lib.recommenders.interests import interests_of
 
@@ -61,7 +69,7 @@ def test_what_describes_a_catalogue():
 
 
 def test_gains_of_an_invented_shop_whose_texts_say_everything():
-    found = methods.measure_data(shop(timed=False), trials=2, draws=1, encoder="wordllama")
+    found = evaluated_methods.measure_data(shop(timed=False), trials=2, draws=1, encoder="wordllama")
     assert {"popularity", "EASE", "iALS", "ItemKNN", "TF-IDF"} <= set(found["warm"])
     # wordllama is not the study's encoder: no language map is compared, and text still beats chance.
     assert set(found["gains"]) == {"warm"}
@@ -79,10 +87,10 @@ def test_the_study_resumes_and_names_what_is_missing(tmp_path, monkeypatch, caps
     def missing():
         raise InputError("not here")
 
-    monkeypatch.setattr(study, "parts", lambda: {("methods", "c"): missing} | jobs)
+    monkeypatch.setattr(catalogues_study, "parts", lambda: {("methods", "c"): missing} | jobs)
     path = tmp_path / "r.json"
-    study.run(path, only=lambda part, name: name != "b")
-    study.run(path, only=lambda part, name: name != "b")
+    catalogues_study.run(path, only=lambda part, name: name != "b")
+    catalogues_study.run(path, only=lambda part, name: name != "b")
     assert done == ["a"] and [r["parameters"]["catalogue"] for r in records.read(path)] == ["a"]
     assert "methods, c: left out: not here" in capsys.readouterr().out
 

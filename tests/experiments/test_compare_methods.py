@@ -13,10 +13,10 @@ from recsys_lib.evaluation import tuning as study_tuning
 from recsys_lib.experiments import study
 from recsys_lib.experiments.own_catalogue import (
     answer,
+    chosen_methods,
     compare_methods,
     conclusion,
     data_check,
-    methods,
     reading,
     sources,
 )
@@ -152,11 +152,11 @@ def test_encoding_takes_time_whatever_is_cached(source):
 
 
 def test_spaces_are_those_of_the_study(shop):
-    entries = methods.interaction_methods(shop.n_items, timed=True)
+    entries = chosen_methods.interaction_methods(shop.n_items, timed=True)
     assert entries["EASE"].method.space is study.EASE_SPACE
-    assert entries["EASE"].method.make(regularization=3.0).top == methods.SERVED_TOP
+    assert entries["EASE"].method.make(regularization=3.0).top == chosen_methods.SERVED_TOP
     assert {entry.kind for entry in entries.values()} == {sources.COLLABORATIVE}
-    assert min(methods.WEIGHTS) == 0.0  # text can be declined
+    assert min(chosen_methods.WEIGHTS) == 0.0  # text can be declined
 
 
 def test_a_catalogue_too_large_for_ease_goes_without(shop, monkeypatch):
@@ -164,7 +164,7 @@ def test_a_catalogue_too_large_for_ease_goes_without(shop, monkeypatch):
     assert {"EASE", "EASE with wordllama inside", "collaborative filtering + wordllama"} <= set(warm)
     assert {"wordllama, mapped", "wordllama and cheap text, kernel map", "chance"} <= set(cold)
     assert "labels and TF-IDF, kernel map" in cold
-    monkeypatch.setattr(methods, "MAX_ITEMS_OF_TEXT_EASE", shop.n_items - 1)
+    monkeypatch.setattr(chosen_methods, "MAX_ITEMS_OF_TEXT_EASE", shop.n_items - 1)
     warm, cold = compare(shop)
     assert [name for name in warm if "EASE" in name] == ["EASE"]
     assert not [name for name in cold if "kernel" in name]
@@ -172,7 +172,7 @@ def test_a_catalogue_too_large_for_ease_goes_without(shop, monkeypatch):
         cold["wordllama, mapped"].parameters["ease_regularization"]
         == warm["EASE"].parameters["regularization"]
     )
-    monkeypatch.setattr(methods, "MAX_ITEMS_OF_EASE", shop.n_items - 1)
+    monkeypatch.setattr(chosen_methods, "MAX_ITEMS_OF_EASE", shop.n_items - 1)
     warm, cold = compare(shop)
     assert not [name for name in warm if "EASE" in name]
     assert {"collaborative filtering + wordllama", "iALS"} <= set(warm)
@@ -180,13 +180,13 @@ def test_a_catalogue_too_large_for_ease_goes_without(shop, monkeypatch):
 
 
 def test_shared_ease_is_that_of_a_fit_of_its_own(shop):
-    shared, train = methods.SharedEASE(), shop.matrix()
-    own = methods.recommenders.EASE(50.0).fit(train).weights
+    shared, train = chosen_methods.SharedEASE(), shop.matrix()
+    own = chosen_methods.recommenders.EASE(50.0).fit(train).weights
     assert shared(train, 50.0) == pytest.approx(own)
     assert shared(train.copy(), 50.0) is shared(train, 50.0)
     vectors = np.random.default_rng(0).standard_normal((shop.n_items, 8)).astype(np.float32)
     maps = [
-        methods.recommenders.EASEMap(vectors, 2.0, 50.0, columns=columns).fit(train)
+        chosen_methods.recommenders.EASEMap(vectors, 2.0, 50.0, columns=columns).fit(train)
         for columns in (None, shared)
     ]
     assert maps[0].weights == pytest.approx(maps[1].weights)

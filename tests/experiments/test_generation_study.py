@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recsys_lib.core import records
-from recsys_lib.experiments import generation
+from recsys_lib.experiments import generation_study
 from recsys_lib.llm.titles import Written
 
 
@@ -13,19 +13,19 @@ def _written(*items):
 
 
 def test_only_new_items_of_the_catalogue_are_listed():
-    ids, counts = generation.listed(_written(3, None, 5, 3, 7), known=[5], k=4)
+    ids, counts = generation_study.listed(_written(3, None, 5, 3, 7), known=[5], k=4)
     np.testing.assert_array_equal(ids, [3, -1, -1, -1])
     assert counts == {"invented": 1, "watched": 1, "repeated": 1}
 
 
 def test_no_answer_is_an_empty_list():
-    ids, counts = generation.listed([], known=[1], k=3)
+    ids, counts = generation_study.listed([], known=[1], k=3)
     np.testing.assert_array_equal(ids, [-1, -1, -1])
     assert sum(counts.values()) == 0
 
 
 def test_the_prompt_ends_where_a_title_follows_the_most_recent():
-    assert generation.prompt(["last", "first"]).endswith("- first\n- last\n-")
+    assert generation_study.prompt(["last", "first"]).endswith("- first\n- last\n-")
 
 
 def test_methods_are_compared_with_ease(monkeypatch):
@@ -38,7 +38,7 @@ def test_methods_are_compared_with_ease(monkeypatch):
         "EASE": evaluation.evaluate_lists(np.array([[0, 1], [1, 2], [0, 3]]), np.arange(3), test),
         "none": evaluation.evaluate_lists(np.full((3, 2), -1), np.arange(3), test),
     }
-    means = generation._means(found)
+    means = generation_study._means(found)
     assert means["EASE"]["less EASE"] == 0
     assert means["EASE"]["recall"] == pytest.approx(2 / 3)
     assert means["none"]["ndcg"] == 0
@@ -56,9 +56,9 @@ def test_a_record_goes_on_where_it_was(monkeypatch, tmp_path):
         return measured
 
     path = tmp_path / "generation-study.json"
-    monkeypatch.setattr(generation, "PARTS", {"titles": part("titles")})
-    generation.run(path)
-    monkeypatch.setattr(generation, "PARTS", {"titles": part("titles"), "next item": part("next item")})
-    generation.run(path)
+    monkeypatch.setattr(generation_study, "PARTS", {"titles": part("titles")})
+    generation_study.run(path)
+    monkeypatch.setattr(generation_study, "PARTS", {"titles": part("titles"), "next item": part("next item")})
+    generation_study.run(path)
     assert done == ["titles", "next item"]
     assert [r["parameters"]["part"] for r in records.read(path)] == ["titles", "next item"]

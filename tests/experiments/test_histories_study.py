@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from recsys_lib.core import records
 from recsys_lib.core.errors import InputError
 from recsys_lib.data.datasets import Dataset
-from recsys_lib.experiments import histories
+from recsys_lib.experiments import histories_study
 from recsys_lib.experiments.notebook_record import resume
 from recsys_lib.experiments.reranking.candidates import Candidates, Catalogue
 from recsys_lib.llm.user_encoder import UserEncoder
@@ -33,22 +33,22 @@ def found():
 
 def test_the_item_like_the_history_is_found_and_the_mean_is_the_measure(found):
     readers = {name: UserEncoder(name, Letters()) for name in ("mean", "text")}
-    metrics = histories.ranked(*found, Letters(), readers)
+    metrics = histories_study.ranked(*found, Letters(), readers)
     assert metrics["found"]["mean"]["ndcg"] == 1 and metrics["found"]["mean"]["less mean"] == 0
     assert metrics["found"]["text"]["recall"] == 1 and len(metrics["per_user"]["text"]) == 2
 
 
 def test_no_case_is_there_twice_and_every_part_takes_its_parameters(monkeypatch):
-    cases = histories.cases()
+    cases = histories_study.cases()
     assert len({tuple(case.items()) for case in cases}) == len(cases)
     called = []
-    for part, measured in histories.PARTS.items():
+    for part, measured in histories_study.PARTS.items():
         names = measured.__code__.co_varnames[: measured.__code__.co_argcount]
         monkeypatch.setitem(
-            histories.PARTS, part, lambda _names=names, **more: called.append(set(more) == set(_names))
+            histories_study.PARTS, part, lambda _names=names, **more: called.append(set(more) == set(_names))
         )
     for case in cases:
-        histories._measure(case)
+        histories_study._measure(case)
     assert called == [True] * len(cases)
 
 

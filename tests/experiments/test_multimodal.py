@@ -9,7 +9,7 @@ import pytest
 from recsys_lib.core import records
 from recsys_lib.core.errors import InputError
 from recsys_lib.data.datasets import Dataset, knowledge
-from recsys_lib.experiments.multimodal import costs, knockout, methods, study
+from recsys_lib.experiments.multimodal import costs, joining_methods, knockout, multimodal_study
 from recsys_lib.experiments.multimodal.blocks import Items, films, genres_shared
 from recsys_lib.reporting.figures import multimodal as figures
 from recsys_lib.vectors import similarity
@@ -67,7 +67,7 @@ def recorded(items):
         for name, (result, point) in knockout.cold(items, named, seed, 6, lambda text: None).items():
             found.setdefault(name, []).append(result)
             chosen.setdefault(name, []).append(point)
-    return study._about(items) | study.summary(found, knockout.questions, chosen)
+    return multimodal_study._about(items) | multimodal_study.summary(found, knockout.questions, chosen)
 
 
 def test_kinds_that_say_something_add_and_noise_does_not(recorded):
@@ -111,25 +111,25 @@ def test_the_record_holds_every_users_value(recorded):
     for name, values in recorded["per_user"].items():
         assert len(values) == len(recorded["users"])
         assert np.mean(values) == pytest.approx(recorded["ndcg"][name], abs=1e-4)
-    again = study.tested(recorded["users"], recorded["per_user"], knockout.questions)
+    again = multimodal_study.tested(recorded["users"], recorded["per_user"], knockout.questions)
     assert again == {"answers": recorded["answers"], "gained": recorded["gained"]}
     assert recorded["parameters"]["all"][0]["share of metadata"] in knockout.SHARES
 
 
 def test_every_method_joins_the_kinds(items, monkeypatch):
-    monkeypatch.setattr(methods, "GATED_SPACE", {"epochs": [4], "output": [8]})
-    monkeypatch.setattr(methods, "DIMENSIONS", [4, 8])
-    found = methods.compare(items, 0, 3)
+    monkeypatch.setattr(joining_methods, "GATED_SPACE", {"epochs": [4], "output": [8]})
+    monkeypatch.setattr(joining_methods, "DIMENSIONS", [4, 8])
+    found = joining_methods.compare(items, 0, 3)
     ndcg = {name: result.mean()["ndcg"] for name, (result, _) in found.items()}
-    assert next(iter(ndcg)) == methods.FIRST and len(ndcg) == 7
-    assert ndcg["centred blocks, product of kernels"] > ndcg[methods.FIRST]
-    asked = methods.questions(list(ndcg))
-    assert len(asked) == 6 and all(base == methods.FIRST for _, base in asked.values())
+    assert next(iter(ndcg)) == joining_methods.FIRST and len(ndcg) == 7
+    assert ndcg["centred blocks, product of kernels"] > ndcg[joining_methods.FIRST]
+    asked = joining_methods.questions(list(ndcg))
+    assert len(asked) == 6 and all(base == joining_methods.FIRST for _, base in asked.values())
 
 
 def test_text_helps_warm_items_no_less_than_shuffled(items):
     found = {name: [result] for name, result in knockout.warm(items, 0, 2).items()}
-    summary = study.summary(found, knockout.warm_questions)
+    summary = multimodal_study.summary(found, knockout.warm_questions)
     assert {"EASE", "EASE and text", "EASE and all", "EASE and all shuffled"} <= set(summary["ndcg"])
     assert summary["answers"][0]["name"] == "text added to EASE"
 
@@ -182,11 +182,11 @@ def test_the_study_goes_on_where_it_was_and_names_what_it_leaves_out(monkeypatch
         return {"ndcg": {"all": 0.5}}
 
     parts = {name: (part, {"name": name}) for name in ("b", "absent", "a")}
-    monkeypatch.setattr(study, "_parts", lambda: parts)
+    monkeypatch.setattr(multimodal_study, "_parts", lambda: parts)
     path = tmp_path / "multimodal-study.json"
-    study.run(path, ["a"])
-    study.run(path)
-    study.run(path)
+    multimodal_study.run(path, ["a"])
+    multimodal_study.run(path)
+    multimodal_study.run(path)
     assert done == ["a", "b", "absent", "absent"]
     assert [r["parameters"]["part"] for r in records.read(path)] == ["a", "b"]
     assert "absent: left out: no pictures here" in capsys.readouterr().out

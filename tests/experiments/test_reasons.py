@@ -7,7 +7,7 @@ from recsys_lib import evaluation
 from recsys_lib.data import datasets
 from recsys_lib.experiments.own_catalogue import compare_methods, reasons, sources
 from recsys_lib.trust.explanations import faithfulness, importance, one_history, sentences, without
-from recsys_lib.trust.explanations.histories import rank_of
+from recsys_lib.trust.explanations.partial_history import rank_of
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from tiny_models import tiny_folder
 from recsys_lib.core import records
 from recsys_lib.core.errors import InputError
 from recsys_lib.data.datasets import Dataset
-from recsys_lib.experiments.reranking import candidates, results, study
+from recsys_lib.experiments.reranking import candidates, reranking_study, results
 from recsys_lib.experiments.reranking.candidates import CONTROLS, Candidates, Catalogue
 
 
@@ -124,13 +124,13 @@ def test_controls_take_away_one_thing_each(films):
 def test_a_record_grows_case_by_case(films, tmp_path, monkeypatch, capsys):
     model = str(tiny_folder(tmp_path / "model", max_position_embeddings=2048))
     lists = candidates.first_stage(films, "EASE", 4, 4, k=6)
-    monkeypatch.setattr(study, "_stage", lambda name, stage, seed: (films, *lists))
+    monkeypatch.setattr(reranking_study, "_stage", lambda name, stage, seed: (films, *lists))
     path = tmp_path / "record.json"
-    one = study.Case("ml-100k", "EASE", model, "yes/no", 3, 2)
-    two = study.Case("ml-100k", "EASE", model, "first token", 4, control="no history")
-    missing = study.Case("ml-100k", "EASE", "qwen-coder-9b", "yes/no", 3)
-    study.run(path, [one])
-    study.run(path, [one, missing, two])
+    one = reranking_study.Case("ml-100k", "EASE", model, "yes/no", 3, 2)
+    two = reranking_study.Case("ml-100k", "EASE", model, "first token", 4, control="no history")
+    missing = reranking_study.Case("ml-100k", "EASE", "qwen-coder-9b", "yes/no", 3)
+    reranking_study.run(path, [one])
+    reranking_study.run(path, [one, missing, two])
     kept = records.runs_of(path)
     assert [r["parameters"]["method"] for r in kept] == ["yes/no", "first token"]
     assert "left out" in capsys.readouterr().out
@@ -141,11 +141,13 @@ def test_a_record_grows_case_by_case(films, tmp_path, monkeypatch, capsys):
 
 
 def test_the_study_has_no_case_twice_and_knows_its_methods():
-    cases = study.cases()
+    cases = reranking_study.cases()
     assert len(set(cases)) == len(cases)
-    assert {c.method for c in cases} <= set(study.METHODS) and {c.control for c in cases} <= set(CONTROLS)
+    assert {c.method for c in cases} <= set(reranking_study.METHODS) and {c.control for c in cases} <= set(
+        CONTROLS
+    )
     with pytest.raises(InputError, match="method='magic': expected one of"):
-        study.reranker(study.Case("ml-100k", "EASE", "smollm2", "magic", 1), "film")
+        reranking_study.reranker(reranking_study.Case("ml-100k", "EASE", "smollm2", "magic", 1), "film")
 
 
 def test_unknown_catalogues_and_stages_are_one_line(films):

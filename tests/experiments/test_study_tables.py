@@ -7,9 +7,9 @@ import scipy.sparse as sp
 
 from recsys_lib import evaluation
 from recsys_lib.experiments import study
-from recsys_lib.experiments.study import takeaways
+from recsys_lib.experiments.study import takeaways_04_and_05
 from recsys_lib.recommenders import EASE, Popularity
-from recsys_lib.reporting.figures import cold_start, ranking, tuning
+from recsys_lib.reporting.figures import cold_start, ranking_study, search_budget
 
 rng = np.random.default_rng(0)
 USERS = np.arange(300)
@@ -88,10 +88,10 @@ def test_without_ease_labels_or_hybrids_there_is_still_a_reference_and_a_questio
 def test_figures_of_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("RECSYS_FIGURES", str(tmp_path))
     empty = study.answers({}, {})
-    ranking.gain({"none": empty}, 0.01, 10)
-    assert ranking.published(pd.DataFrame()) is None
+    ranking_study.gain({"none": empty}, 0.01, 10)
+    assert ranking_study.published(pd.DataFrame()) is None
     curves = pd.DataFrame({1: [0.5], 2: [1.0]}, index=["EASE"])
-    tuning.trials(curves, "trials")
+    search_budget.trials(curves, "trials")
     curve = study.curve_table({(n, 4): [outcome(found(0))] for n in ("text", "EASE")})
     cold_start.crossover({"films": curve}, {"films": study.crossings(curve, "text")}, 10, "one_point")
     assert {p.name for p in tmp_path.glob("*.png")} == {"04_gain.png", "trials.png", "one_point.png"}
@@ -118,7 +118,7 @@ def test_takeaways_follow_the_numbers():
         {"cosine: minilm, raw": 0.1, "EASE map: minilm": 0.4, "chance": 0.05, "EASE": 0.06, "ItemKNN": 0.07}
     )
     none = study.arrival_table([])
-    said = takeaways.cold(
+    said = takeaways_04_and_05.cold(
         ndcg, "minilm", "EASE map: minilm", table, {"EASE": None, "ItemKNN": 8}, [0, 8], none, none
     )
     assert "0.400" in said[0] and "better" in said[1]
@@ -130,7 +130,7 @@ def test_takeaways_follow_the_numbers():
             "chance": 0.1,
         }
     }
-    assert takeaways.recorded_cold({"ml-100k random": old})[0].startswith(
+    assert takeaways_04_and_05.recorded_cold({"ml-100k random": old})[0].startswith(
         "Recorded, ml-100k: EASE map: all models"
     )
 

@@ -9,8 +9,8 @@ from recsys_lib import evaluation
 from recsys_lib.core import records
 from recsys_lib.core.errors import InputError
 from recsys_lib.evaluation.tuning import Task
-from recsys_lib.experiments.training import ranking, study, variants
-from recsys_lib.experiments.training.study import Part
+from recsys_lib.experiments.training import trained_quality, training_study, variants
+from recsys_lib.experiments.training.training_study import Part
 from recsys_lib.experiments.training.variants import Variant
 
 
@@ -49,7 +49,7 @@ def test_an_unknown_objective_is_refused():
 
 def test_outcomes_hold_every_use_of_the_vectors(task):
     vectors = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
-    cold = ranking.metrics_of(ranking.cold_outcomes(vectors, task, 0, trials=2))
+    cold = trained_quality.metrics_of(trained_quality.cold_outcomes(vectors, task, 0, trials=2))
     assert set(cold["ndcg"]) == {"alone", "map", "kernel map"}
     assert len(cold["per_user"]["map"]) == len(cold["users"])
     assert np.mean(cold["per_user"]["map"]) == pytest.approx(cold["ndcg"]["map"], abs=1e-4)
@@ -58,8 +58,8 @@ def test_outcomes_hold_every_use_of_the_vectors(task):
     train, test = (sp.csr_matrix((whole.data[m], (whole.row[m], whole.col[m])), whole.shape)
                    for m in (role > 0, role == 0))  # fmt: skip
     warm = Task(train, test, train, test)
-    outcomes = ranking.warm_outcomes(vectors, warm, 0, trials=2)
-    few = ranking.few_interactions(outcomes, warm, kept=(1, 40))
+    outcomes = trained_quality.warm_outcomes(vectors, warm, 0, trials=2)
+    few = trained_quality.few_interactions(outcomes, warm, kept=(1, 40))
     assert set(few) == {"1", "40"} and set(few["1"]) == {"alone", "map", "EASE", "inside EASE"}
     np.testing.assert_allclose(  # with all that was known the lists are those of the test
         few["40"]["EASE"].per_user["ndcg"], outcomes["EASE"].test.per_user["ndcg"]
@@ -69,14 +69,17 @@ def test_outcomes_hold_every_use_of_the_vectors(task):
 def test_shortened_histories_are_parts_of_the_histories():
     histories = interactions(20)
     for n in (1, 3):
-        short = ranking.shortened(histories, n, 0)
+        short = trained_quality.shortened(histories, n, 0)
         assert (short.sum(axis=1) == np.minimum(histories.sum(axis=1), n)).all()
         assert (histories.toarray() >= short.toarray()).all()
-    assert (ranking.shortened(histories, 3, 0) != ranking.shortened(histories, 3, 1)).nnz
+    assert (trained_quality.shortened(histories, 3, 0) != trained_quality.shortened(histories, 3, 1)).nnz
 
 
 def test_sentences_of_one_topic_are_told_from_others():
-    assert ranking.sentences(lambda texts: np.random.default_rng(0).normal(size=(len(texts), 4)))["en"] < 0.7
+    assert (
+        trained_quality.sentences(lambda texts: np.random.default_rng(0).normal(size=(len(texts), 4)))["en"]
+        < 0.7
+    )
 
 
 def test_the_study_does_what_its_record_lacks(tmp_path):
@@ -87,10 +90,13 @@ def test_the_study_does_what_its_record_lacks(tmp_path):
         return {"ndcg": {"map": 0.5}}
 
     first, second = Part("cold", "frozen"), Part("cold", "distilled", 1)
-    study.run(path, [first], measured)
-    study.run(path, [first, second], measured)
+    training_study.run(path, [first], measured)
+    training_study.run(path, [first, second], measured)
     assert asked == ["cold, frozen, 0", "cold, distilled, 1"]
     found = records.read(path)
     assert [r["parameters"]["part"] for r in found] == asked
-    assert found[1]["parameters"]["variant"]["learning_rate"] == study.VARIANTS["distilled"].learning_rate
-    assert len({part.label for part in study.parts()}) == len(study.parts())
+    assert (
+        found[1]["parameters"]["variant"]["learning_rate"]
+        == training_study.VARIANTS["distilled"].learning_rate
+    )
+    assert len({part.label for part in training_study.parts()}) == len(training_study.parts())

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.hardware import measure
-from recsys_lib.hardware.measure import Measurement
+from recsys_lib.hardware import timing
+from recsys_lib.hardware.timing import Measurement
 
 
 def test_the_cold_call_and_the_warm_up_are_not_samples():
     calls = []
-    m = measure.measure(lambda: calls.append(0), "append", min_samples=5, min_seconds=0.0, warmup=2)
+    m = timing.measure(lambda: calls.append(0), "append", min_samples=5, min_seconds=0.0, warmup=2)
     assert len(m.samples) == 5
     assert len(calls) == 1 + 2 + 5
 
@@ -21,7 +21,7 @@ def test_the_cold_call_and_the_warm_up_are_not_samples():
 def test_rivals_take_turns():
     order = []
     both = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
-    found = measure.compare(both, min_samples=3, min_seconds=0.0, warmup=1)
+    found = timing.compare(both, min_samples=3, min_seconds=0.0, warmup=1)
     assert "".join(order) == "ab" * 5
     assert list(found) == ["a", "b"]
 
@@ -39,10 +39,10 @@ def test_minimum_seconds_and_maximum_seconds_bound_the_repeats(monkeypatch):
             self.now += seconds
 
     clock = Clock()
-    monkeypatch.setattr(measure, "time", clock)
-    slow = measure.measure(lambda: clock.work(0.25), "work", min_samples=1, min_seconds=2.5)
+    monkeypatch.setattr(timing, "time", clock)
+    slow = timing.measure(lambda: clock.work(0.25), "work", min_samples=1, min_seconds=2.5)
     assert slow.samples == (0.25,) * 10
-    hasty = measure.measure(lambda: clock.work(0.25), "work", min_samples=1000, max_seconds=2.0)
+    hasty = timing.measure(lambda: clock.work(0.25), "work", min_samples=1000, max_seconds=2.0)
     assert len(hasty.samples) == 9  # the one that passes the limit is kept
 
 
@@ -71,38 +71,38 @@ def test_a_percentile_outside_0_to_100_is_refused(bad):
 
 def test_nothing_to_time_is_refused():
     with pytest.raises(InputError, match="no function"):
-        measure.compare({})
+        timing.compare({})
     with pytest.raises(InputError, match="min_samples=0"):
-        measure.measure(lambda: None, min_samples=0)
+        timing.measure(lambda: None, min_samples=0)
 
 
 def test_an_error_in_the_work_leaves_the_garbage_collector_on():
     import gc
 
     with pytest.raises(ZeroDivisionError):
-        measure.measure(lambda: 1 / 0)
+        timing.measure(lambda: 1 / 0)
     assert gc.isenabled()
 
 
 def test_peak_memory_sees_a_temporary_array():
-    use = measure.peak_memory(lambda: np.ones(50_000_000).sum())
+    use = timing.peak_memory(lambda: np.ones(50_000_000).sum())
     assert 300e6 < use.added < 500e6
-    assert measure.peak_memory(lambda: None).added < 50e6
+    assert timing.peak_memory(lambda: None).added < 50e6
 
 
 def test_peak_memory_sampled_where_the_kernel_does_not_help(monkeypatch):
-    monkeypatch.setattr(measure, "_reset_high_water_mark", lambda: False)
+    monkeypatch.setattr(timing, "_reset_high_water_mark", lambda: False)
 
     def work():
         block = np.ones(50_000_000)
         time.sleep(0.05)
         return block.sum()
 
-    assert measure.peak_memory(work).added > 200e6
+    assert timing.peak_memory(work).added > 200e6
 
 
 def test_threads_in_use_are_positive():
-    threads = measure.threads_in_use()
+    threads = timing.threads_in_use()
     assert threads
     assert all(n >= 1 for n in threads.values())
 
@@ -114,7 +114,7 @@ def test_a_measurement_survives_its_record():
 
 def test_stages_pass_their_values_on_and_are_timed_apart(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(measure.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
 
     def work(seconds, add):
         def stage(value):
@@ -125,7 +125,7 @@ def test_stages_pass_their_values_on_and_are_timed_apart(monkeypatch):
 
     seen = []
     stages = {"first": work(0.5, 1), "second": work(0.25, 2), "last": seen.append}
-    assert measure.stage_seconds(stages, 10) == {"first": 0.5, "second": 0.25, "last": 0.0}
+    assert timing.stage_seconds(stages, 10) == {"first": 0.5, "second": 0.25, "last": 0.0}
     assert seen == [13]
 
 
@@ -148,5 +148,5 @@ def test_stages_on_a_gpu_are_timed_by_its_events(monkeypatch):
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: log.append("wait"))
     stages = {"a": lambda v: log.append("a"), "b": lambda v: log.append("b")}
-    assert measure.stage_seconds(stages, None, "cuda") == {"a": 2.0, "b": 2.0}
+    assert timing.stage_seconds(stages, None, "cuda") == {"a": 2.0, "b": 2.0}
     assert log == ["event", "a", "event", "b", "event", "wait"]

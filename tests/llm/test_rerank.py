@@ -11,7 +11,7 @@ from tiny_models import plain_logits, tiny_folder
 from recsys_lib.core.errors import InputError
 from recsys_lib.llm import language_model, rerank
 from recsys_lib.llm.prompts import LETTERS, Prompts
-from recsys_lib.llm.rerank import base, comparisons, cross_encoder, listwise
+from recsys_lib.llm.rerank import comparisons, cross_encoder, listwise, reranker
 
 HISTORIES = [["Alien", "Brazil"], [], ["Fargo"]]
 CANDIDATES = [["Heat", "Big", "Jaws"], ["Kids", "Antz"], ["Speed", "Se7en", "Babe", "Nell"]]
@@ -92,7 +92,7 @@ def test_a_preference_for_a_letter_cancels_over_an_order_and_its_reverse(prompts
 
 
 def test_permutations_come_in_pairs():
-    drawn = list(base.permutations(5, 4, np.random.default_rng(0)))
+    drawn = list(reranker.permutations(5, 4, np.random.default_rng(0)))
     assert drawn[1].tolist() == drawn[0][::-1].tolist() and drawn[3].tolist() == drawn[2][::-1].tolist()
 
 
@@ -180,7 +180,7 @@ def test_windows_carry_the_best_to_the_top(prompts, monkeypatch):
 
 
 def test_written_answers_stop_and_are_those_of_greedy_decoding(folder, prompts):
-    reader = base.PrefixReader(prompts, "permutation")
+    reader = reranker.PrefixReader(prompts, "permutation")
     question = prompts.question("permutation", CANDIDATES[0])
     usage = rerank.Usage()
     users = reader.users(HISTORIES[:1], [[question]], usage)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from recsys_lib.core import records
-from recsys_lib.reporting import numbers, plots, takeaways
+from recsys_lib.reporting import numbers, plots, takeaways_00_to_03
 from recsys_lib.reporting.figures import embeddings, reproduction
 
 mpl.use("agg")
@@ -19,21 +19,23 @@ def kept(name):
 
 
 def test_the_committed_records_make_the_committed_sentences():
-    assert "7.1 standard deviations" in takeaways.article(kept("00_the_article"), "e5")
-    assert "**0.9746** (12.9°)" in takeaways.cosine(kept("01_cosine_similarity"), 384, 10)
-    assert "**0.189**, 49% of the best" in takeaways.embeddings(kept("02_llm_embeddings"))
-    assert "below popularity and below EASE" in takeaways.ranking(kept("03_ranking"), "minilm", "zca", 10)
+    assert "7.1 standard deviations" in takeaways_00_to_03.article(kept("00_the_article"), "e5")
+    assert "**0.9746** (12.9°)" in takeaways_00_to_03.cosine(kept("01_cosine_similarity"), 384, 10)
+    assert "**0.189**, 49% of the best" in takeaways_00_to_03.embeddings(kept("02_llm_embeddings"))
+    assert "below popularity and below EASE" in takeaways_00_to_03.ranking(
+        kept("03_ranking"), "minilm", "zca", 10
+    )
 
 
 def test_the_direction_of_a_sentence_follows_its_numbers():
     found = kept("03_ranking")
     found["recall"] |= {"text, processed": 0.02, "TF-IDF": 0.03}
-    assert "tfidf is below it" in takeaways.ranking(found, "tfidf", "raw", 10)
+    assert "tfidf is below it" in takeaways_00_to_03.ranking(found, "tfidf", "raw", 10)
     found["recall"]["text, processed"] = 0.2
-    said = takeaways.ranking(found, "minilm", "zca", 20)
+    said = takeaways_00_to_03.ranking(found, "minilm", "zca", 20)
     assert "above popularity and below EASE" in said and "may raise" in said and "paper's" not in said
     article = kept("00_the_article") | {"auc_centred": 0.5}
-    assert "lowers the AUC" in takeaways.article(article, "minilm")
+    assert "lowers the AUC" in takeaways_00_to_03.article(article, "minilm")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from recsys_lib.benchmarks.workloads import language
 from recsys_lib.cost import hardware
 from recsys_lib.hardware import machine
 from recsys_lib.hardware.load_patterns import Result
-from recsys_lib.hardware.measure import Measurement, MemoryUse
+from recsys_lib.hardware.timing import Measurement, MemoryUse
 from recsys_lib.reporting import workload_tables, workload_text
 
 STAGES = {"tokenize": 0.001, "encode": 0.006, "search": 0.002, "rank": 0.001}

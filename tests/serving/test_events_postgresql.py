@@ -15,7 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 from shop_server import events, store_in
 
-from recsys_lib.serving import app as applications
+from recsys_lib.serving import http_app as applications
 from recsys_lib.serving.events import Event, EventLog, NewItem
 
 pytestmark = pytest.mark.slow

@@ -13,10 +13,10 @@ import scipy.sparse as sp
 from fastapi.testclient import TestClient
 from shop_server import LABELS, events, shop, store_in
 
-from recsys_lib.serving import app as applications
 from recsys_lib.serving import artefact, fitting
-from recsys_lib.serving.app import Settings
+from recsys_lib.serving import http_app as applications
 from recsys_lib.serving.events import EventLog
+from recsys_lib.serving.http_app import Settings
 from recsys_lib.serving.slate import Rule
 
 TOKEN = "a-secret-of-many-characters"

@@ -10,10 +10,10 @@ from shop_server import shop, store_in
 
 from recsys_lib.cli.app import main
 from recsys_lib.core.errors import InputError
-from recsys_lib.serving import app as applications
 from recsys_lib.serving import artefact, fitting
-from recsys_lib.serving.app import Settings
+from recsys_lib.serving import http_app as applications
 from recsys_lib.serving.events import Event, EventLog, NewItem
+from recsys_lib.serving.http_app import Settings
 from recsys_lib.serving.refit import refit
 from recsys_lib.serving.served import Query, Served
 from recsys_lib.serving.service import Service

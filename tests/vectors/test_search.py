@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from recsys_lib.core import storage
 from recsys_lib.core.errors import InputError
-from recsys_lib.hardware import measure
+from recsys_lib.hardware import timing
 from recsys_lib.kernels import compiler
 from recsys_lib.vectors import quantization, search, similarity
 from recsys_lib.vectors.search import kernel
@@ -207,7 +207,7 @@ def test_rows_may_lie_on_disk_and_memory_stays_small(tmp_path, backend):
     expected = similarity.top_k(queries, rows, 10)
     del rows
     found = []
-    used = measure.peak_memory(lambda: found.append(index.exact_top_k(queries, 10)))
+    used = timing.peak_memory(lambda: found.append(index.exact_top_k(queries, 10)))
     assert same(found[0], expected)
     # All scores would take 96 MB, all rows 31 MB; a block of scores in similarity.top_k takes 64 MB.
     assert used.added < 64 * 2**20

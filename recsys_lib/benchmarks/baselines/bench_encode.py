@@ -17,7 +17,7 @@ from recsys_lib.data import assets, datasets
 from recsys_lib.encoders import backends
 from recsys_lib.encoders.distilled import Distilled
 from recsys_lib.encoders.transformer import Transformer
-from recsys_lib.hardware import machine, measure
+from recsys_lib.hardware import machine, timing
 from recsys_lib.vectors import similarity
 
 N_TEXTS = 4096
@@ -71,7 +71,7 @@ def _throughput(
     baselines: dict[str, dict[str, Transformer]],
     reference,
     peaks: dict[str, float],
-) -> tuple[list[Row], measure.Measurement]:
+) -> tuple[list[Row], timing.Measurement]:
     """Rows of every precision against its baselines and against sentence-transformers, whose time comes
     with them.
     """
@@ -99,9 +99,9 @@ def _throughput(
     return rows, timed[DEFAULT]
 
 
-def _static_row(texts: list[str], encoder: Transformer, default_s: measure.Measurement) -> Row:
+def _static_row(texts: list[str], encoder: Transformer, default_s: timing.Measurement) -> Row:
     static = Distilled(encoder)
-    timed = measure.compare({"ours": lambda: static.encode(texts)}, min_samples=5) | {DEFAULT: default_s}
+    timed = timing.compare({"ours": lambda: static.encode(texts)}, min_samples=5) | {DEFAULT: default_s}
     n_tokens = sum(len(ids) for ids, _ in encoder.tokenize(texts))
     limit = n_tokens * static.table.shape[1] * 4 / machine.read_bandwidth(seconds=0.3).throughput
     size = f"{len(texts):,} texts, static table"
@@ -123,7 +123,7 @@ def _silent() -> Iterator[None]:
 
 def _timed(
     work: Mapping[str, Callable[[list[str]], object]], texts: list[str]
-) -> dict[str, measure.Measurement]:
+) -> dict[str, timing.Measurement]:
     """Every encoder warmed on a quarter of the texts, then timed in three interleaved rounds; what it is at
     and how long it takes go to stderr.
     """
@@ -140,7 +140,7 @@ def _timed(
     about = sum(once.values()) + min(3 * sum(once.values()), MAX_SECONDS)
     print(f"bench encode: three interleaved rounds, about {about:.0f} s", file=sys.stderr)
     with _silent():
-        return measure.compare(
+        return timing.compare(
             {name: partial(call, texts) for name, call in work.items()},
             min_samples=3, min_seconds=0.5, max_seconds=MAX_SECONDS, warmup=0,
         )  # fmt: skip
@@ -170,7 +170,7 @@ def latency_rows(ours: dict[str, Transformer], reference, weights: int) -> list[
             other = ours[precision].with_backend("onnxruntime")
             work[f"onnxruntime {precision}"] = partial(other.encode, [QUERY], progress=False)
     timed = {
-        name: measure.measure(call, name, min_samples=200, min_seconds=1.0, warmup=20)
+        name: timing.measure(call, name, min_samples=200, min_seconds=1.0, warmup=20)
         for name, call in work.items()
     }
     rows, bandwidth = [], machine.read_bandwidth(seconds=0.3).throughput

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from recsys_lib.benchmarks.baselines.rows import Row, row
 from recsys_lib.data import datasets
 from recsys_lib.evaluation import splits
-from recsys_lib.hardware import machine, measure
+from recsys_lib.hardware import machine, timing
 from recsys_lib.recommenders import EASE, IALS, ItemKNN
 
 
@@ -41,8 +41,8 @@ def recommend_rows() -> list[Row]:
             else {}
         )
         for work, (ours, baseline, theirs, same) in _pairs(train).items():
-            timed = measure.compare({"ours": ours, baseline: theirs}, **few)
-            memory = measure.peak_memory(ours).added
+            timed = timing.compare({"ours": ours, baseline: theirs}, **few)
+            memory = timing.peak_memory(ours).added
             size = f"{name}, {train.shape[0]:,} x {train.shape[1]:,}"
             quality = f"{same()}, {memory / 2**30:.2f} GiB more at its peak"
             rows.append(row(f"fit {work}", size, baseline, timed, operations[work] / peak, quality))

@@ -11,7 +11,7 @@ import numpy as np
 
 from recsys_lib.benchmarks.baselines.rows import Row, row
 from recsys_lib.data import assets, datasets
-from recsys_lib.hardware import machine, measure
+from recsys_lib.hardware import machine, timing
 from recsys_lib.llm import language_model, perplexity, rerank
 from recsys_lib.llm.packed_attention import Group, extend
 from recsys_lib.llm.prompts import Prompts
@@ -45,7 +45,7 @@ def rerank_rows(model: str = "smollm2") -> list[Row]:
         "ours": lambda: rerank.rerank(method, lists),
         PADDED: lambda: padded.score(lists),
     }
-    timed = measure.compare(work, min_samples=3, min_seconds=0.5, warmup=0)
+    timed = timing.compare(work, min_samples=3, min_seconds=0.5, warmup=0)
     weights = sum(layer.in_features * layer.out_features for layer in linears(language.model).values())
     peak = machine.matmul_peak("float32", seconds=0.3).throughput
     limit = 2 * weights * usage.read_tokens / peak
@@ -68,7 +68,7 @@ def prompt_rows(language: Any, prompts: Prompts, weights: int, peak: float, list
         "ours": lambda: extend(language, [Group(None, [ids])]),
         LLAMA: lambda: read(llama, ids),
     }
-    timed = measure.compare(work, min_samples=5, min_seconds=0.5)
+    timed = timing.compare(work, min_samples=5, min_seconds=0.5)
     ours, theirs = (len(ids) / timed[name].p50 for name in ("ours", LLAMA))
     quality = f"{ours:.0f} tokens/s, {LLAMA} {theirs:.0f}"
     limit = 2 * weights * len(ids) / peak

@@ -14,7 +14,7 @@ import numpy as np
 from recsys_lib.benchmarks.baselines.rows import Row, row
 from recsys_lib.core.errors import InputError
 from recsys_lib.experiments import vector_compression as compression
-from recsys_lib.hardware import machine, measure
+from recsys_lib.hardware import machine, timing
 from recsys_lib.vectors import quantization, search, similarity
 
 K = 10
@@ -246,7 +246,7 @@ def _certified(c: Catalogue) -> tuple[search.Index, Find, str]:
     """An index of int8 codes, its exact search, and what that read and took."""
     index = search.Index.build(quantization.quantize(c.items, "int8"), c.items)
     read = index.exact_top_k(c.queries, K).rescored.mean()
-    memory = measure.peak_memory(lambda: index.exact_top_k(c.queries, K)).added
+    memory = timing.peak_memory(lambda: index.exact_top_k(c.queries, K)).added
     says = f"{read:.0f} rows read per query, {memory / 2**20:.0f} MB more at its peak"
     return index, lambda q: index.exact_top_k(q, K).ids, says
 
@@ -280,7 +280,7 @@ def _rows(comparison: Comparison, c: Catalogue) -> list[Row]:
 
 def _timed(
     comparison: Comparison, queries: np.ndarray
-) -> tuple[dict[str, measure.Measurement], dict[str, np.ndarray]]:
+) -> tuple[dict[str, timing.Measurement], dict[str, np.ndarray]]:
     """Times of ours, the baselines and of streaming the codes; and the ids that each found."""
     import torch
 
@@ -298,7 +298,7 @@ def _timed(
     protocol: dict[str, Any] = {"min_samples": 9, "min_seconds": 0.1, "max_seconds": 4.0}
     if len(queries) > 1:  # the slowest take seconds for so many
         protocol = {"min_samples": 3, "min_seconds": 0.0, "max_seconds": 4.0}
-    return measure.compare(work | {"stream": stream.amax}, **protocol), ids
+    return timing.compare(work | {"stream": stream.amax}, **protocol), ids
 
 
 # ---------------------------------------------------------------- baselines

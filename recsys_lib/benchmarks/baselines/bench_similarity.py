@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from recsys_lib.benchmarks.baselines.rows import Row, ceilings, row
-from recsys_lib.hardware import measure
+from recsys_lib.hardware import timing
 from recsys_lib.vectors import similarity
 
 
@@ -34,7 +34,7 @@ def similarity_rows() -> list[Row]:
                     :, :10
                 ],
             }
-            timed = measure.compare(work, min_samples=5, min_seconds=0.2)
+            timed = timing.compare(work, min_samples=5, min_seconds=0.2)
             limit = max(2 * n * n_items * 384 / peak, items.nbytes / bandwidth)
             same = (work["ours"]()[0] == work["faiss Flat"]()[1]).mean()
             size = f"{n} x {n_items:,} x 384"

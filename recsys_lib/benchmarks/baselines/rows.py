@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from recsys_lib.hardware import machine, measure
+from recsys_lib.hardware import machine, timing
 
 # Why a time may lie below its bound.
 ABOVE = "below the bound: the bound reads the codes at the speed of memory, and these stay in a cache"
@@ -36,7 +36,7 @@ def row(
     workload: str,
     size: str,
     baseline: str,
-    timed: dict[str, measure.Measurement],
+    timed: dict[str, timing.Measurement],
     limit_s: float,
     quality: str,
 ) -> Row:

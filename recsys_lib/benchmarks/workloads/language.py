@@ -16,7 +16,7 @@ from recsys_lib.benchmarks.workloads.timed_rows import PROTOCOL, counting, model
 from recsys_lib.core.quiet import quiet
 from recsys_lib.cost import Architecture
 from recsys_lib.hardware import machine
-from recsys_lib.hardware.measure import measure, peak_memory
+from recsys_lib.hardware.timing import measure, peak_memory
 from recsys_lib.llm import perplexity
 
 # From 22 million to 8 billion parameters, encoders and decoders.

@@ -20,7 +20,7 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.data import datasets
 from recsys_lib.data.datasets import Dataset
 from recsys_lib.evaluation import splits
-from recsys_lib.hardware.measure import MemoryUse, peak_memory, stage_seconds, synchronize
+from recsys_lib.hardware.timing import MemoryUse, peak_memory, stage_seconds, synchronize
 from recsys_lib.recommenders import EASE
 from recsys_lib.vectors import geometry, quantization, similarity
 from recsys_lib.vectors.search import Index

@@ -16,7 +16,7 @@ from recsys_lib.benchmarks.workloads.language import build
 from recsys_lib.benchmarks.workloads.timed_rows import PROTOCOL, counting, model_row, row
 from recsys_lib.encoders import backends
 from recsys_lib.hardware import machine
-from recsys_lib.hardware.measure import measure
+from recsys_lib.hardware.timing import measure
 from recsys_lib.recommenders import EASE
 from recsys_lib.vectors import quantization, similarity
 from recsys_lib.vectors.search import Index, kernel

@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from recsys_lib import cost
-from recsys_lib.benchmarks.workloads import language, points, scaling, training
+from recsys_lib.benchmarks.workloads import growth_exponents, language, points, training_phases
 from recsys_lib.benchmarks.workloads.path import ServingPath
 from recsys_lib.core import paths
 from recsys_lib.core import records as record_files
 from recsys_lib.core.errors import InputError
 from recsys_lib.core.files import check_writable
 from recsys_lib.hardware import load_patterns, machine
-from recsys_lib.hardware.measure import Measurement
+from recsys_lib.hardware.timing import Measurement
 
 METHOD = "timing/1"
 DIGITS = 5
@@ -160,22 +160,22 @@ def language_part(device: str) -> list[dict[str, Any]]:
 def scaling_part(device: str) -> list[dict[str, Any]]:
     """Time and memory against items, users, tokens, batch and threads."""
     encode = [
-        scaling.encode("tokens", (8, 16, 32, 64, 128, 256), device=device),
-        scaling.encode("batch", (1, 4, 16, 64, 256), device=device),
+        growth_exponents.encode("tokens", (8, 16, 32, 64, 128, 256), device=device),
+        growth_exponents.encode("batch", (1, 4, 16, 64, 256), device=device),
     ]
     if device == "cuda":
         return encode
     cores = sorted({1, 2, 4, 8, 16, 32, machine.describe()["cores_logical"]})
     counts = [c for c in cores if c <= machine.describe()["cores_logical"]]
     return [
-        *(scaling.catalogue(scheme) for scheme in ("float32", "int8", "binary")),
-        scaling.ease(), scaling.users(), *encode, scaling.threads(counts),
+        *(growth_exponents.catalogue(scheme) for scheme in ("float32", "int8", "binary")),
+        growth_exponents.ease(), growth_exponents.users(), *encode, growth_exponents.threads(counts),
     ]  # fmt: skip
 
 
 def training_part(device: str) -> list[dict[str, Any]]:
     """Phases of EASE, SASRec, the text MLP and one fine-tuning step."""
-    return training.all_phases(device)
+    return training_phases.all_phases(device)
 
 
 def energy_part(device: str) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from recsys_lib import cost
 from recsys_lib.hardware import machine
-from recsys_lib.hardware.measure import Measurement
+from recsys_lib.hardware.timing import Measurement
 
 PROTOCOL: dict[str, Any] = {"min_samples": 7, "min_seconds": 0.4, "max_seconds": 8.0}
 

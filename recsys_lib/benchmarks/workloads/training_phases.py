@@ -13,7 +13,7 @@ import numpy as np
 from recsys_lib import encoders
 from recsys_lib.data import datasets
 from recsys_lib.evaluation import splits
-from recsys_lib.hardware.measure import synchronize
+from recsys_lib.hardware.timing import synchronize
 from recsys_lib.recommenders import SASRec, TextMLP
 from recsys_lib.recommenders.ease import ease_weights
 from recsys_lib.vectors import similarity

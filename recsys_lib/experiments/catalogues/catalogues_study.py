@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys_lib.core import paths
-from recsys_lib.experiments.catalogues import alignment, long_texts, methods, people, scale, twins
+from recsys_lib.experiments.catalogues import alignment, evaluated_methods, long_texts, people, scale, twins
 from recsys_lib.experiments.catalogues.protocol import CATALOGUES
 from recsys_lib.experiments.notebook_record import resume
 
@@ -19,7 +19,7 @@ NOTEBOOK = "13_catalogues"
 def parts() -> dict[tuple[str, str], Callable[[], dict[str, Any]]]:
     """Everything that the study measures, by part and catalogue, in the order in which it is done."""
     found: dict[tuple[str, str], Callable[[], dict[str, Any]]] = {
-        ("methods", name): partial(methods.measure, name) for name in CATALOGUES
+        ("methods", name): partial(evaluated_methods.measure, name) for name in CATALOGUES
     }
     found |= {("long texts", name): partial(long_texts.measure, name) for name in long_texts.LONG}
     found |= {("people", name): partial(people.measure, name) for name in ("ml-100k", "articles")}

@@ -23,11 +23,11 @@ from recsys_lib.evaluation import Evaluation, tuning
 from recsys_lib.evaluation.splits import Split
 from recsys_lib.evaluation.tuning import Method, Outcome, Task
 from recsys_lib.experiments.catalogues import protocol
+from recsys_lib.experiments.own_catalogue.chosen_methods import FittedOnce, SharedEASE
 from recsys_lib.experiments.own_catalogue.compare_methods import cold_splits
-from recsys_lib.experiments.own_catalogue.methods import FittedOnce, SharedEASE
 from recsys_lib.experiments.own_catalogue.sources import TFIDF, Source, encode_sources
-from recsys_lib.experiments.study import methods as spaces
-from recsys_lib.experiments.study.tables import bootstrap_record
+from recsys_lib.experiments.study import search_spaces as spaces
+from recsys_lib.experiments.study.study_tables import bootstrap_record
 
 TRIALS, K = 6, 10
 ENCODER = "minilm"

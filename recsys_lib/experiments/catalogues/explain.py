@@ -12,9 +12,9 @@ import numpy as np
 
 from recsys_lib.core import paths, records
 from recsys_lib.evaluation import holm
-from recsys_lib.experiments.catalogues.methods import ENCODER, LANGUAGE_MAP, TFIDF_MAP
+from recsys_lib.experiments.catalogues.catalogues_study import RECORD
+from recsys_lib.experiments.catalogues.evaluated_methods import ENCODER, LANGUAGE_MAP, TFIDF_MAP
 from recsys_lib.experiments.catalogues.protocol import CATALOGUES, SHORT
-from recsys_lib.experiments.catalogues.study import RECORD
 from recsys_lib.experiments.own_catalogue.sources import TFIDF
 
 if TYPE_CHECKING:

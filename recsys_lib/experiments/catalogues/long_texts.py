@@ -19,11 +19,11 @@ from recsys_lib.data.datasets import Dataset
 from recsys_lib.evaluation import Evaluation, tuning
 from recsys_lib.evaluation.tuning import Method
 from recsys_lib.experiments.catalogues import protocol
+from recsys_lib.experiments.own_catalogue.chosen_methods import SharedEASE
 from recsys_lib.experiments.own_catalogue.compare_methods import cold_splits
-from recsys_lib.experiments.own_catalogue.methods import SharedEASE
 from recsys_lib.experiments.own_catalogue.sources import CHEAP, LANGUAGE, Source
 from recsys_lib.experiments.study.item_texts import encode, side_by_side
-from recsys_lib.experiments.study.methods import EASE_MAP_SPACE
+from recsys_lib.experiments.study.search_spaces import EASE_MAP_SPACE
 
 CUTS = {"body": (64, 128, 256, 512), "description": (64, 128, 256)}
 # Words of a chunk, which are about 220 tokens of English, and chunks of a text.

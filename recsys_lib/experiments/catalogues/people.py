@@ -20,7 +20,7 @@ from recsys_lib.evaluation import Evaluation, splits, tuning
 from recsys_lib.evaluation.splits import Split
 from recsys_lib.evaluation.tuning import Method
 from recsys_lib.experiments.catalogues import protocol
-from recsys_lib.experiments.study import methods as spaces
+from recsys_lib.experiments.study import search_spaces as spaces
 from recsys_lib.experiments.study.item_texts import encode, whitened
 
 TRIALS, K, RESAMPLES = 5, 10, 2000

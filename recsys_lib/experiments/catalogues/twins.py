@@ -11,7 +11,7 @@ from recsys_lib.data.datasets import Dataset
 from recsys_lib.data.datasets.articles import load_articles
 from recsys_lib.evaluation import splits, tuning
 from recsys_lib.evaluation.tuning import Method
-from recsys_lib.experiments.catalogues.methods import EASE_SPACE, TRIALS, K
+from recsys_lib.experiments.catalogues.evaluated_methods import EASE_SPACE, TRIALS, K
 from recsys_lib.recommenders import EASE, ItemKNN
 
 # Accounts of at least so many articles are paired.

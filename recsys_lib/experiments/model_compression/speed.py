@@ -21,7 +21,7 @@ from recsys_lib.encoders.transformer import Transformer
 from recsys_lib.experiments.model_compression.evaluate import VectorEvaluator, native_refuses, over_torch
 from recsys_lib.experiments.model_compression.parts import SHARES, Part, n_bytes
 from recsys_lib.experiments.notebook_record import rows as json_rows
-from recsys_lib.hardware import measure
+from recsys_lib.hardware import timing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +47,7 @@ def speeds(
         for batch in batches:
             tokens = [(rng.integers(1000, 20000, length).tolist(), 0) for _ in range(batch)]
             for name, encoder in encoders.items():
-                timed = measure.measure(
+                timed = timing.measure(
                     partial(encoder.run_tokens, tokens),
                     min_samples=5,
                     min_seconds=seconds,
@@ -173,7 +173,7 @@ def instruction_speeds(encoder: Transformer, tokens: backends.Tokens, seconds: f
     for name, (library, amx, kinds) in libraries.items():
         for precision in kinds if library else ():
             model = native.NativeBert(encoder.model, precision, library=library, amx=amx)
-            timed = measure.measure(
+            timed = timing.measure(
                 partial(model.encode, tokens, encoder.pooling, threads),
                 min_samples=2,
                 min_seconds=seconds,
@@ -212,13 +212,13 @@ def parts_speed(
         return encode
 
     work = {name: run(*part) for name, part in parts.items()}
-    timed = measure.compare(work, min_samples=2, min_seconds=seconds, warmup=0, work=len(texts))
+    timed = timing.compare(work, min_samples=2, min_seconds=seconds, warmup=0, work=len(texts))
     if tables:
         many = list(texts) * 16
         look_up: dict[str, Callable[[], object]] = {
             name: partial(t.encode, many) for name, t in tables.items()
         }
-        timed |= measure.compare(look_up, min_samples=3, min_seconds=seconds, work=len(many))
+        timed |= timing.compare(look_up, min_samples=3, min_seconds=seconds, work=len(many))
     return {name: m.throughput for name, m in timed.items()}
 
 
@@ -290,7 +290,7 @@ def _own_footprint(name: str, backend: str, precision: str) -> dict[str, float]:
     encoder = Transformer(name, precision=precision, backend=backend, device="cpu", cache=False)
     encoder.tokenize(["a text"])
     started = time.perf_counter()
-    use = measure.peak_memory(lambda: encoder.encode(["a text"], progress=False))
+    use = timing.peak_memory(lambda: encoder.encode(["a text"], progress=False))
     files = backends.converted(encoder) or sorted(Path(encoder.source).glob("*.safetensors"))
     gc.collect()
     if sys.platform == "linux":

@@ -17,7 +17,7 @@ from recsys_lib.data.datasets import Dataset, locations
 from recsys_lib.data.datasets.knowledge import AWARDS, Graph, load_knowledge, same_films
 from recsys_lib.encoders import graph as graphs
 from recsys_lib.encoders import images
-from recsys_lib.evaluation import neighbours
+from recsys_lib.evaluation import neighbour_agreement
 from recsys_lib.experiments.study.item_texts import encode, side_by_side
 from recsys_lib.vectors import fusion, geometry
 
@@ -169,5 +169,9 @@ def genres_shared(data: Dataset, links: str, k: int = 10) -> dict[str, float]:
     vectors = graph_block(data, links)
     linked = vectors.any(axis=1)
     genres = encode(data, "labels")[linked]
-    nearest = float(neighbours.label_overlap(vectors[linked], genres, k).mean())
-    return {"films linked": float(linked.sum()), "nearest": nearest, "random": neighbours.chance(genres)}
+    nearest = float(neighbour_agreement.label_overlap(vectors[linked], genres, k).mean())
+    return {
+        "films linked": float(linked.sum()),
+        "nearest": nearest,
+        "random": neighbour_agreement.chance(genres),
+    }

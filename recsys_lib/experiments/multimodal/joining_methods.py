@@ -22,7 +22,7 @@ from recsys_lib.experiments.multimodal.knockout import (
     map_value,
     shared_columns,
 )
-from recsys_lib.experiments.study.methods import BLEND_SPACE, Space
+from recsys_lib.experiments.study.search_spaces import BLEND_SPACE, Space
 from recsys_lib.recommenders import EASEMap, GatedMLP, ScoreBlend
 from recsys_lib.vectors import fusion, geometry
 

@@ -12,7 +12,7 @@ from recsys_lib import evaluation, recommenders
 from recsys_lib.evaluation import Evaluation, coordinate_search, splits, tuning
 from recsys_lib.evaluation.tuning import Method, Task
 from recsys_lib.experiments.multimodal.blocks import Items
-from recsys_lib.experiments.study.methods import EASE_SPACE, text_prior
+from recsys_lib.experiments.study.search_spaces import EASE_SPACE, text_prior
 from recsys_lib.vectors import fusion
 
 Blocks = Mapping[str, np.ndarray]

@@ -19,10 +19,10 @@ from recsys_lib.data import datasets
 from recsys_lib.encoders import graph as graphs
 from recsys_lib.evaluation import Evaluation, splits, tuning
 from recsys_lib.evaluation.tuning import Method
-from recsys_lib.experiments.multimodal import blocks, costs, knockout, methods
+from recsys_lib.experiments.multimodal import blocks, costs, joining_methods, knockout
 from recsys_lib.experiments.multimodal.blocks import Items
 from recsys_lib.experiments.notebook_record import resume, rows
-from recsys_lib.experiments.study.tables import answers
+from recsys_lib.experiments.study.study_tables import answers
 from recsys_lib.recommenders import CKE
 
 RECORD, NOTEBOOK = "multimodal-study", "14_multimodal"
@@ -101,11 +101,11 @@ def fusion_part(catalogue: str, seeds: int = 1, budget: int = 12) -> dict[str, A
     found: dict[str, list[Evaluation]] = {}
     chosen: dict[str, list[dict[str, Any]]] = {}
     for seed in range(seeds):
-        for name, (result, point) in methods.compare(items, seed, budget).items():
+        for name, (result, point) in joining_methods.compare(items, seed, budget).items():
             found.setdefault(name, []).append(result)
             chosen.setdefault(name, []).append(point)
             say(f"{catalogue}, draw {seed}, {name}: {result.mean()['ndcg']:.4f}")
-    return _about(items) | summary(found, methods.questions, chosen)
+    return _about(items) | summary(found, joining_methods.questions, chosen)
 
 
 def _about(items: Items) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from recsys_lib.experiments.own_catalogue.sources import (
     Source,
     joined_with_cheap,
 )
-from recsys_lib.experiments.study import Method, methods
+from recsys_lib.experiments.study import Method, search_spaces
 from recsys_lib.recommenders import Recommender, checks
 from recsys_lib.vectors import similarity
 
@@ -35,7 +35,7 @@ SERVED_TOP = 200
 # What a fitted recommender keeps for others to share.
 SHARED_BYTES = 3 * 2**30
 # The study's weights of text in a blend, and none: text can be declined, not forced.
-WEIGHTS = [0.0, *(w for w in methods.BLEND_SPACE["weight"] if w > 0)]
+WEIGHTS = [0.0, *(w for w in search_spaces.BLEND_SPACE["weight"] if w > 0)]
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,13 @@ def interaction_methods(n_items: int, timed: bool = False) -> dict[str, Entry]:
     r = recommenders
     found = {
         "popularity": Method(r.Popularity),
-        "ItemKNN": Method(r.ItemKNN, methods.ITEM_KNN_SPACE),
-        "iALS": Method(r.IALS, methods.IALS_SPACE),
+        "ItemKNN": Method(r.ItemKNN, search_spaces.ITEM_KNN_SPACE),
+        "iALS": Method(r.IALS, search_spaces.IALS_SPACE),
     }
     if timed:
-        found["recent popularity"] = Method(r.RecentPopularity, methods.RECENT_POPULARITY_SPACE)
+        found["recent popularity"] = Method(r.RecentPopularity, search_spaces.RECENT_POPULARITY_SPACE)
     if n_items <= MAX_ITEMS_OF_EASE:
-        space = methods.EASE_SPACE
+        space = search_spaces.EASE_SPACE
         if n_items > MAX_ITEMS_OF_TEXT_EASE:
             space = {"regularization": space["regularization"][1::2]}
         found["EASE"] = Method(lambda **p: r.EASE(top=SERVED_TOP, **p), space)
@@ -91,7 +91,7 @@ def text_methods(
         found[f"{COLLABORATIVE} + {name}"] = Entry(_blend(base, text), source.kind, name)
         if strength is not None:
             make = lambda v=vectors, **p: r.TextEASE(v, strength, top=SERVED_TOP, **p)  # noqa: E731
-            inside = Method(make, methods.PRIOR_SPACE, "both", ease, {"weight": 0.0, "sharpness": 1.0})
+            inside = Method(make, search_spaces.PRIOR_SPACE, "both", ease, {"weight": 0.0, "sharpness": 1.0})
             found[f"EASE with {name} inside"] = Entry(inside, source.kind, name)
     return found
 
@@ -136,16 +136,16 @@ def _mapped(
     """The linear map of these vectors, and the one over kernels if asked for, by name."""
     r, n_items = recommenders, len(vectors)
     if n_items > MAX_ITEMS_OF_EASE:
-        ridge = Method(lambda **p: r.RidgeMap(vectors, **p), methods.COLD_RIDGE_MAP_SPACE)
+        ridge = Method(lambda **p: r.RidgeMap(vectors, **p), search_spaces.COLD_RIDGE_MAP_SPACE)
         return {f"{label}, mapped": Entry(ridge, kind, source)}
-    space = dict(methods.EASE_MAP_SPACE)
+    space = dict(search_spaces.EASE_MAP_SPACE)
     if n_items > MAX_ITEMS_OF_TEXT_EASE:
         vectors = strongest_directions(vectors, MAX_DIMENSIONS)
         space["ease_regularization"] = space["ease_regularization"] if ease_lambda is None else [ease_lambda]
     linear = Method(lambda **p: r.EASEMap(vectors, columns=shared, **p), space)
     found = {f"{label}, mapped": Entry(linear, kind, source)}
     if kernel and n_items <= MAX_ITEMS_OF_TEXT_EASE:
-        curved = Method(linear.make, methods.EASE_KERNEL_SPACE, "text", linear, {"width": None})
+        curved = Method(linear.make, search_spaces.EASE_KERNEL_SPACE, "text", linear, {"width": None})
         found[f"{label}, kernel map"] = Entry(curved, kind, source)
     return found
 

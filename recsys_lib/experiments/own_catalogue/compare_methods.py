@@ -16,8 +16,8 @@ from recsys_lib.data.datasets import Dataset
 from recsys_lib.evaluation import Comparison, Evaluation, metrics, splits, tuning
 from recsys_lib.evaluation.splits import Split
 from recsys_lib.experiments import study
-from recsys_lib.experiments.own_catalogue import methods
-from recsys_lib.experiments.own_catalogue.methods import (
+from recsys_lib.experiments.own_catalogue import chosen_methods
+from recsys_lib.experiments.own_catalogue.chosen_methods import (
     Entry,
     FittedOnce,
     SharedEASE,
@@ -88,7 +88,7 @@ def compare_methods(
             warm.setdefault(name, []).append(result)
     ease = warm["EASE"][-1].parameters["regularization"] if "EASE" in warm else None
     cold: dict[str, list[Result]] = {}
-    draws = 1 if data.n_items > methods.MAX_ITEMS_OF_TEXT_EASE else seeds
+    draws = 1 if data.n_items > chosen_methods.MAX_ITEMS_OF_TEXT_EASE else seeds
     for seed, part in cold_splits(data, draws) if sources else []:
         for name, result in _cold(part, sources, ease, Budget(trials, seed, k), seconds).items():
             cold.setdefault(name, []).append(result)

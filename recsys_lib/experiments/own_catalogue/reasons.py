@@ -17,7 +17,7 @@ import numpy as np
 from recsys_lib import evaluation
 from recsys_lib.core.errors import InputError
 from recsys_lib.evaluation import Comparison
-from recsys_lib.experiments.own_catalogue import methods
+from recsys_lib.experiments.own_catalogue import chosen_methods
 from recsys_lib.experiments.own_catalogue.compare_methods import Compared
 from recsys_lib.experiments.own_catalogue.conclusion import best
 from recsys_lib.experiments.own_catalogue.sources import COLLABORATIVE, JOINED, LABELS, TFIDF, Source
@@ -197,12 +197,12 @@ def _method(compared: Compared, system: str) -> str:
 def _made(compared: Compared, sources: Mapping[str, Source], name: str) -> Any:
     """The recommender of that name at the point that was chosen on the validation part, not fitted."""
     train, chosen = compared.split.train, compared.warm
-    entries = methods.interaction_methods(train.shape[1], "recent popularity" in chosen)
+    entries = chosen_methods.interaction_methods(train.shape[1], "recent popularity" in chosen)
     if name not in entries:
         filtering = best(chosen, COLLABORATIVE) or "popularity"
-        base = methods.FittedOnce(entries[filtering].method.make(**chosen[filtering].parameters))
+        base = chosen_methods.FittedOnce(entries[filtering].method.make(**chosen[filtering].parameters))
         ease = chosen["EASE"].parameters["regularization"] if "EASE" in chosen else None
-        entries = methods.text_methods(sources, train, base, ease)
+        entries = chosen_methods.text_methods(sources, train, base, ease)
     return entries[name].method.make(**chosen[name].parameters)
 
 

@@ -17,7 +17,7 @@ from recsys_lib.evaluation import splits
 from recsys_lib.evaluation.protocols import VALIDATION, dataset_of, split_of
 from recsys_lib.evaluation.splits import Split
 from recsys_lib.evaluation.tuning import Method, cold_validation, known_users, tune
-from recsys_lib.experiments.study.methods import Space
+from recsys_lib.experiments.study.search_spaces import Space
 from recsys_lib.llm.prompts import rated
 from recsys_lib.llm.rerank import Lists
 from recsys_lib.vectors import geometry

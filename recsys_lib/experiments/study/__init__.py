@@ -18,8 +18,7 @@ from recsys_lib.evaluation.tuning import (
     tune_and_evaluate,
     tune_and_evaluate_cold,
 )
-from recsys_lib.experiments.study import takeaways
-from recsys_lib.experiments.study.cold_start import (
+from recsys_lib.experiments.study.cold_items import (
     TEXT_MAP,
     arrival_bootstrap,
     arrival_table,
@@ -31,13 +30,13 @@ from recsys_lib.experiments.study.cold_start import (
     strictly_cold,
 )
 from recsys_lib.experiments.study.item_texts import control_texts, encode, side_by_side, whitened
-from recsys_lib.experiments.study.methods import (
+from recsys_lib.experiments.study.search_spaces import (
     EASE_SPACE,
     cold_methods,
     timed_methods,
     warm_methods,
 )
-from recsys_lib.experiments.study.tables import (
+from recsys_lib.experiments.study.study_tables import (
     MARGIN,
     answers,
     averaged,
@@ -55,7 +54,7 @@ from recsys_lib.experiments.study.tables import (
     renewed,
     validation_curves,
 )
-from recsys_lib.experiments.study.warm import (
+from recsys_lib.experiments.study.warm_items import (
     CHEAP,
     against_published,
     catalogue_effects,
@@ -128,7 +127,6 @@ __all__ = [
     "stored_bytes",
     "strictly_cold",
     "summary",
-    "takeaways",
     "text_controls",
     "timed_methods",
     "tune",

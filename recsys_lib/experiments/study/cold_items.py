@@ -17,8 +17,8 @@ from recsys_lib.data.datasets import Dataset
 from recsys_lib.evaluation import Evaluation, metrics, splits
 from recsys_lib.evaluation.splits import Split
 from recsys_lib.evaluation.tuning import Method, Outcome, cold_task, compare_methods, known_users, warm_task
-from recsys_lib.experiments.study.methods import EASE_SPACE, ITEM_KNN_SPACE, cold_methods, knn_with_text
-from recsys_lib.experiments.study.tables import bootstrap_record
+from recsys_lib.experiments.study.search_spaces import EASE_SPACE, ITEM_KNN_SPACE, cold_methods, knn_with_text
+from recsys_lib.experiments.study.study_tables import bootstrap_record
 
 Vectors = Mapping[str, np.ndarray]
 TRUE_POPULARITY = "true popularity (not knowable)"

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from recsys_lib.cost.units import two_digits
-from recsys_lib.experiments.study.tables import MARGIN, recorded_controls, recorded_gain
+from recsys_lib.experiments.study.study_tables import MARGIN, recorded_controls, recorded_gain
 
 
 def warm(

@@ -23,9 +23,9 @@ from recsys_lib.evaluation.tuning import (
     warm_task,
 )
 from recsys_lib.experiments.study.item_texts import control_texts, encode, side_by_side, whitened
-from recsys_lib.experiments.study.methods import EASE_SPACE, text_prior, timed_methods, warm_methods
-from recsys_lib.experiments.study.tables import answers, averaged
-from recsys_lib.hardware import measure
+from recsys_lib.experiments.study.search_spaces import EASE_SPACE, text_prior, timed_methods, warm_methods
+from recsys_lib.experiments.study.study_tables import answers, averaged
+from recsys_lib.hardware import timing
 from recsys_lib.recommenders import EASE, TextProfile, checks
 from recsys_lib.vectors import geometry
 
@@ -174,7 +174,7 @@ def costs(
         model = done[0].model
         assert model is not None
         rank = partial(evaluation.recommend, model, whole.train, users, k)
-        once = measure.measure(rank, min_samples=2, min_seconds=0, warmup=0)
+        once = timing.measure(rank, min_samples=2, min_seconds=0, warmup=0)
         rows[name] = {
             "fit s": float(np.median([o.fit_s for o in done])),
             "ms per user": 1e3 * once.p50 / len(users),

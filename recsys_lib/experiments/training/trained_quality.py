@@ -14,7 +14,7 @@ from recsys_lib.core import paths
 from recsys_lib.evaluation import Evaluation
 from recsys_lib.evaluation.tuning import Method, Outcome, Task, compare_methods
 from recsys_lib.experiments.study.item_texts import whitened
-from recsys_lib.experiments.study.methods import (
+from recsys_lib.experiments.study.search_spaces import (
     EASE_KERNEL_SPACE,
     EASE_MAP_SPACE,
     EASE_SPACE,

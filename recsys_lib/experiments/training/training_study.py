@@ -19,7 +19,7 @@ from recsys_lib.evaluation.protocols import dataset_of, split_of
 from recsys_lib.evaluation.tuning import Task
 from recsys_lib.experiments.notebook_record import resume
 from recsys_lib.experiments.study.item_texts import encode, load_encoder
-from recsys_lib.experiments.training import answers, ranking, variants, work
+from recsys_lib.experiments.training import answers, trained_quality, variants, work
 from recsys_lib.experiments.training.variants import Variant
 from recsys_lib.llm.finetune.trainer import Trainer
 
@@ -108,11 +108,11 @@ def measure(part: Part) -> dict[str, Any]:
     if variant is None:
         vectors, course = encode(items, "minilm"), {}
         encoder = load_encoder("minilm", precision="float32")
-        topics = ranking.sentences(lambda texts: encoder.encode(texts, progress=False))
+        topics = trained_quality.sentences(lambda texts: encoder.encode(texts, progress=False))
     else:
         state = variants.state_folder(part.label)
         done = variants.train_variant(items.item_texts(), task, variant, part.seed, state, _report)
-        vectors, topics = done.vectors, ranking.sentences(done.model.encode)
+        vectors, topics = done.vectors, trained_quality.sentences(done.model.encode)
         course = {
             "losses": [round(loss, 5) for loss in done.progress.losses],
             "validated": done.progress.validated,
@@ -132,14 +132,16 @@ def _report(trainer: Trainer) -> None:
 
 def _ranked(part: Part, task: Task, vectors: Any) -> dict[str, Any]:
     if part.name == MLP:
-        return ranking.metrics_of(ranking.mlp_outcomes(vectors, task, part.seed))
+        return trained_quality.metrics_of(trained_quality.mlp_outcomes(vectors, task, part.seed))
     if part.task != "warm":
         kernel = part.task == "cold"
-        return ranking.metrics_of(ranking.cold_outcomes(vectors, task, part.seed, kernel=kernel))
-    outcomes = ranking.warm_outcomes(vectors, task, part.seed)
-    few = ranking.few_interactions(outcomes, task, part.seed)
-    shortened = {n: {name: ranking.per_user(e) for name, e in own.items()} for n, own in few.items()}
-    return ranking.metrics_of(outcomes) | {"few": shortened}
+        return trained_quality.metrics_of(
+            trained_quality.cold_outcomes(vectors, task, part.seed, kernel=kernel)
+        )
+    outcomes = trained_quality.warm_outcomes(vectors, task, part.seed)
+    few = trained_quality.few_interactions(outcomes, task, part.seed)
+    shortened = {n: {name: trained_quality.per_user(e) for name, e in own.items()} for n, own in few.items()}
+    return trained_quality.metrics_of(outcomes) | {"few": shortened}
 
 
 def run(

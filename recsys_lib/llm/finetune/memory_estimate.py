@@ -167,14 +167,14 @@ def measured(trainer: Trainer, steps: int = 2) -> float:
     and pages of the weights' file, which no estimate knows, are there already. Freed memory goes back to
     the system from here on (``memory.return_freed``): an allocator that keeps it takes up to twice as much.
     """
-    from recsys_lib.hardware import measure
+    from recsys_lib.hardware import timing
 
     memory.return_freed()
     for parameter in trainer.model.model.parameters():
         float(parameter.detach().sum())
     trainer.model.vectors(np.arange(min(2, len(trainer.model.texts)))).sum().backward()
     trainer.optimizer.zero_grad(set_to_none=True)
-    return float(measure.peak_memory(lambda: [trainer.step() for _ in range(steps)]).added)
+    return float(timing.peak_memory(lambda: [trainer.step() for _ in range(steps)]).added)
 
 
 def _layer_sizes(model: TextModel) -> tuple[int, int]:

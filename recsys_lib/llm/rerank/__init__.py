@@ -5,11 +5,11 @@ Methods: ``YesNo`` and ``TitleLikelihood`` (pointwise), ``AllPairs`` and ``HeapS
 ``FirstToken`` and ``WrittenPermutation`` (listwise), ``CrossEncoder``.
 """
 
-from recsys_lib.llm.rerank.base import Lists, Reranker, Usage, order, rerank
 from recsys_lib.llm.rerank.comparisons import AllPairs, HeapSort
 from recsys_lib.llm.rerank.cross_encoder import CrossEncoder
 from recsys_lib.llm.rerank.listwise import FirstToken, WrittenPermutation
 from recsys_lib.llm.rerank.pointwise import TitleLikelihood, YesNo
+from recsys_lib.llm.rerank.reranker import Lists, Reranker, Usage, order, rerank
 
 __all__ = [
     "AllPairs",

@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 from recsys_lib.core.errors import InputError
 from recsys_lib.llm.packed_attention import Prefix
 from recsys_lib.llm.prompts import Prompts
-from recsys_lib.llm.rerank.base import Lists, PrefixReader, Usage
+from recsys_lib.llm.rerank.reranker import Lists, PrefixReader, Usage
 
 # What a sorting method yields: places to compare; it is sent the place that won.
 Sorting = Generator[tuple[int, ...], int, list[int]]

@@ -11,7 +11,7 @@ import numpy as np
 from recsys_lib.core.errors import InputError
 from recsys_lib.data.assets import locate
 from recsys_lib.llm.prompts import clean
-from recsys_lib.llm.rerank.base import Lists, Usage
+from recsys_lib.llm.rerank.reranker import Lists, Usage
 
 # Special tokens around a pair: [CLS] query [SEP] passage [SEP].
 SPECIAL = 3

@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 from recsys_lib.core.errors import InputError
 from recsys_lib.llm.packed_attention import Group, Prefix, extend
 from recsys_lib.llm.prompts import LETTERS, Prompts
-from recsys_lib.llm.rerank.base import Lists, PrefixReader, Usage, count, permutations
+from recsys_lib.llm.rerank.reranker import Lists, PrefixReader, Usage, count, permutations
 
 
 class FirstToken:

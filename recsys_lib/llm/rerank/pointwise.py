@@ -8,7 +8,7 @@ import numpy as np
 
 from recsys_lib.llm.packed_attention import Group, Prefix, extend
 from recsys_lib.llm.prompts import Prompts
-from recsys_lib.llm.rerank.base import Lists, PrefixReader, Usage, count
+from recsys_lib.llm.rerank.reranker import Lists, PrefixReader, Usage, count
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,7 +11,7 @@ from recsys_lib.evaluation import holm
 from recsys_lib.experiments.catalogues import explain, long_texts
 from recsys_lib.experiments.catalogues.protocol import SHORT
 from recsys_lib.reporting import plots
-from recsys_lib.reporting.takeaways import bullets
+from recsys_lib.reporting.takeaways_00_to_03 import bullets
 
 if TYPE_CHECKING:
     import pandas as pd

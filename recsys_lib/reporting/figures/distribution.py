@@ -12,7 +12,7 @@ from recsys_lib.cost import scaling
 from recsys_lib.cost.scaling import Job, Network
 from recsys_lib.cost.units import two_digits
 from recsys_lib.reporting import plots
-from recsys_lib.reporting.takeaways import bullets
+from recsys_lib.reporting.takeaways_00_to_03 import bullets
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

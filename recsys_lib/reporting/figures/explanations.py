@@ -9,7 +9,7 @@ import numpy as np
 
 from recsys_lib.evaluation import compare, holm, p_text
 from recsys_lib.reporting import plots
-from recsys_lib.reporting.takeaways import bullets
+from recsys_lib.reporting.takeaways_00_to_03 import bullets
 from recsys_lib.trust.explanations import faithfulness
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from recsys_lib.experiments.histories import PROFILES
+from recsys_lib.experiments.histories_study import PROFILES
 from recsys_lib.reporting import plots
 from recsys_lib.reporting.figures.llm import MODELS
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsys_lib.reporting import plots
-from recsys_lib.reporting.takeaways import bullets
+from recsys_lib.reporting.takeaways_00_to_03 import bullets
 from recsys_lib.trust.privacy import price
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from recsys_lib.evaluation import Comparison, p_text
 from recsys_lib.reporting import plots
-from recsys_lib.reporting.takeaways import bullets
+from recsys_lib.reporting.takeaways_00_to_03 import bullets
 from recsys_lib.serving.off_policy import Estimate
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ model write one, ``support`` counts whom a reason reveals.
 
 from recsys_lib.trust.explanations.contributions import Contributions, contributions, weights_between
 from recsys_lib.trust.explanations.counterfactual import Counterfactual, counterfactual
-from recsys_lib.trust.explanations.histories import one_history, rank_of, without
+from recsys_lib.trust.explanations.partial_history import one_history, rank_of, without
 
 __all__ = [
     "Contributions",

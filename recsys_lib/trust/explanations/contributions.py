@@ -21,7 +21,7 @@ from recsys_lib.recommenders import (
     TextItemKNN,
     TextProfile,
 )
-from recsys_lib.trust.explanations.histories import one_history
+from recsys_lib.trust.explanations.partial_history import one_history
 
 # Scores are ``history @ weights`` with an array ``weights [n_items, n_items]``, dense or sparse.
 WITH_WEIGHTS = (EASE, EASEMap, ItemKNN, SLIM, TextEASE, TextItemKNN)

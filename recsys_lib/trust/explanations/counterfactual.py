@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from recsys_lib.core.errors import InputError
 from recsys_lib.recommenders import BaseRecommender, TextProfile
 from recsys_lib.trust.explanations.contributions import weights_between
-from recsys_lib.trust.explanations.histories import one_history, rank_of, without
+from recsys_lib.trust.explanations.partial_history import one_history, rank_of, without
 
 # Sums that differ by less, relative to the largest weight, count as equal: float32 scores do not part them.
 MARGIN = 1e-6

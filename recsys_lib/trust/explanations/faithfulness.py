@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from recsys_lib.core.errors import InputError
 from recsys_lib.evaluation import Evaluation
 from recsys_lib.recommenders import BaseRecommender
-from recsys_lib.trust.explanations.histories import one_history, parts_of, rank_of
+from recsys_lib.trust.explanations.partial_history import one_history, parts_of, rank_of
 
 if TYPE_CHECKING:
     import pandas as pd

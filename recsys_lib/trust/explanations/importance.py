@@ -11,7 +11,7 @@ from recsys_lib.recommenders import BaseRecommender
 from recsys_lib.trust.explanations import faithfulness
 from recsys_lib.trust.explanations.contributions import contributions
 from recsys_lib.trust.explanations.faithfulness import Importance
-from recsys_lib.trust.explanations.histories import one_history
+from recsys_lib.trust.explanations.partial_history import one_history
 from recsys_lib.vectors import similarity
 
 

@@ -13,7 +13,7 @@ from recsys_lib.recommenders import BaseRecommender
 from recsys_lib.trust.explanations.contributions import contributions
 from recsys_lib.trust.explanations.counterfactual import counterfactual
 from recsys_lib.trust.explanations.faithfulness import Importance, order_of
-from recsys_lib.trust.explanations.histories import one_history, parts_of, rank_of
+from recsys_lib.trust.explanations.partial_history import one_history, parts_of, rank_of
 
 VERBS = {
     "en": {"film": "watched", "book": "read", "item": "chose"},

@@ -18,7 +18,7 @@ import numpy as np
 from recsys_lib import cost, encoders
 from recsys_lib.benchmarks.workloads import points
 from recsys_lib.core.errors import InputError
-from recsys_lib.hardware.measure import Measurement, measure, peak_memory
+from recsys_lib.hardware.timing import Measurement, measure, peak_memory
 from recsys_lib.recommenders import EASE
 from recsys_lib.vectors import quantization
 from recsys_lib.vectors.search import Index

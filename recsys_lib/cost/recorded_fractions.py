@@ -56,8 +56,8 @@ def _reached(rows: Sequence[dict[str, Any]], sheet: Hardware) -> Iterator[tuple[
     reads = [row for row in rows if row.get("name", "").startswith("streaming read")]
     if reads:
         # The largest sample, which no cache holds.
-        largest = max(reads, key=lambda row: row["work"])
-        rate = largest["work"] / float(np.median(largest["samples"]))
+        largest = max(reads, key=lambda row: row["amount"])
+        rate = largest["amount"] / float(np.median(largest["samples"]))
         yield "dense rows", rate / sheet.bandwidth_bytes_per_s
         yield "lookup", lookup_fraction() * rate / sheet.bandwidth_bytes_per_s
     for row in rows:
@@ -90,16 +90,16 @@ def kind_of(row: dict[str, Any]) -> str:
     Encoders in the fastest form (8 bits, batches of 64), int8 codes scanned for one query and for 64, fits
     of thousands of items, prompts of hundreds of tokens, tokens written for one sequence.
     """
-    work, shape, precision = row.get("work"), row.get("shape", {}), row.get("precision")
-    if work == "encode, native" and precision == "int8" and shape["batch"] >= 64:
+    workload, shape, precision = row.get("workload"), row.get("shape", {}), row.get("precision")
+    if workload == "encode, native" and precision == "int8" and shape["batch"] >= 64:
         return "encode"
-    if work == "scan" and precision == "int8":
+    if workload == "scan" and precision == "int8":
         return "scan"
-    if work == "EASE fit" and shape["items"] >= 2000:
+    if workload == "EASE fit" and shape["items"] >= 2000:
         return "fit"
-    if work == "prefill" and precision == "bfloat16" and shape["tokens"] >= 512:
+    if workload == "prefill" and precision == "bfloat16" and shape["tokens"] >= 512:
         return "prefill"
-    if work == "decode" and precision == "bfloat16" and shape["batch"] == 1:
+    if workload == "decode" and precision == "bfloat16" and shape["batch"] == 1:
         return "decode"
     return ""
 

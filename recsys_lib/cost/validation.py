@@ -183,7 +183,7 @@ def recorded_checks(folder: Path = MEASUREMENTS) -> list[Check]:
     parts, fractions = _parts(folder), reference_fractions(folder)
     ceilings, found = _ceilings(parts), []
     for row in [*parts["points"]["rows"], *parts["language"]["rows"]]:
-        kind = KINDS.get(row["work"])
+        kind = KINDS.get(row["workload"])
         # float32 is what the cost model never serves with, and binary codes have no products to count.
         if kind is None or kind_of(row) or row["precision"] in ("float32", "binary"):
             continue
@@ -191,7 +191,7 @@ def recorded_checks(folder: Path = MEASUREMENTS) -> list[Check]:
             f"{k} {v:,}" for k, v in row["shape"].items() if k not in ("dimension", "parameters")
         )
         measured = float(np.median(row["measurement"]["samples"]))
-        name = f"{row['work']}: {row['model']}, {row['precision']}, {shape}"
+        name = f"{row['workload']}: {row['model']}, {row['precision']}, {shape}"
         found.append(Check(name, _bound_s(row, ceilings) / fractions[kind], measured, "s", XEON))
     return found
 

@@ -424,7 +424,7 @@ def fastest(encoder: Source) -> str:
         tokens = calibration(encoder)
         compared = {b: encoder.with_backend(b) for b in able}
         runs = {b: partial(e.run_tokens, tokens) for b, e in compared.items()}
-        timed = timing.compare(runs, min_samples=5, work=len(tokens))
+        timed = timing.compare(runs, min_samples=5, amount=len(tokens))
         return {"backend": min(timed, key=lambda b: timed[b].p50), "model": encoder.options["model"],
                 "precision": encoder.precision,
                 "texts_per_s": {b: m.throughput for b, m in timed.items()}}  # fmt: skip

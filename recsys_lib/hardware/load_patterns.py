@@ -116,14 +116,14 @@ class _Log:
         self.bar.update(len(requests))
 
     def result(
-        self, scenario: str, n: int, seconds: float, latencies: Sequence[float], work: float = 1.0, **more
+        self, scenario: str, n: int, seconds: float, latencies: Sequence[float], amount: float = 1.0, **more
     ) -> Result:
         self.bar.close()
         measured = {
             name: Measurement(name, tuple(samples), self.first_stages.get(name, 0.0), method=METHOD)
             for name, samples in self.stages.items()
         }
-        latency = Measurement("latency", tuple(latencies), self.first, "s", work, "requests", METHOD)
+        latency = Measurement("latency", tuple(latencies), self.first, "s", amount, "requests", METHOD)
         return Result(scenario, n, seconds, latency, measured, **more)
 
 

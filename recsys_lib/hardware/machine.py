@@ -234,8 +234,8 @@ def matmul_peak(precision: str, n: int = 2048, device: str = "cpu", seconds: flo
         lambda: product(a, b),
         f"matmul {precision} {n}",
         min_seconds=seconds,
-        work=2.0 * n**3,
-        work_unit="operations",
+        amount=2.0 * n**3,
+        amount_unit="operations",
     )
 
 
@@ -259,7 +259,7 @@ def read_bandwidth(megabytes: int | None = None, device: str = "cpu", seconds: f
     megabytes = megabytes or stream_megabytes(device)
     data = _block(megabytes, device)
     name = f"streaming read {megabytes} MiB"
-    return measure(data.sum, name, min_seconds=seconds, work=float(data.nbytes), work_unit="bytes")
+    return measure(data.sum, name, min_seconds=seconds, amount=float(data.nbytes), amount_unit="bytes")
 
 
 def copy_bandwidth(megabytes: int | None = None, device: str = "cpu", seconds: float = 0.5) -> Measurement:
@@ -270,8 +270,8 @@ def copy_bandwidth(megabytes: int | None = None, device: str = "cpu", seconds: f
         lambda: target.copy_(source),
         f"streaming copy {megabytes} MiB",
         min_seconds=seconds,
-        work=2.0 * source.nbytes,
-        work_unit="bytes",
+        amount=2.0 * source.nbytes,
+        amount_unit="bytes",
     )
 
 
@@ -293,8 +293,8 @@ class Ceilings:
         """Ceilings from what ``ceilings`` measured: medians, or with ``fastest`` the best samples,
         which bound all times.
         """
-        rate = {m.name: m.work / (min(m.samples) if fastest else m.p50) for m in measurements}
-        reads = {int(m.work): rate[m.name] for m in measurements if m.name.startswith("streaming read")}
+        rate = {m.name: m.amount / (min(m.samples) if fastest else m.p50) for m in measurements}
+        reads = {int(m.amount): rate[m.name] for m in measurements if m.name.startswith("streaming read")}
         copies = [rate[m.name] for m in measurements if m.name.startswith("streaming copy")]
         products = {m.name.split()[1]: rate[m.name] for m in measurements if m.name.startswith("matmul")}
         return Ceilings(products, reads[max(reads)], copies[0], tuple(measurements), reads)

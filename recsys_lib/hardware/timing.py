@@ -32,15 +32,15 @@ class Measurement:
     """Raw samples of one repeated piece of work.
 
     name: what was done. samples: warm samples in ``unit``. first: the cold first call, in ``unit``.
-    work: how much one call does, in ``work_unit`` (texts, queries, floating-point operations ...).
+    amount: how much one call does, in ``amount_unit`` (texts, queries, floating-point operations ...).
     """
 
     name: str
     samples: tuple[float, ...]
     first: float
     unit: str = "s"
-    work: float = 1.0
-    work_unit: str = "calls"
+    amount: float = 1.0
+    amount_unit: str = "calls"
     method: str = METHOD
 
     def percentile(self, q: float) -> float:
@@ -70,10 +70,10 @@ class Measurement:
 
     @property
     def throughput(self) -> float:
-        """``work_unit`` per second at the median."""
+        """``amount_unit`` per second at the median."""
         if self.unit != "s":
             raise InputError(f"throughput needs samples in s, {self.name!r} has {self.unit}")
-        return self.work / self.p50
+        return self.amount / self.p50
 
     def to_dict(self) -> dict:
         """Everything, JSON-ready, with the percentiles beside the raw samples."""
@@ -88,7 +88,7 @@ class Measurement:
     @staticmethod
     def from_dict(content: Mapping[str, Any]) -> Measurement:
         """What ``to_dict`` wrote."""
-        names = ("name", "samples", "first", "unit", "work", "work_unit", "method")
+        names = ("name", "samples", "first", "unit", "amount", "amount_unit", "method")
         return Measurement(**{name: content[name] for name in names} | {"samples": tuple(content["samples"])})
 
 
@@ -119,8 +119,8 @@ def compare(
     min_seconds: float = 0.3,
     max_seconds: float = 60.0,
     warmup: int = 1,
-    work: float | Mapping[str, float] = 1.0,
-    work_unit: str = "calls",
+    amount: float | Mapping[str, float] = 1.0,
+    amount_unit: str = "calls",
 ) -> dict[str, Measurement]:
     """Time several methods interleaved and return one ``Measurement`` each, in the order given.
 
@@ -154,14 +154,14 @@ def compare(
     finally:
         if collecting:
             gc.enable()
-    works = work if isinstance(work, Mapping) else dict.fromkeys(functions, work)
+    amounts = amount if isinstance(amount, Mapping) else dict.fromkeys(functions, amount)
     return {
-        name: Measurement(name, tuple(samples[name]), first[name], "s", works[name], work_unit)
+        name: Measurement(name, tuple(samples[name]), first[name], "s", amounts[name], amount_unit)
         for name in functions
     }
 
 
-def measure(function: Callable[[], object], name: str = "work", **protocol) -> Measurement:
+def measure(function: Callable[[], object], name: str = "call", **protocol) -> Measurement:
     """Time one function; ``protocol`` as for ``compare``.
 
     >>> m = measure(lambda: sum(range(1000)), "sum", min_samples=3, min_seconds=0.0)

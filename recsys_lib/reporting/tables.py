@@ -158,7 +158,7 @@ def probe(json_file: Path | None = None, device: str = "cpu") -> str:
         ("threads", ", ".join(f"{k} {v}" for k, v in d["threads"].items())),
     ]
     for m in ceilings.measurements:
-        unit = "GB/s" if m.work_unit == "bytes" else "Gop/s"
+        unit = "GB/s" if m.amount_unit == "bytes" else "Gop/s"
         rows.append(
             (m.name, f"{m.throughput / 1e9:8.1f} {unit}  median of {len(m.samples)}, spread {m.spread:.1%}")
         )

@@ -132,7 +132,7 @@ def bounds(rows: list[dict[str, Any]], ceilings_of: dict[str, machine.Ceilings])
             0.0 if point["compute"] is None else point["operations"] / roof.operations_per_s[point["compute"]]
         )
         table.append({
-            "machine": point["machine"], "workload": point["work"], "model": point["model"],
+            "machine": point["machine"], "workload": point["workload"], "model": point["model"],
             "precision": point["precision"],
             "shape": shape, "op/B": points.intensity(point), "Gop/s": point["operations"] / m.p50 / 1e9,
             "median ms": 1e3 * m.p50,
@@ -157,7 +157,7 @@ def random_weight_bounds(
     measured = {
         r["model"]: 1e3 * r["measurement"]["p50"]
         for r in rows
-        if (r["machine"], r["work"]) == (name, "encode, random weights")
+        if (r["machine"], r["workload"]) == (name, "encode, random weights")
     }
     found = {}
     for model in language.SIZES:
@@ -228,7 +228,7 @@ def held_memory(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """
     table = []
     for row in rows:
-        held, shape = row.get("held", {}), row["shape"]
+        held, shape = row.get("memory_bytes", {}), row["shape"]
         if "weights" in held:
             counted = cost.weight_bytes(cost.architecture(row["model"]), row["precision"], kept=())
             table.append(
@@ -281,7 +281,7 @@ def exponents(rows: list[dict[str, Any]]) -> pd.DataFrame:
     found = [
         {
             "machine": r["machine"],
-            "workload": r["work"],
+            "workload": r["workload"],
             "against": r["against"],
             "largest": max(r["sizes"]),
             **growth_exponents.exponents(r),
@@ -297,9 +297,9 @@ def beyond_memory(rows: list[dict[str, Any]], n: int = 10_000_000) -> pd.DataFra
     """
     found = {}
     for r in rows:
-        if r["against"] == "items" and r["work"].startswith("search"):
+        if r["against"] == "items" and r["workload"].startswith("search"):
             last, each = r["measurements"][-1]["p50"] / r["sizes"][-1], r["bytes"][-1] / r["sizes"][-1]
-            found[r["machine"], r["work"]] = {
+            found[r["machine"], r["workload"]] = {
                 "items": n,
                 "ms per query, by model": 1e3 * last * n,
                 "GB, by model": each * n / 1e9,
@@ -321,7 +321,7 @@ def energy(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Joules per 1,000 of each workload with the range, and by which method."""
     return pd.DataFrame(
         {
-            (r.get("machine", "here"), r["work"]): {
+            (r.get("machine", "here"), r["workload"]): {
                 f"J per 1,000 {r['unit']}": 1e3 * r["joules"] / r["n"],
                 "lowest": 1e3 * r["low_joules"] / r["n"],
                 "highest": 1e3 * r["high_joules"] / r["n"], "per s": r["n"] / r["seconds"],

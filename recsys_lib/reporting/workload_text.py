@@ -77,7 +77,7 @@ def live_point(point: Mapping[str, Any], rows: list[dict[str, Any]], name: str) 
     """A point timed now beside the same point in the record of machine ``name``, and which instructions of
     that machine this one lacks.
     """
-    keys = ("work", "model", "precision", "shape")
+    keys = ("workload", "model", "precision", "shape")
     now = point["measurement"]["p50"]
     said = (
         f"{point['model']}, {point['shape']['batch']} texts of {point['shape']['tokens']} tokens in "

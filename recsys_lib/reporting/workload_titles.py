@@ -42,7 +42,7 @@ def distance_to_the_roof(bounds: pd.DataFrame) -> str:
 
 def growth(group: str, rows: list[dict[str, Any]]) -> str:
     """The fitted exponent of time of each series of a panel."""
-    fits = (f"{r['work'].split(', ')[-1]} n^{growth_exponents.exponents(r)['time']:.2f}" for r in rows)
+    fits = (f"{r['workload'].split(', ')[-1]} n^{growth_exponents.exponents(r)['time']:.2f}" for r in rows)
     return f"{group}: {', '.join(fits)}"
 
 

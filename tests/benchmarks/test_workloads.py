@@ -120,7 +120,7 @@ def test_points_carry_what_their_shapes_say(quick):
     (found,) = points.encode_points(("minilm",), batches=(2,), tokens=5, variants=(("torch", "float32"),))
     sized = cost.architecture("minilm")
     assert found["operations"] == cost.encode_flops(sized, 5, 2)
-    assert found["measurement"]["work"] == 2 and found["shape"] == {"batch": 2, "tokens": 5}
+    assert found["measurement"]["amount"] == 2 and found["shape"] == {"batch": 2, "tokens": 5}
     (scan,) = points.scan_points(500, 16, (3,), ("int8",))
     assert scan["operations"] == 2 * 3 * 500 * 16 and scan["bytes"] == 500 * (16 + 4)
     (ease,) = points.ease_points((40,), n_users=30)
@@ -145,16 +145,18 @@ def test_interactions_are_ones_with_popular_items_first():
 
 def test_generation_holds_the_cache_that_is_counted(quick):
     found = language.generation_points((4,), (6,), (1, 2), ("float32",))
-    assert [p["work"] for p in found] == ["prefill", "decode", "decode"]
+    assert [p["workload"] for p in found] == ["prefill", "decode", "decode"]
     sized = cost.architecture("smollm2-135m")
     assert found[0]["operations"] == cost.prefill_flops(sized, 4, skip_masked=True)
     # The new token is taken out again: what stays is the context before it.
-    assert found[2]["held"]["cache"] == cost.kv_cache_bytes(sized, 5, 2, "float32")
+    assert found[2]["memory_bytes"]["cache"] == cost.kv_cache_bytes(sized, 5, 2, "float32")
 
 
 def test_random_weights_take_the_bytes_that_are_counted(quick):
     (found,) = language.random_points(("minilm",), tokens=4, batch=2, precision="bfloat16")
-    assert found["held"]["weights"] == cost.weight_bytes(cost.architecture("minilm"), "bfloat16", kept=())
+    assert found["memory_bytes"]["weights"] == cost.weight_bytes(
+        cost.architecture("minilm"), "bfloat16", kept=()
+    )
 
 
 def test_what_does_not_fit_is_not_measured(monkeypatch):
@@ -254,7 +256,7 @@ def test_every_model_is_split_into_phases_that_took_time():
     ):
         assert all(math.isfinite(s) and s > 0 for s in found["phases_s"].values()), found
     tuned = training_phases.fine_tuning_phases("minilm", ["Heat", "Alien"], ["Crime", "Horror"], steps=1)
-    assert all(s > 0 for s in tuned["phases_s"].values()) and tuned["work"] == 4
+    assert all(s > 0 for s in tuned["phases_s"].values()) and tuned["amount"] == 4
 
 
 # --- The record
@@ -263,9 +265,9 @@ def test_every_model_is_split_into_phases_that_took_time():
 @pytest.fixture
 def parts(monkeypatch):
     """Parts that take no time."""
-    m = Measurement("streaming read 1 MiB", (1.0 / 3, 0.5), 1.0, work=2.0**20, work_unit="bytes")
-    copy = Measurement("streaming copy 1 MiB", (1.0,), 1.0, work=2.0**20, work_unit="bytes")
-    product = Measurement("matmul float32 8", (0.5, 1.0), 1.0, work=1024.0)
+    m = Measurement("streaming read 1 MiB", (1.0 / 3, 0.5), 1.0, amount=2.0**20, amount_unit="bytes")
+    copy = Measurement("streaming copy 1 MiB", (1.0,), 1.0, amount=2.0**20, amount_unit="bytes")
+    product = Measurement("matmul float32 8", (0.5, 1.0), 1.0, amount=1024.0)
     rows = {"ceilings": [m.to_dict(), copy.to_dict(), product.to_dict()], "training": [{"model": "EASE"}]}
     monkeypatch.setattr(record, "PARTS", {name: (lambda device, r=r: r) for name, r in rows.items()})
 

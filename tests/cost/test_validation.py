@@ -46,9 +46,15 @@ def test_a_factor_counts_both_directions():
 def test_fractions_are_read_from_the_records_of_machines(tmp_path):
     environment = {"flags": ["avx512_bf16"], "cores_physical": 4, "cores_logical": 8, "gpus": []}
     # Four cores of Zen 4 have 128 GB/s by the data sheet of c7a-large, which has two.
-    scan = {"work": "scan", "precision": "int8", "compute": "int8", "device": "cpu", "shape": {"batch": 1}}
+    scan = {
+        "workload": "scan",
+        "precision": "int8",
+        "compute": "int8",
+        "device": "cpu",
+        "shape": {"batch": 1},
+    }
     scan |= {"operations": 1.0, "bytes": 128e9, "measurement": {"samples": [1.0, 4.0, 9.0]}}
-    reads = [{"name": f"streaming read {n}", "work": n, "samples": [n / 32e9]} for n in (1e6, 1e9)]
+    reads = [{"name": f"streaming read {n}", "amount": n, "samples": [n / 32e9]} for n in (1e6, 1e9)]
     part = {"environment": environment, "device": "cpu"}
     parts = {"points": {**part, "rows": [scan]}, "ceilings": {**part, "rows": reads}}
     (tmp_path / "a.json").write_text(json.dumps({"machine": "a", "parts": parts}))

@@ -51,7 +51,7 @@ def test_offline_answers_all_in_batches():
     serve = service(clock)
     found = offline(serve, 10, batch=4, clock=clock)
     assert serve.calls[2:] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    assert found.throughput == 10 / 0.75 and found.latency.work == 4.0
+    assert found.throughput == 10 / 0.75 and found.latency.amount == 4.0
 
 
 def test_an_idle_server_answers_in_its_service_time():

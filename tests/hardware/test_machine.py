@@ -24,7 +24,7 @@ def test_a_missing_package_is_said_not_raised():
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
 def test_matmul_counts_two_operations_per_multiply_add(precision):
     m = machine.matmul_peak(precision, n=128, seconds=0.01)
-    assert m.work == 2 * 128**3
+    assert m.amount == 2 * 128**3
     assert m.throughput > 0
 
 
@@ -51,8 +51,8 @@ def test_unknown_precision_is_refused():
 
 def test_copy_counts_bytes_read_and_written():
     m = machine.copy_bandwidth(megabytes=4, seconds=0.01)
-    assert m.work == 2 * 4 * 2**20
-    assert machine.read_bandwidth(megabytes=4, seconds=0.01).work == 4 * 2**20
+    assert m.amount == 2 * 4 * 2**20
+    assert machine.read_bandwidth(megabytes=4, seconds=0.01).amount == 4 * 2**20
 
 
 def test_roofline_takes_the_slower_of_arithmetic_and_memory():
@@ -74,8 +74,8 @@ def test_a_stream_is_larger_than_the_caches_or_an_eighth_of_memory(monkeypatch):
 
 
 def test_ceilings_of_measurements_take_medians_or_the_fastest():
-    def of(name, work):
-        return machine.Measurement(name, (1.0, 2.0, 4.0), 9.0, work=work)
+    def of(name, amount):
+        return machine.Measurement(name, (1.0, 2.0, 4.0), 9.0, amount=amount)
 
     measured = [
         of("matmul int8 64", 8.0),

@@ -48,7 +48,7 @@ def test_minimum_seconds_and_maximum_seconds_bound_the_repeats(monkeypatch):
 
 def test_percentiles_against_numpy_and_throughput():
     samples = tuple(np.random.default_rng(0).exponential(size=200))
-    m = Measurement("x", samples, first=9.0, work=50.0, work_unit="texts")
+    m = Measurement("x", samples, first=9.0, amount=50.0, amount_unit="texts")
     assert m.p50 == pytest.approx(np.median(samples))
     assert m.p99 in samples
     assert m.p99 >= np.percentile(samples, 99)
@@ -108,7 +108,7 @@ def test_threads_in_use_are_positive():
 
 
 def test_a_measurement_survives_its_record():
-    m = Measurement("x", (1.0, 2.0), first=3.0, work=4.0, work_unit="texts")
+    m = Measurement("x", (1.0, 2.0), first=3.0, amount=4.0, amount_unit="texts")
     assert Measurement.from_dict(json.loads(json.dumps(m.to_dict()))) == m
 
 

@@ -101,8 +101,8 @@ def test_phases_and_ladders():
     roof = machine.Ceilings({}, 10.0, 10.0, (), read_by_size={2048: 10.0, 1024: 45.0})
     assert "reads 4.5 times as fast" in workload_titles.ladder("here", roof)
     rows = [
-        {"work": work, "sizes": [1, 2, 4], "expected": [1, 2, 4], "bytes": [], "expected_bytes": []}
+        {"workload": workload, "sizes": [1, 2, 4], "expected": [1, 2, 4], "bytes": [], "expected_bytes": []}
         | {"measurements": [{"p50": n**power} for n in (1, 2, 4)]}
-        for work, power in (("search, int8", 1), ("EASE fit", 2))
+        for workload, power in (("search, int8", 1), ("EASE fit", 2))
     ]
     assert workload_titles.growth("Catalogue", rows) == "Catalogue: int8 n^1.00, EASE fit n^2.00"

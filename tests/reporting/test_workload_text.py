@@ -99,11 +99,11 @@ def test_findings_of_growth():
     powers = {("EASE fit", "items"): (2, 3), ("encode", "tokens"): (2, 1), ("encode", "threads"): (-1, -1)}
     rows = [
         {
-            "machine": "here", "work": work, "against": against, "sizes": sizes,
+            "machine": "here", "workload": workload, "against": against, "sizes": sizes,
             "measurements": [{"p50": float(n) ** took} for n in sizes],
             "expected": [float(n) ** counted for n in sizes], "bytes": [0, 0, 0], "expected_bytes": [],
         }
-        for (work, against), (took, counted) in powers.items()
+        for (workload, against), (took, counted) in powers.items()
     ]  # fmt: skip
     said = workload_text.growth(workload_tables.exponents(rows), rows)
     assert "**1 of 2 exponents of time** lie below" in said and "Above: encode 2.00 (counted 1.00)." in said
@@ -156,7 +156,7 @@ def test_what_was_live_is_said_line_by_line():
 
 
 def test_a_live_point_stands_beside_its_record(monkeypatch):
-    point = {"work": "encode", "model": "minilm", "precision": "bfloat16", "operations": 1e9}
+    point = {"workload": "encode", "model": "minilm", "precision": "bfloat16", "operations": 1e9}
     point |= {"shape": {"batch": 64, "tokens": 16}, "measurement": {"p50": 0.1}}
     then = point | {"machine": "there", "measurement": {"p50": 0.02}}
     environment = {"points": {"environment": {"flags": ["avx2", "amx_bf16"]}}}
@@ -170,7 +170,7 @@ def test_a_live_point_stands_beside_its_record(monkeypatch):
 
 def test_bounds_of_random_weights_keep_what_was_not_measured_apart():
     roof = machine.Ceilings({"bfloat16": hardware("h100-sxm").operations_per_s("bfloat16")}, 1e12, 1e12, ())
-    rows = [{"machine": "here", "work": "encode, random weights", "model": "minilm"}]
+    rows = [{"machine": "here", "workload": "encode, random weights", "model": "minilm"}]
     rows[0]["measurement"] = {"p50": 0.01}
     found = workload_tables.random_weight_bounds(rows, "here", roof)
     assert list(found.index) == list(language.SIZES)

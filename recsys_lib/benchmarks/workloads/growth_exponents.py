@@ -43,14 +43,14 @@ def exponent(sizes: Sequence[float], values: Sequence[float], last: int = 3) -> 
 
 
 def series(
-    work: str, against: str, sizes: Sequence[int], measurements: Sequence[Measurement],
+    workload: str, against: str, sizes: Sequence[int], measurements: Sequence[Measurement],
     expected: Sequence[float], n_bytes: Sequence[float], expected_bytes: Sequence[float], device: str = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
     """One series, JSON-ready; ``n_bytes``: measured, ``expected_bytes``:
     counted, both empty where memory is not the question.
     """
     return {
-        "work": work, "against": against, "device": device, "sizes": list(sizes),
+        "workload": workload, "against": against, "device": device, "sizes": list(sizes),
         "expected": [float(v) for v in expected],
         "bytes": [float(v) for v in n_bytes], "expected_bytes": [float(v) for v in expected_bytes],
         "measurements": [m.to_dict() for m in measurements],

@@ -66,7 +66,7 @@ def random_points(
     """Models with random weights read ``batch`` texts of ``tokens``; those that do not fit into memory are
     left out.
 
-    Each row also has ``held``: bytes of its tensors, and the peaks of process and device.
+    Each row also has ``memory_bytes``: bytes of its tensors, and the peaks of process and device.
 
     Raises:
         InputError: an unknown name; ``device="cuda"`` without a GPU.
@@ -85,8 +85,8 @@ def random_points(
             timed = measure(
                 partial(model, input_ids=ids, **options),
                 "encode",
-                work=batch,
-                work_unit="texts",
+                amount=batch,
+                amount_unit="texts",
                 **PROTOCOL,
             )
             use = peak_memory(partial(model, input_ids=ids, **options))
@@ -99,7 +99,7 @@ def random_points(
         }
         rows.append(
             model_row("encode, random weights", name, device, precision, shape, counted, timed)
-            | {"held": held}
+            | {"memory_bytes": held}
         )
         del model
     return rows
@@ -140,8 +140,8 @@ def generation_points(
                 timed = measure(
                     partial(model, input_ids=ids, use_cache=True, logits_to_keep=1),
                     "prefill",
-                    work=tokens,
-                    work_unit="tokens",
+                    amount=tokens,
+                    amount_unit="tokens",
                     **PROTOCOL,
                 )
                 counted = cost.prefill_bound(sized, counting(precision), tokens, 1, precision, precision)
@@ -165,8 +165,8 @@ def _decode(
         model(input_ids=one, cache=cache, use_cache=True)
         cache.crop(-1)
 
-    timed = measure(step, "decode", work=batch, work_unit="tokens", **PROTOCOL)
+    timed = measure(step, "decode", amount=batch, amount_unit="tokens", **PROTOCOL)
     counted = cost.decode_bound(sized, counting(precision), context, batch, precision, precision)
     held = {"cache": sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)}
     shape = {"batch": batch, "context": context}
-    return model_row("decode", "smollm2", device, precision, shape, counted, timed) | {"held": held}
+    return model_row("decode", "smollm2", device, precision, shape, counted, timed) | {"memory_bytes": held}

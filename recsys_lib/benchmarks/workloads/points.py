@@ -76,19 +76,19 @@ def encode_points(
             )
             if backends.why_not(encoder, backend):
                 continue
-            work = "encode" if backend == "torch" else f"encode, {backend}"
+            workload = "encode" if backend == "torch" else f"encode, {backend}"
             for batch in batches:
                 ids = np.random.default_rng(0).integers(1000, 20_000, (batch, tokens)).tolist()
                 timed = measure(
                     partial(encoder.run_tokens, [(line, 0) for line in ids]),
-                    work,
-                    work=batch,
-                    work_unit="texts",
+                    workload,
+                    amount=batch,
+                    amount_unit="texts",
                     **PROTOCOL,
                 )
                 counted = cost.encode_bound(sized, counting(precision), tokens, batch, precision, precision)
                 shape = {"batch": batch, "tokens": tokens}
-                rows.append(model_row(work, name, device, precision, shape, counted, timed))
+                rows.append(model_row(workload, name, device, precision, shape, counted, timed))
     return rows
 
 
@@ -123,7 +123,11 @@ def scan_points(
         compute = {"binary": None, "float32": "bfloat16" if screened else "float32"}.get(scheme, "int8")
         for batch in batches:
             timed = measure(
-                partial(index.top_k, queries[:batch], k), "scan", work=batch, work_unit="queries", **PROTOCOL
+                partial(index.top_k, queries[:batch], k),
+                "scan",
+                amount=batch,
+                amount_unit="queries",
+                **PROTOCOL,
             )
             shape = {"batch": batch, "items": n, "dimension": dimension}
             n_bytes = index.quantized.bytes_per_vector * n
@@ -170,7 +174,7 @@ def ease_points(sizes: tuple[int, ...] = (2000,), n_users: int = 2000) -> list[d
     rows = []
     for n in sizes:
         train, model = interactions(n_users, n), EASE(400.0)
-        timed = measure(partial(model.fit, train), "EASE fit", work_unit="fits", **PROTOCOL)
+        timed = measure(partial(model.fit, train), "EASE fit", amount_unit="fits", **PROTOCOL)
         shape = {"items": n, "users": n_users}
         rows.append(
             row(

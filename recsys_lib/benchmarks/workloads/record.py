@@ -210,11 +210,11 @@ def energy_of(path: ServingPath, name: str, n: int) -> dict[str, Any]:
 
 
 def energy_row(
-    work: str, used: cost.Energy, n: float, unit: str, power_w: float, counts: str
+    workload: str, used: cost.Energy, n: float, unit: str, power_w: float, counts: str
 ) -> dict[str, Any]:
-    """One piece of work with its joules, range, method and the rated power behind a model; JSON-ready."""
+    """One workload with its joules, range, method and the rated power behind a model; JSON-ready."""
     return {
-        "work": work, "n": n, "unit": unit, "joules": used.joules, "low_joules": used.low_joules,
+        "workload": workload, "n": n, "unit": unit, "joules": used.joules, "low_joules": used.low_joules,
         "high_joules": used.high_joules,
         "seconds": used.seconds, "method": used.method, "power_w": power_w, "power_counts": counts,
     }  # fmt: skip

@@ -1,8 +1,8 @@
 """One timed point of a workload as a JSON-ready row, and how it is timed.
 
-A row: work, model, device, precision (of weights or codes), compute (whose peak bounds it; none: only memory
-does), shape, operations, bytes, and a measurement in seconds per call. Bytes are the least that must move,
-each weight, code or cache entry once, so a point's intensity is the highest it can have.
+A row: workload, model, device, precision (of weights or codes), compute (whose peak bounds it; none: only
+memory does), shape, operations, bytes, and a measurement in seconds per call. Bytes are the least that must
+move, each weight, code or cache entry once, so a point's intensity is the highest it can have.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ PROTOCOL: dict[str, Any] = {"min_samples": 7, "min_seconds": 0.4, "max_seconds":
 
 
 def row(
-    work: str, model: str, device: str, precision: str, compute: str | None, shape: dict[str, int],
+    workload: str, model: str, device: str, precision: str, compute: str | None, shape: dict[str, int],
     operations: float, n_bytes: float, measurement: Measurement,
 ) -> dict[str, Any]:  # fmt: skip
     """One point, JSON-ready."""
     return {
-        "work": work, "model": model, "device": device, "precision": precision, "compute": compute,
+        "workload": workload, "model": model, "device": device, "precision": precision, "compute": compute,
         "shape": shape,
         "operations": float(operations), "bytes": float(n_bytes), "measurement": measurement.to_dict(),
     }  # fmt: skip
 
 
 def model_row(
-    work: str,
+    workload: str,
     model: str,
     device: str,
     precision: str,
@@ -39,7 +39,7 @@ def model_row(
 ) -> dict[str, Any]:
     """One point of a model whose products are made in the precision of its weights."""
     return row(
-        work, model, device, precision, precision, shape, counted.operations, counted.bytes, measurement
+        workload, model, device, precision, precision, shape, counted.operations, counted.bytes, measurement
     )
 
 

@@ -54,15 +54,15 @@ class PhaseClock:
 
 
 def row(
-    model: str, unit: str, phases: dict[str, float], work: float, work_unit: str, device: str = "cpu"
+    model: str, unit: str, phases: dict[str, float], amount: float, amount_unit: str, device: str = "cpu"
 ) -> dict[str, Any]:
-    """Seconds of each phase of one ``unit`` of training, JSON-ready; ``work``: how much a unit sees."""
+    """Seconds of each phase of one ``unit`` of training, JSON-ready; ``amount``: how much a unit sees."""
     return {
         "model": model,
         "unit": unit,
         "phases_s": phases,
-        "work": work,
-        "work_unit": work_unit,
+        "amount": amount,
+        "amount_unit": amount_unit,
         "device": device,
     }
 

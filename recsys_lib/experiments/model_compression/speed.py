@@ -52,8 +52,8 @@ def speeds(
                     min_samples=5,
                     min_seconds=seconds,
                     warmup=2,
-                    work=length * batch,
-                    work_unit="tokens",
+                    amount=length * batch,
+                    amount_unit="tokens",
                 )
                 row = {
                     "path": name,
@@ -81,7 +81,7 @@ class TimedPaths:
     def metrics(self) -> dict[str, Any]:
         """All of it as a record holds it."""
         return {
-            "paths": json_rows(self.quality), "speed": json_rows(self.speed), "held": self.memory,
+            "paths": json_rows(self.quality), "speed": json_rows(self.speed), "memory": self.memory,
             "processors": json_rows(self.processors),
         }  # fmt: skip
 
@@ -178,7 +178,7 @@ def instruction_speeds(encoder: Transformer, tokens: backends.Tokens, seconds: f
                 min_samples=2,
                 min_seconds=seconds,
                 warmup=0,
-                work=len(tokens),
+                amount=len(tokens),
             )
             rows.setdefault(name, {})[precision] = timed.throughput
     return pd.DataFrame(rows).T
@@ -212,13 +212,13 @@ def parts_speed(
         return encode
 
     work = {name: run(*part) for name, part in parts.items()}
-    timed = timing.compare(work, min_samples=2, min_seconds=seconds, warmup=0, work=len(texts))
+    timed = timing.compare(work, min_samples=2, min_seconds=seconds, warmup=0, amount=len(texts))
     if tables:
         many = list(texts) * 16
         look_up: dict[str, Callable[[], object]] = {
             name: partial(t.encode, many) for name, t in tables.items()
         }
-        timed |= timing.compare(look_up, min_samples=3, min_seconds=seconds, work=len(many))
+        timed |= timing.compare(look_up, min_samples=3, min_seconds=seconds, amount=len(many))
     return {name: m.throughput for name, m in timed.items()}
 
 

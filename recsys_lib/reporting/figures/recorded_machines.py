@@ -36,7 +36,7 @@ def roofline(ax: Axes, rows: list[dict[str, Any]], found: dict[str, machine.Ceil
     a marker per work.
     """
     colours = dict(zip(("float32", "bfloat16", "int8", "float16", "binary"), plots.PALETTE, strict=False))
-    marks = dict(zip(dict.fromkeys(p["work"] for p in rows), plots.MARKERS, strict=False))
+    marks = dict(zip(dict.fromkeys(p["workload"] for p in rows), plots.MARKERS, strict=False))
     x = np.logspace(-1, 4, 200)
     for style, c in zip(STYLES, found.values(), strict=False):
         for precision, peak in c.operations_per_s.items():
@@ -50,8 +50,8 @@ def roofline(ax: Axes, rows: list[dict[str, Any]], found: dict[str, machine.Ceil
     for point in rows:
         speed = point["operations"] / point["measurement"]["p50"] / 1e9
         ax.scatter(
-            points.intensity(point), speed, color=colours[point["precision"]], marker=marks[point["work"]],
-            s=38,
+            points.intensity(point), speed, color=colours[point["precision"]],
+            marker=marks[point["workload"]], s=38,
             edgecolor="white", linewidth=0.6, zorder=3,
         )  # fmt: skip
     used = [p for p in colours if any(row["precision"] == p for row in rows)]
@@ -112,7 +112,7 @@ def scaling(axes: np.ndarray, panels: dict[str, list[dict[str, Any]]]) -> None:
             x = np.asarray(r["sizes"], dtype=float)
             y = np.array([1e3 * m["p50"] for m in r["measurements"]])
             expected = np.asarray(r["expected"]) * (y[-1] / r["expected"][-1])
-            ax.plot(x, y, color=plots.PALETTE[i], marker=plots.MARKERS[i], label=r["work"])
+            ax.plot(x, y, color=plots.PALETTE[i], marker=plots.MARKERS[i], label=r["workload"])
             ax.plot(x, expected, color=plots.PALETTE[i], linestyle="--", linewidth=1)
         ax.set_xscale("log")
         ax.set_yscale("log")

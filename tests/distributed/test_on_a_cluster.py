@@ -30,9 +30,9 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMAND = """
 import sys
-from recsys_lib.distributed import encode
+from recsys_lib.distributed import encode_on_cluster
 from recsys_lib.encoders import shards
-encode.encode_sharded.__kwdefaults__["rows"] = 20
+encode_on_cluster.encode_sharded.__kwdefaults__["rows"] = 20
 from recsys_lib.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """

@@ -14,14 +14,14 @@ run: assets            ## execute every notebook into runs/ and print what each 
 	$(PY) -m recsys_lib run
 
 test: lint assets      ## lint, types, unit tests, doctests, and every notebook against its committed outputs
-	$(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout 600 -q
+	$(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval --nbval-current-env --nbval-cell-timeout 600 -q
 
 unit: assets           ## the same without the notebooks
-	$(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadfile -q tests recsys_lib
+	$(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q tests recsys_lib
 
 check: assets         ## lint, types, imports and the fast unit tests
 check: lint
-	$(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadfile -q -m "not slow" tests
+	$(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q -m "not slow" tests
 
 lint: $(READY)
 	$(PY) -m ruff check .

@@ -10,6 +10,8 @@ from numeric_text import NumericText
 
 # Fixtures, no doctests: as modules of one name two of them could not be collected together.
 collect_ignore_glob = ["tests/*/conftest.py"]
+# The longest of all tests, which mostly wait.
+BEGIN_WITH = {"test_on_a_cluster.py"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,6 +36,13 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("RECSYS_FIGURES", str(runs / "figures"))
         # Notebooks tested at the same time may share a record file: nothing reads it here.
         os.environ.setdefault("RECSYS_RECORD", str(runs / f"record-{os.getpid()}.json"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that none is left for one process at the end; the order within a file stays."""
+    long = {item.path for item in items if item.get_closest_marker("slow") or item.path.suffix == ".ipynb"}
+    first = {path for path in long if path.name in BEGIN_WITH}
+    items.sort(key=lambda item: (item.path not in first, item.path not in long))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recsys_lib.cli.arguments import Pair, fixed_parameters, pair_option, parameter_values
+from recsys_lib.cli.arguments import Pair, fixed_parameters, pair_option, parameter_values, whole_number
 from recsys_lib.core.errors import InputError
 
 
@@ -20,10 +20,21 @@ def run(
     in_place: Annotated[
         bool, typer.Option("--in-place", help="Execute the committed notebooks and keep their outputs.")
     ] = False,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            "-j",
+            "--jobs",
+            metavar="N",
+            parser=whole_number(0),
+            help="Notebooks at once (default: 0, one per core as far as memory goes).",
+        ),
+    ] = 0,
 ) -> int:
     """Execute notebooks with papermill into runs/.
 
-    A failing notebook is named with its cell, the others still run, and the exit status is 1.
+    Those that measure time run alone, after the others. A failing notebook is named with its cell, the others
+    still run, and the exit status is 1.
 
     Example: python -m recsys_lib run 03 -p k 20
     """
@@ -41,22 +52,29 @@ def run(
     chosen = list(dict.fromkeys(named)) or notebooks.numbered_notebooks()
     if in_place:
         return _in_place(chosen)
-    jobs = [(path, parameter_values(path, texts)) for path in chosen]
+    notebooks_with_values = [(path, parameter_values(path, texts)) for path in chosen]
     check_writable(paths.RUNS / "run")
-    return _into_runs(jobs)
+    return _into_runs(notebooks_with_values, jobs)
 
 
-def _into_runs(jobs: list[tuple[Path, dict[str, Any]]]) -> int:
+def _into_runs(chosen: list[tuple[Path, dict[str, Any]]], jobs: int) -> int:
     from recsys_lib.core import paths
-    from recsys_lib.experiments.runs import execute
+    from recsys_lib.experiments.runs import Run, execute
+    from recsys_lib.experiments.several_runs import execute_several, runs_at_once
     from recsys_lib.reporting import tables
 
-    runs = []
-    for path, parameters in jobs:
-        runs.append(execute(path, parameters, paths.RUNS / path.name, progress=sys.stderr.isatty()))
-        print(tables.run_line(runs[-1]), flush=True)
-    print(tables.run_table(runs))
-    return 1 if any(run.status == "failed" for run in runs) else 0
+    if len(chosen) == 1:
+        path, parameters = chosen[0]
+        found = iter([execute(path, parameters, paths.RUNS / path.name, progress=sys.stderr.isatty())])
+    else:
+        found = execute_several(chosen, paths.RUNS, runs_at_once(jobs))
+    runs: dict[str, Run] = {}
+    for run in found:
+        runs[run.id] = run
+        print(tables.run_line(run), flush=True)
+    in_order = [runs[path.stem] for path, _ in chosen]
+    print(tables.run_table(in_order))
+    return 1 if any(run.status == "failed" for run in in_order) else 0
 
 
 def _in_place(chosen: list[Path]) -> int:

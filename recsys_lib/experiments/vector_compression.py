@@ -1,6 +1,4 @@
-"""What a shorter vector costs a recommendation: every method to store items,
-evaluated by what it recommends and by its bytes.
-"""
+"""What a shorter vector costs a recommendation: every method to store items, by its ranking and its bytes."""
 
 from __future__ import annotations
 
@@ -295,7 +293,8 @@ def book_vectors(
 
     MiniLM in float32, the same on every processor, on title and author. As many books as the 5-core has come
     from it, more from all, drawn at random; ``fill_up`` makes what is wanted beyond. Users have at least 5 of
-    the books of their catalogue (before the draw).
+    the books of their catalogue (before the draw). Only books that are drawn or that these users have are
+    encoded, and centred by their mean.
     """
     from recsys_lib import encoders
     from recsys_lib.data import datasets
@@ -303,15 +302,17 @@ def book_vectors(
     books = datasets.load("book-crossing")
     core = books.k_core(5) if n is not None else books
     books = core if n is not None and n <= core.n_items else books
-    raw = encoders.load("minilm", precision="float32").encode(
-        books.item_texts(("title", "author")), progress=progress
-    )
-    unit = similarity.normalize(geometry.centre(raw).apply(raw))
     rng, seen = np.random.default_rng(seed), books.matrix()
     users = np.flatnonzero(np.diff(seen.indptr) >= 5)
-    queries = TextProfile(unit).fit(seen).profiles(rng.choice(users, n_queries, replace=False))
-    drawn = unit[rng.permutation(len(unit))[:n]]
-    return (drawn if n is None or n <= len(drawn) else fill_up(drawn, n, seed)), queries
+    asking = seen[rng.choice(users, n_queries, replace=False)]
+    drawn = rng.permutation(books.n_items)[:n]
+    needed = np.union1d(drawn, asking.indices)
+    texts = books.item_texts(("title", "author"))
+    raw = encoders.load("minilm", precision="float32").encode([texts[i] for i in needed], progress=progress)
+    unit = similarity.normalize(geometry.centre(raw).apply(raw))
+    queries = TextProfile(unit).fit(asking[:, needed]).profiles(np.arange(n_queries))
+    shelf = unit[np.searchsorted(needed, drawn)]
+    return (shelf if n is None or n <= len(shelf) else fill_up(shelf, n, seed)), queries
 
 
 def fill_up(unit: np.ndarray, n: int, seed: int = 0) -> np.ndarray:

@@ -21,6 +21,7 @@ from recsys_lib.benchmarks.workloads import (
 )
 from recsys_lib.benchmarks.workloads.path import ServingPath
 from recsys_lib.core.errors import InputError
+from recsys_lib.data import datasets
 from recsys_lib.hardware import machine
 from recsys_lib.hardware.timing import Measurement
 
@@ -67,7 +68,9 @@ def test_the_ranking_is_that_of_ease_among_the_candidates(path):
     assert best == pytest.approx(np.sort(scores)[::-1][:5], rel=1e-4, abs=1e-6)
 
 
-def test_a_transformers_path_tokenizes_apart():
+def test_a_transformers_path_tokenizes_apart(monkeypatch):
+    popular = datasets.load("ml-100k").k_core(40)  # fewer texts to encode
+    monkeypatch.setattr(datasets, "load", lambda name: popular)
     path = ServingPath.build("minilm", precision="float32", k=3)
     assert list(path.serve([0, 1])) == ["tokenize", "encode", "search", "rank"]
     alone = [path.serve([i]) and path.answers[0].tolist() for i in (0, 1)]

@@ -1,4 +1,4 @@
-"""What happens before a request is read: its token, its size, and whether there is a place for it."""
+"""What happens before a request is read: its token, its size, and whether it would be answered in time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from recsys_lib.serving.admission import Admission
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -18,8 +20,12 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 PATHS = ("/recommend", "/similar", "/items", "/events", "/health", "/ready", "/metrics")
 # Without a token: whether the service runs is asked by machines that hold none.
 OPEN = ("/health", "/ready")
+# Of the state that a request carries: when its bytes arrived (``time.monotonic``), who lets it in, and
+# whether it is in already.
+ARRIVED, ADMISSION, ADMITTED = "arrived", "admission", "admitted"
 BODY_TIMEOUT_S = 10.0
 RETRY_AFTER_S = 1
+OVERLOADED = f"overloaded: come again after {RETRY_AFTER_S} s"
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 HEADERS = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
 
@@ -33,11 +39,10 @@ class Guard:
         registry: CollectorRegistry,
         token: str | None,
         max_body: int,
-        max_in_flight: int,
+        admission: Admission,
     ):
         self.app, self._token = app, token
-        self.max_body, self.max_in_flight = max_body, max_in_flight
-        self.in_flight = 0
+        self.max_body, self.admission = max_body, admission
         labels = ["path", "status"]
         self._requests = Counter("recsys_requests", "Requests answered.", labels, registry=registry)
         self._latency = Histogram(
@@ -45,7 +50,9 @@ class Guard:
             buckets=SECONDS, registry=registry,
         )  # fmt: skip
         gauge = Gauge("recsys_requests_in_flight", "Requests that are being answered.", registry=registry)
-        gauge.set_function(lambda: self.in_flight)
+        gauge.set_function(lambda: admission.in_flight)
+        gauge = Gauge("recsys_refused", "Refused with 503, before a task is made too.", registry=registry)
+        gauge.set_function(lambda: admission.refused)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -64,21 +71,26 @@ class Guard:
         self._latency.labels(path).observe(time.perf_counter() - started)
 
     async def _admitted(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
+        state = scope.get("state", {})
+        if not state.get(ADMITTED):
+            # Probes are answered whatever the load, so that an overloaded server is not taken for a dead one.
+            if path not in OPEN and not self.admission.admits(_age_s(state)):
+                await overloaded(send)
+                return
+            self.admission.began()
+        try:
+            await self._authorized_only(scope, receive, send, path)
+        finally:
+            self.admission.ended()
+
+    async def _authorized_only(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
         if self._token is not None and path not in OPEN and not self._authorized(scope):
             header = [(b"www-authenticate", b"Bearer")]
             await refuse(send, 401, "expected the header Authorization: Bearer TOKEN", header)
             return
-        # Probes are answered whatever the load, so that an overloaded server is not taken for a dead one.
-        if path not in OPEN and self.in_flight >= self.max_in_flight:
-            await overloaded(send)
-            return
-        self.in_flight += 1
-        try:
-            body = await self._read(scope, receive, send)
-            if body is not None:
-                await self.app(scope, _replayed(body, receive), send)
-        finally:
-            self.in_flight -= 1
+        body = await self._read(scope, receive, send)
+        if body is not None:
+            await self.app(scope, _replayed(body, receive), send)
 
     async def _read(self, scope: Scope, receive: Receive, send: Send) -> bytes | None:
         """The body; None where there is nothing left to answer."""
@@ -117,6 +129,10 @@ class Guard:
                 return b"".join(parts)
 
 
+def _age_s(state: MutableMapping[str, Any]) -> float:
+    return time.monotonic() - state[ARRIVED] if ARRIVED in state else 0.0
+
+
 class _Gone(Exception):
     """The client went away."""
 
@@ -147,4 +163,4 @@ async def refuse(
 async def overloaded(send: Send) -> None:
     """Answer 503 with the time after which to come again."""
     header = [(b"retry-after", str(RETRY_AFTER_S).encode())]
-    await refuse(send, 503, f"overloaded: come again after {RETRY_AFTER_S} s", header)
+    await refuse(send, 503, OVERLOADED, header)

@@ -23,9 +23,10 @@ from starlette.routing import Route
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.serving import schemas
+from recsys_lib.serving.admission import Admission
 from recsys_lib.serving.batching import Batcher, Overloaded, TextBatcher
 from recsys_lib.serving.events import Event, EventLog, NewItem
-from recsys_lib.serving.guard import RETRY_AFTER_S, Guard
+from recsys_lib.serving.guard import ADMISSION, OVERLOADED, RETRY_AFTER_S, Guard
 from recsys_lib.serving.served import Query, Served
 from recsys_lib.serving.service import Service
 from recsys_lib.serving.slate import Rule, Slate
@@ -41,10 +42,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 class Settings:
     """How a server answers.
 
-    max_batch, deadline_ms, max_waiting: see ``batching.Batcher``. max_in_flight: requests at once, beyond
-    which the server answers 503. poll_s: how often it looks for a new version, and for what other processes
-    wrote. log_lists: keep shown lists with their propensities. seed: of the draws for the quota, None for
-    any.
+    max_batch, deadline_ms, max_waiting: see ``batching.Batcher``. max_in_flight, max_wait_s: requests at
+    once, and seconds that one may wait from its arrival, beyond which the server answers 503. poll_s: how
+    often it looks for a new version, and for what other processes wrote. log_lists: keep shown lists with
+    their propensities. seed: of the draws for the quota, None for any.
     """
 
     rule: Rule = field(default_factory=Rule)
@@ -52,6 +53,7 @@ class Settings:
     deadline_ms: float = 0.0
     max_waiting: int = 256
     max_in_flight: int = 256
+    max_wait_s: float = 0.5
     max_body: int = schemas.MAX_BODY
     poll_s: float = 0.5
     log_lists: bool = True
@@ -72,7 +74,7 @@ def create(
     _errors(app)
     app.add_middleware(
         Guard, registry=own.registry, token=token, max_body=own.settings.max_body,
-        max_in_flight=own.settings.max_in_flight,
+        admission=own.admission,
     )  # fmt: skip
     app.state.service = own.service
     return app
@@ -85,6 +87,7 @@ class _Application:
         self.service, self.settings = service, settings
         self.rng = np.random.default_rng(settings.seed)
         self.texts = TextBatcher(service.encode)
+        self.admission = Admission(settings.max_in_flight, settings.max_wait_s)
         self.writer: Writer | None = None
         self.batcher: Batcher[tuple[Served | Trial, Query], Any] = Batcher(
             self._answer, settings.max_batch, settings.deadline_ms / 1000, settings.max_waiting
@@ -110,12 +113,14 @@ class _Application:
         self.accepted = prometheus_client.Counter("recsys_events", "Events stored.", registry=self.registry)
 
     @contextlib.asynccontextmanager
-    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
-        """Start the writer and the poller with the server, and end both with it."""
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        """Start the writer and the poller with the server, and end both with it; gives the server who lets
+        requests in, so that it can refuse before it makes a task.
+        """
         self.writer = Writer(self.service.log, self.service.refresh)
         polling = asyncio.create_task(self._poll())
         try:
-            yield
+            yield {ADMISSION: self.admission}
         finally:
             polling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -348,7 +353,7 @@ def _errors(app: FastAPI) -> None:
         return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
 
     async def _full(request: Request, error: Exception) -> Response:
-        return JSONResponse({"error": f"overloaded: come again after {RETRY_AFTER_S} s"}, 503, _RETRY)
+        return JSONResponse({"error": OVERLOADED}, 503, _RETRY)
 
     app.add_exception_handler(Overloaded, _full)
     app.add_exception_handler(Full, _full)

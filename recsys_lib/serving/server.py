@@ -5,20 +5,30 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+import multiprocessing
 import os
+import signal
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recsys_lib.core.errors import InputError
+from recsys_lib.serving import arrivals
 from recsys_lib.serving import artefact as artefacts
 from recsys_lib.serving.http_app import Settings, as_json, create, settings_from
 
 # Where worker processes find what to serve; the token has a variable of its own.
 SERVING, TOKEN = "RECSYS_SERVING", "RECSYS_TOKEN"
 MIN_TOKEN = 16
+# Copies of the listening socket. libuv accepts one connection of each in a turn of its loop; where a turn is
+# long, because many ask, those of one socket would wait for seconds before anything sees them.
+ACCEPTED = 32
+# Seconds that a worker has for what it has begun when its parent is gone.
+GRACE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -54,26 +64,49 @@ def run(
     os.environ.pop(TOKEN, None)
     if token is not None:
         os.environ[TOKEN] = token
-    with listening(address) as bound:
+    with listening(address) as bound, contextlib.ExitStack() as copies:
         config = uvicorn.Config(
             "recsys_lib.serving.server:application", factory=True, workers=workers, log_level="warning",
-            access_log=False, server_header=False, timeout_graceful_shutdown=10,
+            access_log=False, server_header=False, timeout_graceful_shutdown=10, http=arrivals.protocol(),
         )  # fmt: skip
         host, port = bound.getsockname()[:2]
         print(
             f"serving {artefacts.current(store)} on http://{host}:{port}, {workers} process(es)", flush=True
         )
+        sockets = [bound, *(copies.enter_context(bound.dup()) for _ in range(ACCEPTED - 1))]
         if workers > 1:
-            Multiprocess(config, sockets=[bound]).run()
+            Multiprocess(config, sockets=sockets).run()
         else:
-            uvicorn.Server(config).run(sockets=[bound])
+            uvicorn.Server(config).run(sockets=sockets)
 
 
 def application() -> Any:
     """What uvicorn calls in each process."""
+    end_with_parent()
     content = json.loads(os.environ[SERVING])
     settings = settings_from(content["settings"])
     return create(Path(content["store"]), content["database"], settings, os.environ.get(TOKEN))
+
+
+def end_with_parent() -> threading.Thread | None:
+    """In a worker process: a thread that ends it when the process that started it is gone, even by kill -9.
+
+    The worker gets ``GRACE_S`` to answer what it has begun. None in a process that ``multiprocessing`` did
+    not start.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return None
+
+    def watch() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE_S)
+        os._exit(1)
+
+    thread = threading.Thread(target=watch, name="end with parent", daemon=True)
+    thread.start()
+    return thread
 
 
 def check_token(host: str, token: str | None) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 
 import numpy as np
+import psutil
 import pytest
 from shop_server import ROOT, Server, events, shop, store_in
 
@@ -75,6 +76,31 @@ def test_no_acknowledged_event_is_lost_and_none_is_stored_twice(store):
     status, answer = last.ask("POST", "/recommend", {"user": "u1"})
     assert status == 200 and len(answer["items"]) == 10
     assert last.stop() == (-signal.SIGTERM, "")
+
+
+def running(processes):
+    """Those that still run; whoever inherits an ended one may not have collected it."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def test_workers_end_with_a_killed_parent(store):
+    server = Server(store, "--workers", "2").wait()
+    started = psutil.Process(server.process.pid).children(recursive=True)
+    assert len(running(started)) >= 2
+    os.kill(server.process.pid, signal.SIGKILL)
+    end = time.monotonic() + 2.0
+    while running(started) and time.monotonic() < end:
+        time.sleep(0.02)
+    left = running(started)
+    for process in left:
+        process.kill()
+    server.process.communicate()
+    assert left == []
 
 
 # Imports once, then a child for every line: what is killed is a refit, not the import of torch.

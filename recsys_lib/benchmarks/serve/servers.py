@@ -94,7 +94,7 @@ class Running:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Workers outlive a killed parent, and would keep its pipes open.
+        # Workers live a moment longer than a killed parent, and would keep its pipes open.
         for worker in psutil.Process(self.process.pid).children(recursive=True):
             worker.kill()
         self.process.kill()

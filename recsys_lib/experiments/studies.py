@@ -71,6 +71,7 @@ PROGRAMS = {
     "multimodal": "recsys_lib.experiments.multimodal.multimodal_study",
     "deployment-quality": "recsys_lib.experiments.deployment_quality",
     "privacy": "recsys_lib.experiments.privacy_study",
+    "reranker-reasons": "recsys_lib.experiments.reranker_reasons",
     "distributed": "recsys_lib.distributed.distribution_study",
 }
 

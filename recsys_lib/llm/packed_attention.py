@@ -189,3 +189,24 @@ def extend(language_model: Any, groups: Sequence[Group], keep: bool = False) -> 
         )
         prefixes = run.prefixes() if keep else []
     return Extension(out.last_hidden_state[0], [end for _, _, end in run.segments], prefixes)
+
+
+def differentiable(language_model: Any, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Embeddings ``[tokens, d]`` of one sequence, and the hidden state ``[d]`` of its last token as a
+    function of them that can be differentiated.
+
+    Raises:
+        InputError: as ``extend``.
+    """
+    import torch
+
+    run = _Pass([Group(None, [list(ids)])], False, language_model.device)
+    if len(ids) > language_model.max_tokens:
+        raise InputError(f"a prompt of {len(ids)} tokens: expected at most {language_model.max_tokens}")
+    table = language_model.model.get_input_embeddings()
+    embeddings = table(torch.tensor(list(ids), device=language_model.device)).detach().requires_grad_(True)
+    positions = torch.tensor([run.positions], device=language_model.device)
+    out = language_model.model.get_decoder()(
+        inputs_embeds=embeddings[None], position_ids=positions, use_cache=False, packed_pass=run
+    )
+    return embeddings, out.last_hidden_state[0, -1]

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from recsys_lib.core.errors import InputError
 from recsys_lib.llm.language_model import LanguageModel
 
@@ -179,6 +181,21 @@ class Prompts:
                 return ids
             shown.pop()
             self.cuts.history_entries += 1
+
+    def history_entries(self, task: str, texts: Sequence[str]) -> tuple[list[int], np.ndarray]:
+        """Tokens of a history, all of it, as ``history`` gives them, and for each token the place of the
+        entry that it belongs to, -1 for none; a token that two entries share is the later one's.
+        """
+        shown = [f"- {self.item(text)}" for text in texts[: self.max_history]]
+        before, _, after = template(task, self.language).history.partition("{history}")
+        before, after = (part.format(**self._words()) for part in (before, after))
+        text = f"{before}{chr(10).join(shown)}{after}\n"
+        ends = len(before) + np.cumsum([len(line) + 1 for line in shown])
+        read = self.model.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        last = np.array([end - 1 for _, end in read["offset_mapping"]])
+        entry = np.searchsorted(ends, last, side="right")
+        entry[(last < len(before)) | (entry >= len(shown))] = -1
+        return read["input_ids"], entry
 
     def question(self, task: str, items: Sequence[str] = ()) -> list[int]:
         """Tokens of the question about ``items`` (already as ``item`` gives them), to the place where the

@@ -15,6 +15,7 @@ from recsys_lib.experiments.catalogues import (
     alignment,
     catalogues_study,
     evaluated_methods,
+    gains_by_group,
     long_texts,
     people,
     protocol,
@@ -124,7 +125,7 @@ def test_another_history_costs_a_personal_method_and_not_popularity():
     task = tuning.warm_task(split)
     for model, personal in ((EASE(10.0), True), (Popularity(), False)):
         own = evaluation.evaluate(model.fit(task.whole), task.whole, task.test, 10)
-        found = people.personal(model, task, own)
+        found = people.personal(own, people.swapped(model, task, own))
         assert (found["difference"] > 0.05) == personal
         assert found["own"] - found["another's"] == pytest.approx(found["difference"])
     swapped = people.Others(model, np.array([3, 5, 8]))
@@ -140,6 +141,45 @@ def test_gaps_between_groups():
     assert gap["between"] == "b less a" and gap["Holm p"] < 0.001
     table = people.by_group(found, groups | {"empty": np.zeros(60, bool)})
     assert table["b"]["m"]["ndcg"] == 0.5 and table["b"]["users"] == 30 and "empty" not in table
+
+
+def test_gains_are_tested_between_groups_and_within_equal_lengths():
+    rng, length = np.random.default_rng(0), np.repeat([0, 1], 100)
+    # The gain follows the length of a history; gender does too, and says nothing beyond it.
+    gender = np.where(rng.random(200) < 0.8, length, 1 - length)
+    popularity = rng.random(200)
+    gain = 0.3 * length + rng.normal(0, 0.1, 200)
+    values = {"popularity": popularity, "EASE": popularity + gain}
+    found = {name: Evaluation.without_lists(10, np.arange(200), {"ndcg": v}) for name, v in values.items()}
+    groups = {
+        "history length": {"short": length == 0, "long": length == 1},
+        "gender": {"F": gender == 0, "M": gender == 1},
+        "age": {"young": np.arange(200) % 2 == 0},
+    }
+    every = gains_by_group.kept(found, groups)
+    assert every["group"]["age"][:4] == [0, -1, 0, -1]
+    np.testing.assert_array_equal(every["values"]["EASE"], values["EASE"].round(4))
+    rows = {row["groups"]: row for row in gains_by_group.tested(every["values"], every["group"])}
+    short, long = rows["history length"]["mean"]
+    assert long["gain"] - short["gain"] == pytest.approx(rows["history length"]["last less first"])
+    assert rows["history length"]["Holm p"] < 0.001 and rows["gender"]["Holm p"] < 0.001
+    assert rows["history length"]["p, same length"] is None and rows["gender"]["Holm p, same length"] > 0.05
+    assert short["relative"] == pytest.approx(short["gain"] / popularity[:100].mean(), rel=1e-3)
+    assert rows["age"]["p"] == 1.0 and rows["age"]["last less first"] == 0.0
+
+
+def test_what_text_changes_of_the_loss():
+    rng = np.random.default_rng(1)
+    own, other = rng.uniform(0.4, 0.6, 80), rng.uniform(0.1, 0.2, 80)
+    values = {
+        "EASE": own,
+        "EASE, another's": other,
+        "EASE + MiniLM": 2 * own,
+        "EASE + MiniLM, another's": 2 * other,
+    }
+    found = gains_by_group.text_and_loss(values)
+    assert found["difference"] == pytest.approx((own - other).mean()) and found["low"] > 0
+    assert found["part"] == pytest.approx(0) and found["part low"] == pytest.approx(0)
 
 
 def test_interests_between_a_profile_and_single_items():

@@ -111,7 +111,7 @@ def test_the_record_holds_every_users_value(recorded):
     for name, values in recorded["per_user"].items():
         assert len(values) == len(recorded["users"])
         assert np.mean(values) == pytest.approx(recorded["ndcg"][name], abs=1e-4)
-    again = multimodal_study.tested(recorded["users"], recorded["per_user"], knockout.questions)
+    again = multimodal_study.tested(recorded["users"], recorded["per_user"], knockout.questions, 0.01)
     assert again == {"answers": recorded["answers"], "gained": recorded["gained"]}
     assert recorded["parameters"]["all"][0]["share of metadata"] in knockout.SHARES
 

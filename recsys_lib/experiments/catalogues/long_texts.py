@@ -1,6 +1,6 @@
 """How much of a long text an encoder should read: cut at 64 to 512 tokens, in chunks, or field by field.
 
-Abstracts rarely pass 256 tokens, so they are only cut, and compared with their titles.
+Few abstracts pass 256 tokens: they are only cut, and compared with their titles.
 
 Every variant goes through the same map to EASE's columns, tuned with the same budget, on the same cold items
 (a random fifth, ``DRAWS`` times). Only items with a long text take part.
@@ -25,7 +25,7 @@ from recsys_lib.experiments.own_catalogue.sources import CHEAP, LANGUAGE, Source
 from recsys_lib.experiments.study.item_texts import encode, side_by_side
 from recsys_lib.experiments.study.search_spaces import EASE_MAP_SPACE
 
-CUTS = {"body": (64, 128, 256, 512), "description": (64, 128, 256)}
+CUTS = {"body": (64, 128, 256, 512), "description": (64, 128, 256, 512)}
 # Words of a chunk, which are about 220 tokens of English, and chunks of a text.
 CHUNK_WORDS, CHUNKS = 160, 2
 DRAWS, TRIALS, K = 2, 5, 10

@@ -19,7 +19,7 @@ from recsys_lib.data.datasets import Dataset
 from recsys_lib.evaluation import Evaluation, splits, tuning
 from recsys_lib.evaluation.splits import Split
 from recsys_lib.evaluation.tuning import Method
-from recsys_lib.experiments.catalogues import protocol
+from recsys_lib.experiments.catalogues import gains_by_group, protocol
 from recsys_lib.experiments.study import search_spaces as spaces
 from recsys_lib.experiments.study.item_texts import encode, whitened
 
@@ -56,12 +56,17 @@ def measure(name: str) -> dict[str, Any]:
     models = tuning.compare_methods(_methods(whitened(raw, task.train)), task, TRIALS, k=K)
     found = {name: outcome.test for name, outcome in models.items()}
     groups = groups_of(data, split)
+    others = {f"{name}, another's": swapped(o.model, task, found[name]) for name, o in models.items()}
+    every_user = gains_by_group.kept(found | others, groups)
     return {
         "ndcg": {name: result.mean()["ndcg"] for name, result in found.items()},
         "users": len(found["EASE"].users),
-        "personal": {name: personal(outcome.model, task, found[name]) for name, outcome in models.items()},
+        "personal": {name: personal(found[name], others[f"{name}, another's"]) for name in models},
         "groups": {kind: by_group(found, own) for kind, own in groups.items()},
         "gaps": {kind: gaps(found, own) for kind, own in groups.items()},
+        "every user": every_user,
+        "gains": gains_by_group.tested(every_user["values"], every_user["group"]),
+        "text and loss": gains_by_group.text_and_loss(every_user["values"]),
         "interests": interests(whitened(raw, task.whole), task),
     }
 
@@ -76,9 +81,13 @@ def _methods(vectors: np.ndarray) -> dict[str, Method]:
     }
 
 
-def personal(model: Any, task: tuning.Task, own: Evaluation) -> dict[str, float]:
+def swapped(model: Any, task: tuning.Task, own: Evaluation) -> Evaluation:
+    """How a fitted method ranks for users who get the scores of another's history."""
+    return evaluation.evaluate(Others(model, own.users), task.whole, task.test, K)
+
+
+def personal(own: Evaluation, swapped: Evaluation) -> dict[str, float]:
     """NDCG with the user's own history, with another's, and the difference with its 95% interval."""
-    swapped = evaluation.evaluate(Others(model, own.users), task.whole, task.test, K)
     test = evaluation.compare(own, swapped)
     return {
         "own": own.mean()["ndcg"],

@@ -194,10 +194,10 @@ def _lists(
     train = split.train
     ids = evaluation.recommend(fitted, train, users, k, candidates)
     scores = np.take_along_axis(np.asarray(fitted.scores(users)), np.maximum(ids, 0), axis=1)
-    return Candidates(users, ids, scores, relevant[users], _histories(split, users, seed))
+    return Candidates(users, ids, scores, relevant[users], histories_of(split, users, seed))
 
 
-def _histories(split: Split, users: np.ndarray, seed: int) -> list[np.ndarray]:
+def histories_of(split: Split, users: np.ndarray, seed: int) -> list[np.ndarray]:
     """Training items of each user, the most recent first; in random order where the data set has no times."""
     train, times = split.train, split.train_times
     found = []

@@ -71,7 +71,7 @@ PROGRAMS = {
     "multimodal": "recsys_lib.experiments.multimodal.multimodal_study",
     "deployment-quality": "recsys_lib.experiments.deployment_quality",
     "privacy": "recsys_lib.experiments.privacy_study",
-    "reranker-reasons": "recsys_lib.experiments.reranker_reasons",
+    "reranker-reasons": "recsys_lib.experiments.reranker_reasons_study",
     "distributed": "recsys_lib.distributed.distribution_study",
 }
 

@@ -6,7 +6,7 @@ import torch
 from tiny_models import plain_logits, tiny_folder
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.experiments import reranker_reasons
+from recsys_lib.experiments import reranker_reasons_study as reranker_reasons
 from recsys_lib.llm import language_model, packed_attention
 from recsys_lib.llm.prompts import Prompts
 from recsys_lib.trust.explanations.reranker import YesNoReasons, without

@@ -45,7 +45,7 @@ SHADOWS, ATTACKED = 8, 40
 # Steps of 64 items in which an encoder's last layer is trained: two epochs of the films.
 STEPS = 52
 # Of the encoder that is trained as a whole by DP-SGD: layers kept, and the learning rates that are tried.
-LAYERS, LEARNING_RATES, GUARANTEES, PLAN = 2, (0.1, 0.5), (100.0, 10.0), Plan()
+LAYERS, LEARNING_RATES, GUARANTEES, PLAN = 2, (0.1, 0.5), (10.0,), Plan()
 
 
 def maps(protocol: str) -> dict[str, Any]:

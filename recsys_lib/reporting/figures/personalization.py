@@ -21,12 +21,11 @@ SHOWN = (OVER_ALL, "EASE + MiniLM over popularity")
 SAME_LENGTH = "Holm p, same length"
 
 
-def panels(axes: Sequence[Axes], metrics: Mapping[str, Any], relative: bool = False) -> None:
-    """Gains over popularity by group, one panel for each kind of groups, with 95% intervals; ``relative``:
-    to popularity's own NDCG of the group.
-    """
-    names = ("relative", "relative low", "relative high") if relative else ("gain", "low", "high")
-    for ax, (kind, own) in zip(axes, metrics["groups"].items(), strict=True):
+def panels(axes: Sequence[Axes], metrics: Mapping[str, Any], kinds: Sequence[str]) -> None:
+    """Gains over popularity by group, one panel for each kind of groups, with 95% intervals."""
+    names = ("gain", "low", "high")
+    for ax, kind in zip(axes, kinds, strict=True):
+        own = metrics["groups"][kind]
         rows = {row["gain"]: row for row in metrics["gains"] if row["groups"] == kind}
         for i, gain in enumerate(SHOWN):
             place = np.arange(len(own)) + 0.2 * (i - 0.5)
@@ -64,33 +63,54 @@ def table(measured: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 
 def title(metrics: Mapping[str, Any]) -> str:
     """Where EASE's gain over popularity changes: the last group's less the first's."""
-    return f"EASE's gain over popularity, last group less first: {', '.join(_changes(metrics, OVER_ALL))}"
+    changed, same = _changes(metrics)
+    said = f"EASE's gain over popularity changes with {_list(changed)} (last group less first)"
+    return said + (f",\nand is not shown to with {_list(same)}" if same else "")
 
 
-def _changes(metrics: Mapping[str, Any], gain: str) -> list[str]:
-    found = []
+def _list(names: Sequence[str]) -> str:
+    return " and ".join(names) or "none of these"
+
+
+def _changes(metrics: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Kinds of groups with which the gain changes, each with the difference, and the others."""
+    changed, same = [], []
     for row in metrics["gains"]:
-        if row["gain"] == gain:
-            decided = row["Holm p"] < 0.05
-            found.append(f"{row['groups']} {row['last less first']:+.2f}" if decided else
-                         f"{row['groups']} not shown to differ")  # fmt: skip
-    return found
+        if row["gain"] == OVER_ALL and row["Holm p"] < 0.05:
+            one_way = row["low"] * row["high"] > 0
+            changed.append(
+                f"{row['groups']} " + (f"{row['last less first']:+.2f}" if one_way else "up and down")
+            )
+        elif row["gain"] == OVER_ALL:
+            same.append(row["groups"])
+    return changed, same
 
 
 def sentence(measured: Mapping[str, Mapping[str, Any]]) -> str:
-    """The finding: where the gain changes, where it does among users of like history length, and whether
-    text makes lists more personal.
+    """The finding: with what the gain changes, also among users of like history length, and whether text
+    makes lists more personal.
     """
     said = []
     for name, metrics in measured.items():
         rows = [row for row in metrics["gains"] if row["gain"] == OVER_ALL]
         beyond = [row["groups"] for row in rows if (row.get(SAME_LENGTH) or 1.0) < 0.05]
+        changed, same = _changes(metrics)
+        unseen = f", not shown to with {_list(same)}" if same else ""
         said.append(
-            f"{SHORT.get(name, name)}: {', '.join(_changes(metrics, OVER_ALL))}; among users of like history "
-            f"length it changes with {', '.join(beyond) or 'none of them'}; {_text(metrics)}"
+            f"On {SHORT.get(name, name)} it changes with {_list(changed)}{unseen}; among users of like "
+            f"history length with {_list(beyond)}; {_relative(rows)}; {_text(metrics)}"
         )
-    begin = "**Personalization by group** (EASE's gain over popularity, last group less first)"
-    return f"{begin}: {'. '.join(said)}."
+    begin = "**Personalization by group**: EASE's gain over popularity, last group less first."
+    return f"{begin} {'. '.join(said)}."
+
+
+def _relative(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The gain relative to popularity's NDCG, of the shortest and of the longest histories."""
+    first, *_, last = next(row["mean"] for row in rows if row["groups"] == "history length")
+    return (
+        f"relative to popularity's NDCG it is {first['relative']:+.0%} for the shortest histories and "
+        f"{last['relative']:+.0%} for the longest"
+    )
 
 
 def _text(metrics: Mapping[str, Any]) -> str:
@@ -100,4 +120,4 @@ def _text(metrics: Mapping[str, Any]) -> str:
     texts = [row for row in metrics["gains"] if row["gain"] == "EASE + MiniLM over EASE"]
     changed = [row["groups"] for row in texts if row["Holm p"] < 0.05]
     gain = f"changes with {', '.join(changed)}" if changed else "is not shown to differ by group"
-    return f"with MiniLM another's history costs {part} more, and MiniLM's own gain {gain}"
+    return f"with MiniLM another's history costs {part} more; MiniLM's gain over EASE {gain}"

@@ -15,8 +15,8 @@ import numpy as np
 from recsys_lib.core.errors import InputError
 from recsys_lib.llm import packed_attention
 from recsys_lib.llm.prompts import Prompts
-from recsys_lib.llm.rerank.base import Lists, Usage
 from recsys_lib.llm.rerank.pointwise import YesNo
+from recsys_lib.llm.rerank.reranker import Lists, Usage
 
 TASK = "pointwise"
 

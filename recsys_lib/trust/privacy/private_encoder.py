@@ -38,13 +38,13 @@ class Plan:
         InputError: a number out of its range.
     """
 
-    steps: int = 12
-    rate: float = 0.1
+    steps: int = 10
+    rate: float = 0.06
     learning_rate: float = 0.3
     clip: float = 1.0
     noise: float = 0.0
     per_user: int = 4
-    negatives: int = 16
+    negatives: int = 8
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -37,6 +37,12 @@ def test_a_change_is_named_by_its_direction_and_the_rest_is_not_shown():
         "EASE's gain over popularity changes with history length +0.12 and mainstream up and down "
         "(last group less first),\nand is not shown to with gender"
     )
+    assert personalization.differences(METRICS)["gender"] == {
+        "difference": 0.03,
+        "low": 0.01,
+        "high": 0.05,
+        "p": 0.2,
+    }
     said = personalization.sentence({"ml-100k": METRICS})
     assert "among users of like history length with mainstream;" in said
     assert "+150% for the shortest histories and +50% for the longest" in said

@@ -61,6 +61,18 @@ def table(measured: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     )
 
 
+def differences(metrics: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """By kind of groups EASE's gain over popularity, last group less first, with its interval and Holm's p,
+    as a notebook records it.
+    """
+    kept = {"last less first": "difference", "low": "low", "high": "high", "Holm p": "p"}
+    return {
+        row["groups"]: {name: row[key] for key, name in kept.items()}
+        for row in metrics["gains"]
+        if row["gain"] == OVER_ALL
+    }
+
+
 def title(metrics: Mapping[str, Any]) -> str:
     """Where EASE's gain over popularity changes: the last group's less the first's."""
     changed, same = _changes(metrics)

@@ -1,8 +1,8 @@
 """Compiles the C sources once per machine and loads them through ctypes.
 
-Without a C compiler there is no kernel: callers use PyTorch, with the same results and less speed. A compiler
-that fails is reported once, as a warning. ``RECSYS_ISA`` holds every kernel to one instruction set, so that
-results of processors can be compared on one machine.
+Without a C compiler there is no kernel: callers use PyTorch or SciPy, with the same results and less speed. A
+compiler that fails is reported once, as a warning. ``RECSYS_ISA`` holds every kernel to one instruction set,
+so that results of processors can be compared on one machine.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ from typing import Any
 
 from recsys_lib.core.errors import InputError
 
-# The sources, beside this file and the headers they share: one searches vectors, one runs the encoder.
-SEARCH_SOURCE, ENCODER_SOURCE = (Path(__file__).with_name(name) for name in ("search.c", "encoder.c"))
+# The sources, beside this file and the headers they share: one searches vectors, one runs the encoder, one
+# finds the neighbours of items.
+SEARCH_SOURCE, ENCODER_SOURCE, NEIGHBOURS_SOURCE = (
+    Path(__file__).with_name(f"{name}.c") for name in ("search", "encoder", "neighbours")
+)
 ARM = platform.machine() in ("arm64", "aarch64")
 NATIVE = "-mcpu=native" if ARM else "-march=native"
 # The one table of instruction sets, best first: name, the compiler's flags for it, and the processor's flag
@@ -51,6 +54,11 @@ _OTHER_ISAS: dict[str, tuple[tuple[str, ...], str]] = {"portable": ((NATIVE,), "
 def structure(name: str, **fields: Any) -> type[ctypes.Structure]:
     """A C struct with these fields in this order."""
     return type(name, (ctypes.Structure,), {"_fields_": list(fields.items())})
+
+
+def address(array: Any) -> int | None:
+    """Where the numbers of a NumPy array lie, NULL for None; it must outlive the call that reads them."""
+    return None if array is None else array.ctypes.data
 
 
 def instruction_sets() -> list[str]:
@@ -124,7 +132,7 @@ def compiled(source: Path, flags: tuple[str, ...]) -> ctypes.CDLL | None:
 
 
 def _warn(source: Path, why: str) -> None:
-    warnings.warn(f"no compiled {source.name}, the slower PyTorch path is used: {why}", RuntimeWarning, 3)
+    warnings.warn(f"no compiled {source.name}, a slower path is used: {why}", RuntimeWarning, 3)
 
 
 def _first_error(output: bytes) -> str:

@@ -7,25 +7,10 @@ import hashlib
 import numpy as np
 import scipy.sparse as sp
 
-from recsys_lib.core import memory
 from recsys_lib.core.errors import InputError
-from recsys_lib.recommenders import checks
+from recsys_lib.recommenders import checks, column_neighbours
 from recsys_lib.recommenders.recommender import BaseRecommender
 from recsys_lib.vectors import similarity
-
-# Rows of similarities formed at once: at most this many, and at most 256 MB of float32.
-BLOCK = 1024
-BLOCK_SIMILARITIES = 2**26
-
-
-def _rows_at_once(columns: int) -> int:
-    """Rows of a dense block of similarities with so many ``columns``;
-    refused if not even one row fits into memory.
-    """
-    rows = max(1, min(BLOCK, BLOCK_SIMILARITIES // columns))
-    # The block, its sparse form and the copies that a selection makes.
-    memory.require(24 * rows * columns, f"a block of {rows:,} x {columns:,} similarities")
-    return rows
 
 
 class ItemKNN(BaseRecommender):
@@ -77,19 +62,12 @@ class ItemKNN(BaseRecommender):
         if self.item_vectors is not None:
             checks.vectors_for(train, self.item_vectors)
             squares += self.text_weight * (self.item_vectors**2).sum(axis=1)
-        lengths = np.sqrt(squares)
-        blocks = []
-        step = _rows_at_once(columns.shape[1])
-        for start in range(0, columns.shape[1], step):
-            stop = min(start + step, columns.shape[1])
-            cosines = (columns[:, start:stop].T @ columns).toarray()
-            if self.item_vectors is not None:
-                cosines += self.text_weight * (self.item_vectors[start:stop] @ self.item_vectors.T)
-            cosines /= np.maximum(np.outer(lengths[start:stop], lengths) + self.shrinkage, 1e-12)
-            cosines[np.arange(stop - start), np.arange(start, stop)] = 0
-            blocks.append(_keep_largest(cosines, self.neighbours))
-        neighbours = sp.vstack(blocks, format="csr")
+        texts = None if self.item_vectors is None else (self.item_vectors, self.text_weight)
+        neighbours = column_neighbours.find(
+            columns, np.sqrt(squares), self.neighbours, float(self.shrinkage), texts
+        )
         if self.normalize:
+            neighbours.sort_indices()  # sums are added in this order
             total = np.asarray(neighbours.sum(axis=1)).ravel()
             neighbours = sp.diags(1 / np.where(total > 0, total, 1)) @ neighbours
         self.weights = neighbours.T.tocsr().astype(np.float32)
@@ -140,7 +118,7 @@ class UserKNN(BaseRecommender):
 
     def _score(self, histories: sp.csr_matrix) -> np.ndarray:
         assert self.train is not None
-        step = _rows_at_once(self.train.shape[0])
+        step = column_neighbours.rows_at_once(self.train.shape[0])
         blocks = [
             self._block(histories[start : start + step]) for start in range(0, histories.shape[0], step)
         ]
@@ -153,7 +131,8 @@ class UserKNN(BaseRecommender):
         cosines /= np.maximum(np.outer(own_lengths, lengths) + self.shrinkage, 1e-12)
         for row, history in enumerate(_fingerprints(histories)):
             cosines[row, self._users_with.get(history, [])] = 0
-        return (_keep_largest(cosines, self.neighbours) @ self.train).toarray().astype(np.float32)
+        nearest = column_neighbours.keep_largest(cosines, self.neighbours)
+        return (nearest @ self.train).toarray().astype(np.float32)
 
 
 def _lengths(rows: sp.csr_matrix) -> np.ndarray:
@@ -167,13 +146,3 @@ def _fingerprints(rows: sp.csr_matrix) -> list[bytes]:
         items, weights = rows.indices[start:stop].astype(np.int64), rows.data[start:stop]
         found.append(hashlib.blake2b(items.tobytes() + weights.tobytes(), digest_size=16).digest())
     return found
-
-
-def _keep_largest(similarities: np.ndarray, k: int) -> sp.csr_matrix:
-    """The ``k`` largest positive entries of every row, ties by the smaller column, as CSR."""
-    k = min(k, similarities.shape[1])
-    ids, values = similarity.rank_scores(similarities.astype(np.float32), k)
-    rows = np.repeat(np.arange(len(ids)), k)
-    positive = values.ravel() > 0
-    entries = (values.ravel()[positive], (rows[positive], ids.ravel()[positive]))
-    return sp.csr_matrix(entries, shape=similarities.shape)

@@ -1,7 +1,7 @@
-"""Runs both kernels over ragged sizes and saves what they return: ``python kernel_exercise.py SEARCH.so
-ENCODER.so OUT.npz``.
+"""Runs all kernels over ragged sizes and saves what they return: ``python kernel_exercise.py SEARCH.so
+ENCODER.so NEIGHBOURS.so OUT.npz``.
 
-``none`` for the first leaves searches out.
+``none`` for one leaves it out.
 
 A process of its own, so that sanitizers can be preloaded and freed memory can be filled. Results are saved
 per case, and compared by the tests between compilers, instruction sets and fillings of memory.
@@ -12,10 +12,12 @@ import sys
 from types import SimpleNamespace
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.encoders import native
+from recsys_lib.recommenders import ItemKNN, column_neighbours
 from recsys_lib.vectors import quantization, search
 from recsys_lib.vectors.search import kernel
 
@@ -100,7 +102,17 @@ def encoder_cases(library):
             raise AssertionError(f"{precision}: {wrong[:3]} was not refused")
 
 
-def main(search_library, encoder_library, out):
+def neighbour_cases():
+    """Items of all users and of none, more neighbours than items, sums of numbers and of texts."""
+    for n_users, n_items, density in ((1, 1, 1.0), (30, 17, 0.5), (70, 900, 0.02), (400, 130, 0.3)):
+        rng = np.random.default_rng(n_items)
+        train = sp.random(n_users, n_items, density, "csr", np.float32, random_state=rng)
+        texts = rng.standard_normal((n_items, 5))
+        for name, model in (("plain", ItemKNN(20, 1.0)), ("texts", ItemKNN(8, item_vectors=texts))):
+            yield f"neighbours {name} {n_items}", model.fit(train).weights.toarray()
+
+
+def main(search_library, encoder_library, neighbours_library, out):
     results = {}
     if search_library != "none":
         loaded = ctypes.CDLL(search_library)
@@ -110,7 +122,13 @@ def main(search_library, encoder_library, out):
         for case in CASES:
             for name, found in search_case(scheme, *case).items():
                 results[f"{scheme} {case} {name}"] = found
-    results.update(encoder_cases(ctypes.CDLL(encoder_library)))
+    if encoder_library != "none":
+        results.update(encoder_cases(ctypes.CDLL(encoder_library)))
+    if neighbours_library != "none":
+        neighbours = ctypes.CDLL(neighbours_library)
+        column_neighbours.load = lambda: neighbours
+        column_neighbours._threads = lambda n: 7
+        results.update(neighbour_cases())
     np.savez(out, **results)
 
 

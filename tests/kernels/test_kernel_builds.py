@@ -1,4 +1,4 @@
-"""Both kernels, built in several ways, return the same: compilers, instruction sets, sanitizers, fillings of
+"""All kernels, built in several ways, return the same: compilers, instruction sets, sanitizers, fillings of
 memory.
 
 Where there is no compiler these tests are skipped; where there is one, a kernel that does not build fails
@@ -16,6 +16,7 @@ import pytest
 
 from recsys_lib.encoders import native
 from recsys_lib.kernels import compiler
+from recsys_lib.recommenders import column_neighbours
 from recsys_lib.vectors.search import kernel
 
 EXERCISE = Path(__file__).with_name("kernel_exercise.py")
@@ -33,9 +34,13 @@ pytestmark = pytest.mark.skipif(compiler.command() is None, reason="no C compile
 def build(
     folder: Path, extra: tuple[str, ...] = (), sources: Path = compiler.SEARCH_SOURCE.parent
 ) -> list[Path]:
-    """Both libraries, compiled for ``$RECSYS_ISA`` by ``$CC`` into ``folder``."""
+    """All libraries, compiled for ``$RECSYS_ISA`` by ``$CC`` into ``folder``."""
     libraries = []
-    for source, flags in ((compiler.SEARCH_SOURCE, kernel.FLAGS), (compiler.ENCODER_SOURCE, native.FLAGS)):
+    for source, flags in (
+        (compiler.SEARCH_SOURCE, kernel.FLAGS),
+        (compiler.ENCODER_SOURCE, native.FLAGS),
+        (compiler.NEIGHBOURS_SOURCE, column_neighbours.FLAGS),
+    ):
         library = folder / f"{source.stem}.so"
         compiler.compile_to(library, sources / source.name, (*flags, *compiler.isa_flags(), *extra))
         libraries.append(library)
@@ -67,10 +72,12 @@ def native_results(native_build, tmp_path_factory):
 
 
 def assert_agree(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
-    """Exact search to the last bit; encoder vectors within what one activation on the next code can do."""
+    """Exact search and neighbours to the last bit; encoder vectors within what one activation on the next
+    code can do.
+    """
     assert found.keys() == expected.keys()
     for name, vectors in expected.items():
-        if " exact_" in name:
+        if " exact_" in name or name.startswith("neighbours"):
             assert np.array_equal(found[name], vectors), name
         elif name.endswith("near_scores"):
             assert np.allclose(found[name], vectors, atol=1e-5), name
@@ -81,9 +88,9 @@ def assert_agree(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) 
             assert distance.max(initial=0) <= (1e-5 if "float32" in name else 1e-3), name
 
 
-def test_both_kernels_load():
-    assert kernel.load() is not None
-    assert native.load() is not None
+def test_all_kernels_load():
+    for module in (kernel, native, column_neighbours):
+        assert module.load() is not None
 
 
 @pytest.mark.slow
@@ -147,7 +154,7 @@ def test_sanitizers_find_a_planted_fault(tmp_path):
         planted += text.count(guard)
         (tmp_path / source.name).write_text(text.replace(guard, "0"), encoding="utf-8")
     assert planted == 1, "the check of ids stands elsewhere now"
-    _, encoder = build(tmp_path, SANITIZE, sources=tmp_path)
-    run = exercise(["none", encoder], tmp_path / "out.npz", **preload())
+    _, encoder, _ = build(tmp_path, SANITIZE, sources=tmp_path)
+    run = exercise(["none", encoder, "none"], tmp_path / "out.npz", **preload())
     assert run.returncode != 0
     assert "heap-buffer-overflow" in run.stderr

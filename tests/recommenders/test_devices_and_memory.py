@@ -60,15 +60,17 @@ def test_a_square_matrix_that_does_not_fit_is_refused_first(name, monkeypatch):
 
 
 def test_neighbourhoods_bound_their_memory(monkeypatch):
-    from recsys_lib.recommenders import neighbours
+    from recsys_lib.recommenders import column_neighbours
 
     train = sp.random(50, 30, 0.3, "csr", np.float32, random_state=0).sign()
     expected = [make().fit(train).score(train) for make in (ItemKNN, UserKNN)]
-    monkeypatch.setattr(neighbours, "BLOCK_SIMILARITIES", 150)
-    assert [neighbours._rows_at_once(n) for n in (30, 50, 1000)] == [5, 3, 1]
+    monkeypatch.setattr(column_neighbours, "BLOCK_SIMILARITIES", 150)
+    assert [column_neighbours.rows_at_once(n) for n in (30, 50, 1000)] == [5, 3, 1]
     for make, scores in zip((ItemKNN, UserKNN), expected, strict=True):
         assert np.array_equal(make().fit(train).score(train), scores)
     monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+    one_line("30 neighbours of each of 30 items needs", ItemKNN().fit, train)
+    monkeypatch.setattr(column_neighbours, "load", lambda: None)
     one_line("a block of 5 x 30 similarities needs", ItemKNN().fit, train)
     one_line("a block of 3 x 50 similarities needs", UserKNN().fit(train).score, train)
 

@@ -49,7 +49,7 @@ def test_item_knn_against_a_naive_loop():
 
 
 def test_item_knn_shrinkage_and_blocks(monkeypatch):
-    from recsys_lib.recommenders import neighbours
+    from recsys_lib.recommenders import column_neighbours
 
     train = random_train()
     dense = train.toarray()
@@ -58,7 +58,8 @@ def test_item_knn_shrinkage_and_blocks(monkeypatch):
     np.fill_diagonal(expected, 0)
     whole = ItemKNN(15, 7).fit(train)
     assert np.allclose(whole.weights.toarray(), expected, atol=1e-6)
-    monkeypatch.setattr(neighbours, "BLOCK", 4)
+    monkeypatch.setattr(column_neighbours, "load", lambda: None)
+    monkeypatch.setattr(column_neighbours, "BLOCK", 4)
     assert np.allclose(ItemKNN(15, 7).fit(train).weights.toarray(), expected, atol=1e-6)
 
 

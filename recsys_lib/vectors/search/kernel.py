@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 import scipy.sparse as sp
 
-from recsys_lib.kernels.compiler import SEARCH_SOURCE, compiled, isa_flags, structure
+from recsys_lib.kernels.compiler import SEARCH_SOURCE, address, compiled, isa_flags, structure
 from recsys_lib.vectors.quantization.arrays import LINE, aligned
 from recsys_lib.vectors.quantization.floats import to_bfloat16
 from recsys_lib.vectors.search import forms
@@ -311,11 +311,11 @@ def scan(
         capacity,
         len(form.terms),
         matrix_units(),
-        *map(_address, arrays),
+        *map(address, arrays),
     )
 
     shared = (*limits, out.best, out.best_id, out.reach, out.id, out.count)
-    starts = [(_address(array) or 0, array.nbytes // n_threads) for array in shared]
+    starts = [(address(array) or 0, array.nbytes // n_threads) for array in shared]
     results = (Found * n_threads)(
         *(Found(*(start + i * size for start, size in starts)) for i in range(n_threads))
     )
@@ -339,7 +339,7 @@ def rescore(
         band.astype(np.float32), candidates.reach,
         candidates.id, candidates.count, rescored, np.zeros(1, np.int64),
     ]  # fmt: skip
-    problem = Rescore(n_lists, n, k, capacity, rows.shape[1], max_rescored, *map(_address, arrays))
+    problem = Rescore(n_lists, n, k, capacity, rows.shape[1], max_rescored, *map(address, arrays))
     _check(_library().rescore(ctypes.byref(problem), _INT(min(threads(), -(-n // 4)))))
     return rescored
 
@@ -355,10 +355,6 @@ def _lazy_zeros(shape: tuple[int, ...], dtype: type) -> np.ndarray:
     """
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     return np.frombuffer(mmap.mmap(-1, size), dtype).reshape(shape) if size else np.empty(shape, dtype)
-
-
-def _address(array: np.ndarray | None) -> int | None:
-    return None if array is None else array.ctypes.data
 
 
 def _csr(seen: sp.csr_matrix | None) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -73,6 +73,19 @@ def _processor() -> tuple[str, list[str]]:
     return name or platform.processor() or platform.machine(), flags_of_macos(found)
 
 
+def identification(cpuinfo: str) -> str:
+    """What tells processors of one name apart in Linux' ``cpuinfo``; empty where it says nothing.
+
+    >>> identification("cpu family\t: 25\\nmodel\t\t: 33\\nmodel name\t: AMD\\nstepping\t: 2\\n")
+    'family 25, model 33, stepping 2'
+    >>> identification("CPU implementer\t: 0x41\\nCPU part\t: 0xd40\\nCPU variant\t: 0x1\\n")
+    'implementer 0x41, variant 0x1, part 0xd40'
+    """
+    names = ("cpu family", "model", "stepping", "CPU implementer", "CPU variant", "CPU part", "CPU revision")
+    found = {name: re.search(rf"^{name}\s*:\s*(\S+)\s*$", cpuinfo, re.M) for name in names}
+    return ", ".join(f"{name.split()[-1]} {match[1]}" for name, match in found.items() if match)
+
+
 def flags_of_macos(listed: str) -> list[str]:
     """The flags of ``FLAGS`` in what ``sysctl hw.optional`` prints.
 
@@ -138,6 +151,7 @@ def describe() -> dict:
     name, flags = _processor()
     return {
         "processor": name,
+        "identification": identification(_read("/proc/cpuinfo")),
         "architecture": platform.machine(),
         "flags": flags,
         "cores_logical": os.cpu_count(),

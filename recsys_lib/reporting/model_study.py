@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from recsys_lib.core import paths, records
+from recsys_lib.core import records
 from recsys_lib.encoders import native
-from recsys_lib.reporting import workload_tables
+from recsys_lib.reporting import bench_tables, workload_tables
 from recsys_lib.reporting.tables import two_digits
 
 if TYPE_CHECKING:
@@ -214,10 +214,15 @@ def ms_per_token(sizes: pd.DataFrame, bytes_per_second: Mapping[str, float] | No
 def encode_bench(
     columns: Sequence[str] = ("workload", "size", "baseline", "ratio", "fraction_of_limit", "quality"),
 ) -> tuple[pd.DataFrame, str]:
-    """The rows of ``bench encode`` as recorded, and when and where it ran."""
+    """The rows of ``bench encode`` as recorded last with all instructions of a processor, and when and where
+    that was.
+    """
     import pandas as pd
 
-    bench = records.read(paths.MEASUREMENTS / "encode-bench.json")
-    environment = bench["environment"]
-    where = f"{bench['date']}, {environment['processor']}, {environment['cores_logical']} cores"
-    return pd.DataFrame(bench["rows"])[list(columns)], where
+    bench = bench_tables.recorded("encode")
+    name = bench_tables.not_held(bench)
+    run = {"date": bench["date"], "environment": bench["environment"], **bench["runs"].get(name, {})}
+    environment = run["environment"]
+    where = f"{run['date']}, {environment['processor']}, {environment['cores_logical']} cores, {name}"
+    rows = [row for row in bench["rows"] if row["instructions"] == name]
+    return pd.DataFrame(rows)[list(columns)], where

@@ -8,6 +8,7 @@ import pytest
 
 from recsys_lib.benchmarks import baselines as bench
 from recsys_lib.benchmarks.baselines import bench_search
+from recsys_lib.core import paths
 from recsys_lib.core.errors import InputError
 from recsys_lib.experiments import vector_compression as compression
 from recsys_lib.hardware import timing
@@ -93,6 +94,30 @@ def test_rows_of_other_instructions_and_processors_stay(small, tmp_path, monkeyp
         == {r["instructions"] for r in content["rows"]}
     )
     assert len({(r["instructions"], r["size"]) for r in content["rows"]}) == len(content["rows"])
+
+
+def test_benches_without_parts_keep_rows_of_other_instructions(tmp_path, monkeypatch):
+    record = tmp_path / "record.json"
+
+    def once(seconds):
+        return [bench.Row("fit", "1 x 2", seconds, "theirs", 4.0, 4.0 / seconds, 0.5, 0.5 / seconds, "same")]
+
+    for name, seconds in (("AVX2", 1.0), ("AMX", 2.0), ("AVX2", 8.0)):
+        monkeypatch.setattr(bench.kernel, "instructions", lambda name=name: name)
+        monkeypatch.setitem(bench.BENCHES, "recommend", lambda seconds=seconds: once(seconds))
+        monkeypatch.setenv("FAISS_SIMD_LEVEL", name)
+        bench.run("recommend", record)
+    content = json.loads(record.read_text())
+    found = [(r["instructions"], r["ours_s"], r["best"]) for r in content["rows"]]
+    assert found == [("AMX", 2.0, True), ("AVX2", 8.0, True)]
+    assert {name: run["held"]["FAISS_SIMD_LEVEL"] for name, run in content["runs"].items()} == {
+        "AVX2": "AVX2", "AMX": "AMX",
+    }  # fmt: skip
+
+
+def test_what_holds_baselines_to_instructions_is_set_where_the_tests_are_held_to_them():
+    script = (paths.ROOT / ".ci" / "avx2").read_text(encoding="utf-8")
+    assert all(f" {name}=" in script for name in bench.HOLDING)
 
 
 def test_without_usearch_its_rows_are_left_out_in_one_line(small, monkeypatch, capsys):

@@ -22,7 +22,9 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.hardware import machine
 from recsys_lib.vectors.search import kernel
 
-# What holds this library, torch, oneDNN, OpenBLAS and faiss to an instruction set.
+# What holds this library, torch, oneDNN (torch's, and OpenVINO's as far as it reads it), OpenBLAS and faiss
+# to an instruction set; `.ci/avx2` sets the same. onnxruntime and implicit know no such setting: they use
+# what the processor has, or what they were compiled for.
 HOLDING = (
     "RECSYS_ISA", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE", "FAISS_SIMD_LEVEL",
 )  # fmt: skip
@@ -30,16 +32,14 @@ BENCHES: dict[str, Any] = {
     "similarity": similarity_rows, "encode": encode_rows, "recommend": recommend_rows, "search": search_rows,
     "rerank": rerank_rows,
 }  # fmt: skip
-# What holds this library and its baselines to an instruction set: torch, oneDNN (torch's, and OpenVINO's as
-# far as it reads it), OpenBLAS. onnxruntime knows no such setting: it always uses what the processor has.
-HELD = ("RECSYS_ISA", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE")
 
 
 def run(name: str, json_file: Path | None = None, parts: Sequence[str] = ()) -> str:
     """Run one bench and return its table; optionally write rows and environment as JSON.
 
-    ``parts`` of ``search`` replace what ``json_file`` holds of them and leave its other parts, and those of
-    other instruction sets; it says when each ran, and what held it and its baselines (``HOLDING``).
+    Rows that ``json_file`` holds of other instruction sets and processors stay: ``runs`` has an entry for
+    each, which ``instructions`` of a row names; it says when each ran, and what held it and its baselines
+    (``HOLDING``). ``parts`` of ``search`` replace what ``json_file`` holds of them and leave its others.
 
     Raises:
         InputError: an unknown name, parts of a bench that has none, or a baseline that is not installed.
@@ -50,7 +50,7 @@ def run(name: str, json_file: Path | None = None, parts: Sequence[str] = ()) -> 
         raise InputError(f"bench {name!r} has no parts: only search has")
     try:
         rows = (
-            _search_parts(json_file, parts) if name == "search" else _record(name, json_file, BENCHES[name]())
+            _search_parts(json_file, parts) if name == "search" else _whole(name, json_file, BENCHES[name]())
         )
     except ModuleNotFoundError as error:
         raise InputError(
@@ -75,40 +75,69 @@ def table(rows: Sequence[Row]) -> list[str]:
     return [head, *lines]
 
 
-def _record(name: str, json_file: Path | None, rows: list[Row]) -> list[Row]:
+def _whole(name: str, json_file: Path | None, found: list[Row]) -> list[Row]:
+    """The rows of a bench without parts, in the place of those that ran here before."""
     if json_file:
-        _write(json_file, name, [asdict(r) for r in with_best(rows)])
-    return rows
+        rows, runs = _kept(json_file)
+        described = machine.describe()
+        run = _run_of(runs, described["processor"])
+        rows = [r for r in rows if r["instructions"] != run]
+        rows += [{"instructions": run, **asdict(r)} for r in with_best(found)]
+        _write(json_file, name, rows, runs | {run: _conditions(described, date=f"{datetime.date.today()}")})
+    return found
 
 
-def _write(json_file: Path, name: str, rows: list[dict[str, Any]], **more: Any) -> None:
-    content = {
-        "bench": name,
-        "date": f"{datetime.date.today()}",
-        "load": machine.load(),
-        "held": {name: os.environ[name] for name in HELD if name in os.environ},
-        **more,
-        "rows": rows,
-        "environment": machine.describe(),
-    }
-    records.write(json_file, content)
+def _kept(json_file: Path | None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Rows and runs that a file holds."""
+    return by_instructions(records.read(json_file) if json_file and json_file.is_file() else {})
+
+
+def by_instructions(content: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Rows of a record, each with its ``instructions``, and its runs by the same names.
+
+    Rows that do not say with which instructions they ran were recorded before rows were kept apart: with
+    the best that their processor has.
+    """
+    rows, runs = content.get("rows", []), content.get("runs", {})
+    if rows and "instructions" not in rows[0]:
+        run = instructions_of(content["environment"]["flags"])
+        runs = {run: {key: content[key] for key in ("date", "held", "load", "environment") if key in content}}
+        rows = [{"instructions": run, **row} for row in rows]
+    return rows, runs
+
+
+def instructions_of(flags: Sequence[str]) -> str:
+    """What the search kernel multiplies with on a processor of these flags (``kernel.INSTRUCTIONS``).
+
+    >>> instructions_of(["avx2", "avx512_vnni"])
+    'AVX-512 VNNI'
+    """
+    named = {"amx_int8": "AMX", "avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX-VNNI", "avx2": "AVX2",
+             "asimddp": "NEON"}  # fmt: skip
+    return next((name for flag, name in named.items() if flag in flags), "portable")
+
+
+def _conditions(described: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """Under which rows are measured here: what holds the libraries, the load, and the machine."""
+    held = {name: os.environ[name] for name in HOLDING if name in os.environ}
+    return {**more, "held": held, "load": machine.load(), "environment": described}
+
+
+def _write(json_file: Path, name: str, rows: list[dict[str, Any]], runs: dict[str, Any]) -> None:
+    content = {"bench": name, "date": f"{datetime.date.today()}", "runs": runs, "rows": rows}
+    records.write(json_file, {**content, "environment": machine.describe()})
 
 
 def _search_parts(json_file: Path | None, parts: Sequence[str]) -> list[Row]:
-    """Rows of the parts; written after each, so that a run that is ended early leaves what it measured.
-
-    Rows of other instructions and other processors stay: ``runs`` has an entry for each, which
-    ``instructions`` of a row names.
-    """
+    """Rows of the parts; written after each, so that a run that is ended early leaves what it measured."""
     check_parts(parts)
-    content = records.read(json_file) if json_file and json_file.is_file() else {}
-    rows, runs = content.get("rows", []), content.get("runs", {})
+    rows, runs = _kept(json_file)
     described = machine.describe()
     run = _run_of(runs, described["processor"])
     if not parts:
         rows, runs = [r for r in rows if r.get("instructions") != run], {n: runs[n] for n in runs if n != run}
     measured: list[Row] = []
-    ran: dict[str, str] = dict(runs.get(run, {"parts": {}})["parts"])
+    ran: dict[str, str] = dict(runs.get(run, {}).get("parts", {}))
     fresh: set[str] = set()
     for part, found in search_rows(parts):
         measured += found
@@ -117,11 +146,9 @@ def _search_parts(json_file: Path | None, parts: Sequence[str]) -> list[Row]:
         fresh.add(part)
         ran[part] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         rows = [*rows, *({"instructions": run, "part": part, **asdict(r)} for r in with_best(found))]
-        held = {name: os.environ[name] for name in HOLDING if name in os.environ}
-        here = {"parts": ran, "held": held, "load": machine.load(), "environment": described}
-        runs = runs | {run: here}
+        runs = runs | {run: _conditions(described, parts=ran)}
         if json_file:
-            _write(json_file, "search", rows, runs=runs)
+            _write(json_file, "search", rows, runs)
     return measured
 
 

@@ -1,16 +1,21 @@
-"""The encoder's products for ARM, cross-compiled and run under qemu: integers bit for bit as in portable C.
+"""Kernels for ARM, cross-compiled and run under qemu: what is whole numbers, bit for bit as in portable C.
 
 Skipped without ``aarch64-linux-gnu-gcc`` and ``qemu-aarch64``, which ``.ci/run`` installs.
 """
 
+import ctypes
 import shutil
 import subprocess
 
+import emulated
+import kernel_exercise
 import numpy as np
 import pytest
 
 from recsys_lib.encoders.native import FLAGS
 from recsys_lib.kernels import compiler
+from recsys_lib.recommenders import column_neighbours
+from recsys_lib.vectors.search import kernel
 
 CROSS, EMULATOR = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
 pytestmark = [
@@ -19,6 +24,9 @@ pytestmark = [
         not (CROSS and EMULATOR and compiler.command()), reason="no cross-compiler or no qemu"
     ),
 ]
+
+EMULATE = (EMULATOR, "-cpu", "max", "-L", "/usr/aarch64-linux-gnu")
+NOT_OF_PROGRAMS = ("-shared", "-fPIC")
 
 # Products of 37 rows of 100 numbers with 64 columns in every precision; some codes are the largest.
 SOURCE = """
@@ -60,7 +68,7 @@ int main(void) {
 def products(command, run, folder, name):
     """The outputs of a program, float32 ``[3, 37 * 64]``: float32, bfloat16, int8."""
     (folder / "products.c").write_text(SOURCE)
-    flags = [flag for flag in FLAGS if flag not in ("-shared", "-fPIC")]
+    flags = [flag for flag in FLAGS if flag not in NOT_OF_PROGRAMS]
     program = folder / name
     source = folder / "products.c"
     headers = f"-I{compiler.ENCODER_SOURCE.parent}"
@@ -78,11 +86,77 @@ def portable(tmp_path_factory):
 @pytest.mark.parametrize("isa", list(compiler._ARM_ISAS))
 def test_products_on_arm(isa, portable, tmp_path):
     flags, _ = compiler._ARM_ISAS[isa]
-    emulate = [EMULATOR, "-cpu", "max", "-L", "/usr/aarch64-linux-gnu"]
-    found = products([CROSS, *flags], emulate, tmp_path, isa)
+    found = products([CROSS, *flags], EMULATE, tmp_path, isa)
     assert np.abs(portable).min(axis=1).max() > 0
     assert np.array_equal(found[2], portable[2])
     # Floats are added in another order, and bfloat16's instruction rounds in its own way: 100 products of
     # numbers of about 1.
     np.testing.assert_allclose(found[0], portable[0], rtol=0, atol=1e-4)
     np.testing.assert_allclose(found[1], portable[1], rtol=0, atol=1e-3)
+
+
+# ---------------------------------------------------------------- search
+
+
+def searches(library):
+    """What the binding finds with ``library``, by name."""
+    with pytest.MonkeyPatch.context() as patch:
+        emulated.put_in_place(library, kernel, patch)
+        patch.setattr(kernel, "threads", lambda: 3)
+        return {
+            f"{scheme} {case} {name}": found
+            for scheme in kernel_exercise.SCHEMES
+            for case in kernel_exercise.CASES
+            for name, found in kernel_exercise.search_case(scheme, *case).items()
+        }
+
+
+def neighbours(library):
+    with pytest.MonkeyPatch.context() as patch:
+        emulated.put_in_place(library, column_neighbours, patch)
+        patch.setattr(column_neighbours, "_threads", lambda n: 3)
+        return dict(kernel_exercise.neighbour_cases())
+
+
+@pytest.fixture(scope="module")
+def portable_results(tmp_path_factory):
+    """Of searches and of neighbours, in portable C."""
+    folder = tmp_path_factory.mktemp("portable")
+    for source, flags in (
+        (compiler.SEARCH_SOURCE, kernel.FLAGS),
+        (compiler.NEIGHBOURS_SOURCE, column_neighbours.FLAGS),
+    ):
+        compiler.compile_to(folder / f"{source.stem}.so", source, (*flags, "-DPORTABLE"))
+    search, near = (ctypes.CDLL(str(folder / f"{name}.so")) for name in ("search", "neighbours"))
+    assert search.max_code() == 0
+    return searches(search), neighbours(near)
+
+
+@pytest.fixture(params=list(compiler._ARM_ISAS))
+def arm(request, tmp_path):
+    """Both kernels for one of ARM's instruction sets, emulated."""
+    source, program = tmp_path / "emulated.c", tmp_path / "emulated"
+    source.write_text(emulated.SOURCE)
+    flags = [flag for flag in column_neighbours.FLAGS if flag not in NOT_OF_PROGRAMS]
+    flags += [*compiler._ARM_ISAS[request.param][0], "-Wall", f"-I{compiler.SEARCH_SOURCE.parent}"]
+    subprocess.run([CROSS, *flags, "-o", program, source, "-lm"], check=True, timeout=120)
+    library = emulated.Emulated([*EMULATE, program])
+    yield library
+    library.close()
+
+
+def test_search_and_neighbours_on_arm(arm, portable_results):
+    """Ids and scores of exact search, of codes that are whole numbers, and of neighbours: to the last bit."""
+    assert kernel.INSTRUCTIONS[arm.instructions()] == "NEON"
+    assert (arm.max_code(), arm.matrix_units()) == (127, 0)
+    expected, expected_neighbours = portable_results
+    found = searches(arm)
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        floats = name.startswith(("float", "bfloat"))
+        if floats and name.endswith("near_scores"):  # added in another order
+            np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-5, err_msg=name)
+        elif not (floats and name.endswith("near_ids")):
+            assert np.array_equal(found[name], array), name
+    for name, weights in neighbours(arm).items():
+        assert np.array_equal(weights, expected_neighbours[name]), name

@@ -53,7 +53,7 @@ def addition_rate(items: int = 512, users: int = 256) -> float:
     once for ``users`` additions.
     """
     whole = sp.csr_matrix(np.ones((users, items), np.float32))
-    timed = measure.measure(lambda: ItemKNN(1).fit(whole), "additions", min_samples=5, min_seconds=0.3)
+    timed = timing.measure(lambda: ItemKNN(1).fit(whole), "additions", min_samples=5, min_seconds=0.3)
     return users * items**2 / min(timed.samples)
 
 

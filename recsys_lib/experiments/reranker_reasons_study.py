@@ -23,7 +23,7 @@ from recsys_lib.experiments.reranking.candidates import histories_of
 from recsys_lib.llm import language_model
 from recsys_lib.llm.prompts import Prompts
 from recsys_lib.recommenders import EASE
-from recsys_lib.trust.explanations.reranker import YesNoReasons
+from recsys_lib.trust.explanations.yes_no_reasons import YesNoReasons
 
 RECORD, NOTEBOOK = "reranker-reasons-study", "12_explanations"
 PROTOCOL, MODEL = "ml-100k random", "smollm2"

@@ -100,6 +100,18 @@ def test_tables_read_what_the_bench_wrote():
     assert figures.faults(record)["restart median s"] == 2.0
 
 
+def test_overload_is_said_with_or_without_a_bound():
+    rows = [row("ours", "saturation again", throughput_per_s=50.0)]
+    rows += [row("ours", "overload", refused=f, p99_ms=p) for f, p in ((0.1, 8000.0), (0.3, 500.0))]
+    said = figures.overload_said({"rows": rows})
+    assert said == (
+        "beyond saturation (recorded before the wait was bounded): 98% to 98% of the saturation answered, "
+        "p99 0.5 to 8.0 s, 10% to 30% refused with 503"
+    )
+    bounded = figures.overload_said({"rows": [{**one, "max_wait_s": 0.5} for one in rows]})
+    assert "(at most 0.5 s of waiting are let in)" in bounded
+
+
 def test_overload_and_workers_have_tables():
     many = {"statuses": {"200": 50, "503": 40, "0": 10}, "refused": 0.4}
     record = {

@@ -9,7 +9,7 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.experiments import reranker_reasons_study as reranker_reasons
 from recsys_lib.llm import language_model, packed_attention
 from recsys_lib.llm.prompts import Prompts
-from recsys_lib.trust.explanations.reranker import YesNoReasons, without
+from recsys_lib.trust.explanations.yes_no_reasons import YesNoReasons, without
 
 HISTORY, CANDIDATE = ["Alien", "Brazil", "Fargo (1996)"], "Heat"
 

@@ -22,6 +22,7 @@ from recsys_lib.hardware import load_patterns
 from recsys_lib.serving import artefact as artefacts
 from recsys_lib.serving import fitting
 from recsys_lib.serving.events import EventLog
+from recsys_lib.serving.http_app import Settings
 
 # Fractions of the saturation at which latencies are measured, and beyond it; after these once more below it.
 LOADS, OVERLOADS, AFTER = (0.3, 0.5, 0.7), (1.2, 1.5, 2.0), 0.5
@@ -124,7 +125,7 @@ def overload(store: Path, cores: list[int], requests: int) -> list[dict[str, Any
             scenario = "overload" if load > 1 else "after overload"
             refused = row["statuses"].get("503", 0) / row["requests"]
             rows.append({"server": "ours", "scenario": scenario, "load": load, "rate_per_s": load * rate,
-                         "refused": refused, **row})  # fmt: skip
+                         "refused": refused, "max_wait_s": Settings().max_wait_s, **row})  # fmt: skip
             time.sleep(0.5)
     return rows
 

@@ -154,6 +154,18 @@ def support_title(table: pd.DataFrame) -> str:
     return f"{said}; a minimum support of {free.index[0]} leaves none and changes NDCG@10 by {change:+.1%}"
 
 
+def reranker_sentence(told: Mapping[str, Any]) -> str:
+    """What the deletion test of the reranker's reasons found, from the record."""
+    passed = [row["order"] for row in told["tests"] if row["difference"] > 0 and row["Holm p"] < 0.05]
+    failed = [row["order"] for row in told["tests"] if row["order"] not in passed]
+    lost = ", ".join(f"{name} {value:.2f}" for name, value in told["lost"].items())
+    said = f"beat random order: {', '.join(passed) or 'none'}; not shown to: {', '.join(failed) or 'none'}"
+    return (
+        f"**The reranker's reasons** ({len(told['users'])} lists, what SmolLM2's log odds lose without the "
+        f"first items of an order: {lost}) {said}."
+    )
+
+
 def takeaways(
     mean: pd.DataFrame,
     counterfactuals: pd.DataFrame,

@@ -206,6 +206,32 @@ def overload(record: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(found).T.rename_axis("times the saturation")
 
 
+def overload_said(record: Mapping[str, Any]) -> str:
+    """What the service does beyond its saturation, in a sentence; a record from before it bounded the wait
+    says so.
+    """
+    rows = [row for row in record["rows"] if row["scenario"] == "overload"]
+    (most,) = [r["throughput_per_s"] for r in record["rows"] if r["scenario"] == "saturation again"]
+    kept, p99, refused = (
+        f"{min(values):{form}} to {max(values):{form}}"
+        for values, form in (
+            ([row["throughput_per_s"] / most for row in rows], ".0%"),
+            ([row["p99_ms"] / 1000 for row in rows], ".1f"),
+            ([row["refused"] for row in rows], ".0%"),
+        )
+    )
+    bounds = {row.get("max_wait_s") for row in rows}
+    state = (
+        "recorded before the wait was bounded"
+        if None in bounds
+        else f"at most {max(bounds):g} s of waiting are let in"
+    )
+    return (
+        f"beyond saturation ({state}): {kept} of the saturation answered, p99 {p99} s, {refused} refused "
+        "with 503"
+    )
+
+
 def workers(record: Mapping[str, Any]) -> pd.DataFrame:
     """Per number of processes the median of the most lists a second, and of processor milliseconds a list."""
     found = rows_of(record, "workers")

@@ -4,7 +4,8 @@ faithfulness.
 ``contributions`` splits a score over the history, ``counterfactual`` finds the smallest part of it that an
 item needs, ``faithfulness`` tests an order of reasons by deletion and insertion, ``words`` attributes a
 text's score to its words and fields, ``sentences`` writes a reason for a user, ``rationale`` lets a language
-model write one, ``support`` counts whom a reason reveals.
+model write one, ``support`` counts whom a reason reveals,
+``yes_no_reasons`` attributes a language model's score to the history.
 """
 
 from recsys_lib.trust.explanations.contributions import Contributions, contributions, weights_between

@@ -12,7 +12,7 @@
 
    A pair has one fine product, always summed in the same way. Few queries are scored with it alone. For many,
    blocks of items and panels of queries are multiplied at a time and coarsely: in 8 bits (6 on AVX2), floats in
-   bfloat16 where there are matrix units, entries of tables in 7 bits. A pair that might pass by its coarse product is scored by the fine one. So
+   bfloat16 where there are matrix units, entries of tables in 7 bits, signs by tables too. A pair that might pass by its coarse product is scored by the fine one. So
    results depend neither on the number of queries nor on the units of the processor. What is not a number
    passes every comparison. */
 
@@ -39,6 +39,10 @@ static void scan_block(const Scan *p, Found *f, const Buffers *buffers, int64_t 
   }
 #endif
 #if NUMBERS
+  if (p->coarse && p->kind == BITS) {
+    scan_signs(p, f, from, n, block);
+    return;
+  }
   if (p->coarse) {
     scan_many(p, f, from, n, block, buffers->offset);
     return;

@@ -73,6 +73,31 @@ static void round_float(int64_t kind, const uint8_t *code, int64_t d, uint16_t *
 #endif
 }
 
+#if NUMBERS
+/* Byte j of GROUP items together, as search_tables.h reads them: [groups, row_bytes, GROUP]. 16 items by 16 bytes
+   at a time change places in four rounds, each of which zips the first half of the registers with the second. */
+static void turn(const uint8_t *codes, int64_t n, int64_t row_bytes, uint8_t *out) {
+  const int64_t whole = row_bytes / 16 * 16;
+  for (int64_t i = 0; i < n; i += 16) {
+    uint8_t *to = out + i / GROUP * GROUP * row_bytes + i % GROUP;
+    const uint8_t *from = codes + i * row_bytes;
+    const int64_t rows = n - i < 16 ? n - i : 16, turned = rows == 16 ? whole : 0;
+    fetch_ahead(from, 16 * row_bytes);
+    for (int64_t j = 0; j < turned; j += 16) {
+      Sixteen a[16], b[16];
+      UNROLL for (int r = 0; r < 16; r++) { a[r] = load16(from + r * row_bytes + j); }
+      UNROLL for (int round = 0; round < 2; round++) {
+        UNROLL for (int r = 0; r < 8; r++) { b[2 * r] = zip_low(a[r], a[r + 8]), b[2 * r + 1] = zip_high(a[r], a[r + 8]); }
+        UNROLL for (int r = 0; r < 8; r++) { a[2 * r] = zip_low(b[r], b[r + 8]), a[2 * r + 1] = zip_high(b[r], b[r + 8]); }
+      }
+      UNROLL for (int r = 0; r < 16; r++) { store16(to + (j + r) * GROUP, a[r]); }
+    }
+    for (int64_t r = 0; r < rows; r++)
+      for (int64_t j = turned; j < row_bytes; j++) to[j * GROUP + r] = from[r * row_bytes + j];
+  }
+}
+#endif
+
 /* Every SAMPLE-th block comes first, so that limits are near their ends early, whatever the order of the
  * items. */
 static int64_t in_order(int64_t place, int64_t n) {
@@ -87,7 +112,7 @@ typedef struct {
   void *unpacked, *tiles; /* [n, stride * size], [n, tile_bytes], or NULL: in place */
   float *score;           /* [n] */
   int32_t *offset;        /* [n, offsets_of(tile_bytes)] */
-  int tiled;              /* whether there are tiles at all */
+  int tiled, turned;      /* whether there are tiles at all, and whether they are groups of 64 items */
 } Buffers;
 
 /* From the start of a line of the cache: what lies across two of them takes twice as long to read. */
@@ -99,16 +124,17 @@ static void *zeros(int64_t bytes) {
 static Buffers buffers_for(const Scan *p) {
   const int kind = (int)p->kind, many = p->coarse != NULL, integer = kind <= BINARY;
   const int narrow = NUMBERS && is_float(p) && kind != FLOAT32 && (!many || p->tiles) && p->d % 64 == 0;
-  const int in_place = narrow || kind == FLOAT32 || kind == BITS || kind == PRODUCT ||
+  const int in_place = narrow || kind == FLOAT32 || kind == BITS || kind == INT4 || kind == PRODUCT ||
                        (NUMBERS && kind == PRODUCT4) ||
                        (kind == INT8 && (!NUMBERS || (p->d % 64 == 0 && (uintptr_t)p->codes % 64 == 0)));
   Buffers r = {0};
   r.tiled = NUMBERS && many && (integer || kind == BITS || (is_float(p) && p->tiles));
   r.size = narrow ? 2 : is_float(p) ? 4 : 1;
   r.stride = in_place ? p->row_bytes / r.size : up_to(p->d, 64);
-  r.tile_bytes = up_to(is_float(p) ? 2 * p->d : p->d, 64);
+  r.turned = kind == BITS && !p->tiles;
+  r.tile_bytes = r.turned ? p->row_bytes : up_to(is_float(p) ? 2 * p->d : p->d, 64);
   /* Whether tiles are the codes themselves. */
-  const int same = integer || (kind == BFLOAT16 && narrow && (uintptr_t)p->codes % 64 == 0);
+  const int same = (integer && kind != INT4) || (kind == BFLOAT16 && narrow && (uintptr_t)p->codes % 64 == 0);
   const int64_t bytes = r.stride * r.size + (r.tiled && !same ? r.tile_bytes : 0);
   /* Unpacked for few queries, codes are read but once or twice: they stay in the smallest cache. */
   r.n = (in_place || many ? BLOCK_BYTES : BLOCK_BYTES / 4) / bytes / GROUP * GROUP;
@@ -127,6 +153,12 @@ static Block block_of(const Scan *p, const Buffers *r, int64_t from, int64_t n) 
   const uint8_t *codes = p->codes + from * p->row_bytes;
   Block block = {r->unpacked ? r->unpacked : codes, r->stride, r->size, NULL, r->tile_bytes};
   if (r->tiled) block.tiles = r->tiles ? r->tiles : block.codes;
+#if NUMBERS
+  if (r->turned && r->tiles) {
+    turn(codes, n, p->row_bytes, r->tiles);
+    return block;
+  }
+#endif
   for (int64_t i = 0; i < n && (r->unpacked || r->tiles); i++) {
     const uint8_t *code = codes + i * p->row_bytes;
     fetch_ahead(code, p->row_bytes);
@@ -139,7 +171,7 @@ static Block block_of(const Scan *p, const Buffers *r, int64_t from, int64_t n) 
     if (r->tiles && is_float(p))
       round_float(p->kind, code, p->d, (uint16_t *)((char *)r->tiles + i * r->tile_bytes));
     else if (r->tiles)
-      unpack_int(BINARY, code, p->d, (int8_t *)r->tiles + i * r->tile_bytes);
+      unpack_int(p->kind == INT4 ? INT4 : BINARY, code, p->d, (int8_t *)r->tiles + i * r->tile_bytes);
   }
   return block;
 }

@@ -39,6 +39,65 @@ static int32_t product_int(const int16_t *query, const int8_t *code, int64_t d) 
   return sum;
 }
 
+/* Sums of the products of registers of 4-bit codes with bytes of a query, in 32 bits. AVX2 adds pairs up in 16 bits:
+   at most 4 * 15 * 128 a step, so STEPS of them fit. */
+#if NUMBERS == 16
+#define STEPS 16
+INLINE Wholes with_halves(Wholes sum, Wholes a, Wholes b, const int8_t *q, int64_t half) {
+  return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(sum, a, load_bytes(q)), b, load_bytes(q + half));
+}
+INLINE Wholes widened_sum(Wholes sum) { return sum; }
+INLINE int32_t total_wholes(Wholes a) { return _mm512_reduce_add_epi32(a); }
+#elif NUMBERS == 8
+#define STEPS 4
+INLINE Wholes with_halves(Wholes sum, Wholes a, Wholes b, const int8_t *q, int64_t half) {
+  Wholes pairs = plus16(_mm256_maddubs_epi16(a, load_bytes(q)), _mm256_maddubs_epi16(b, load_bytes(q + half)));
+  return plus16(sum, pairs);
+}
+INLINE Wholes widened_sum(Wholes sum) { return _mm256_madd_epi16(sum, _mm256_set1_epi16(1)); }
+INLINE int32_t total_wholes(Wholes a) {
+  __m128i four = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+  four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+  return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1)));
+}
+#elif NUMBERS == 4
+#define STEPS 16
+INLINE Wholes with_halves(Wholes sum, Wholes a, Wholes b, const int8_t *q, int64_t half) {
+  DOT(sum, load_bytes(q), a);
+  DOT(sum, load_bytes(q + half), b);
+  return sum;
+}
+INLINE Wholes widened_sum(Wholes sum) { return sum; }
+INLINE int32_t total_wholes(Wholes a) { return vaddvq_s32(a); }
+#endif
+
+/* A query as [lower bytes, higher bytes, 8 times its sum] times a code of 4 bits, which stand for themselves less
+   8. All lower halves of bytes come first: kernel.py orders queries likewise. */
+static int32_t product_halves(const int8_t *query, const uint8_t *code, int64_t row_bytes) {
+  const int8_t *higher = query + 2 * row_bytes;
+  int32_t sum;
+  int64_t j = 0;
+  memcpy(&sum, query + 4 * row_bytes, 4);
+  sum = -sum;
+#if NUMBERS
+  Wholes low = all_wholes(0), high = all_wholes(0);
+  while (j + BYTES <= row_bytes) {
+    Wholes some = all_wholes(0), more = all_wholes(0);
+    for (int step = 0; step < STEPS && j + BYTES <= row_bytes; step++, j += BYTES) {
+      const Wholes both = load_bytes(code + j), a = low_half(both), b = high_half(both);
+      some = with_halves(some, a, b, query + j, row_bytes), more = with_halves(more, a, b, higher + j, row_bytes);
+    }
+    low = plus32(low, widened_sum(some)), high = plus32(high, widened_sum(more));
+  }
+  sum += total_wholes(low) + 256 * total_wholes(high);
+#endif
+  for (; j < row_bytes; j++) {
+    sum += (query[j] + 256 * higher[j]) * (code[j] & 15);
+    sum += (query[row_bytes + j] + 256 * higher[row_bytes + j]) * (code[j] >> 4);
+  }
+  return sum;
+}
+
 static float product_float(const float *a, const float *b, int64_t d) {
   float sum = 0;
   int64_t j = 0;
@@ -92,6 +151,9 @@ static int32_t product_bits(const uint8_t *query, const uint8_t *code, int64_t b
 /* A query times a code, whatever they are. */
 static inline float product(const Scan *p, Block block, int64_t i, int64_t q) {
   const void *code = (const char *)block.codes + i * block.stride * block.size;
+  if (p->kind == INT4)
+    return p->fine_scale[q] *
+           (float)product_halves((const int8_t *)p->fine + q * (2 * p->d + 4), code, p->row_bytes);
   if (p->kind <= BINARY)
     return p->fine_scale[q] * (float)product_int((const int16_t *)p->fine + q * p->d, code, p->d);
   if (p->kind == BITS)

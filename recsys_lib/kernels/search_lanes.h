@@ -82,6 +82,7 @@ INLINE Wholes look_up(const uint8_t *table, Wholes at) {
 }
 INLINE Wholes plus8(Wholes a, Wholes b) { return _mm512_add_epi8(a, b); }
 INLINE Wholes plus16(Wholes a, Wholes b) { return _mm512_add_epi16(a, b); }
+INLINE Wholes plus32(Wholes a, Wholes b) { return _mm512_add_epi32(a, b); }
 INLINE Wholes less_odd(Wholes a, Wholes odd) { return _mm512_sub_epi16(a, _mm512_slli_epi16(odd, 8)); }
 INLINE Wholes odd_of(Wholes a) { return _mm512_srli_epi16(a, 8); }
 /* Numbers 16 i ... 16 i + 15 of those whose even ones of 16 bits are in one register, odd ones in another. */
@@ -144,6 +145,7 @@ INLINE Wholes look_up(const uint8_t *table, Wholes at) {
 }
 INLINE Wholes plus8(Wholes a, Wholes b) { return _mm256_add_epi8(a, b); }
 INLINE Wholes plus16(Wholes a, Wholes b) { return _mm256_add_epi16(a, b); }
+INLINE Wholes plus32(Wholes a, Wholes b) { return _mm256_add_epi32(a, b); }
 INLINE Wholes less_odd(Wholes a, Wholes odd) { return _mm256_sub_epi16(a, _mm256_slli_epi16(odd, 8)); }
 INLINE Wholes odd_of(Wholes a) { return _mm256_srli_epi16(a, 8); }
 INLINE Reals in_turn(Wholes even, Wholes odd, const int i) {
@@ -204,6 +206,7 @@ INLINE Wholes look_up(const uint8_t *table, Wholes at) {
 }
 INLINE Wholes plus8(Wholes a, Wholes b) { return vreinterpretq_s32_u8(vaddq_u8(AS8(a), AS8(b))); }
 INLINE Wholes plus16(Wholes a, Wholes b) { return vreinterpretq_s32_u16(vaddq_u16(AS16(a), AS16(b))); }
+INLINE Wholes plus32(Wholes a, Wholes b) { return vaddq_s32(a, b); }
 INLINE Wholes less_odd(Wholes a, Wholes odd) {
   return vreinterpretq_s32_u16(vsubq_u16(AS16(a), vshlq_n_u16(AS16(odd), 8)));
 }
@@ -224,13 +227,23 @@ INLINE Wholes all_four(const void *p) {
   memcpy(&four, p, 4);
   return all_wholes(four);
 }
-/* Sums of LANES entries of 8 bits each. */
+/* Sums of LANES entries of 8 bits each; and 16 bytes of two registers in turn. */
 #if NUMBERS >= 8
+typedef __m128i Sixteen;
+INLINE Sixteen load16(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)p); }
+INLINE void store16(uint8_t *p, Sixteen a) { _mm_storeu_si128((__m128i *)p, a); }
+INLINE Sixteen zip_low(Sixteen a, Sixteen b) { return _mm_unpacklo_epi8(a, b); }
+INLINE Sixteen zip_high(Sixteen a, Sixteen b) { return _mm_unpackhi_epi8(a, b); }
 INLINE Entries no_entries(void) { return _mm256_setzero_si256(); }
 INLINE Entries plus_entries(Entries a, const uint8_t *p) {
   return _mm256_add_epi16(a, _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p)));
 }
 #else
+typedef uint8x16_t Sixteen;
+INLINE Sixteen load16(const uint8_t *p) { return vld1q_u8(p); }
+INLINE void store16(uint8_t *p, Sixteen a) { vst1q_u8(p, a); }
+INLINE Sixteen zip_low(Sixteen a, Sixteen b) { return vzip1q_u8(a, b); }
+INLINE Sixteen zip_high(Sixteen a, Sixteen b) { return vzip2q_u8(a, b); }
 INLINE Entries no_entries(void) { return (Entries){{vdupq_n_u16(0), vdupq_n_u16(0)}}; }
 INLINE Entries plus_entries(Entries a, const uint8_t *p) {
   uint8x16_t b = vld1q_u8(p);

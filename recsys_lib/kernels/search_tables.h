@@ -1,7 +1,8 @@
-/* Product codes of 4 bits: one instruction looks a part of many items up in a table of 16 bytes.
+/* Parts of 4 bits: one instruction looks a part of many items up in a table of 16 bytes.
 
      codes  [groups, row_bytes, 64]  byte j of 64 items: two parts of 4 bits, row j and row row_bytes + j of a table
-     table  [parts, 16] of a query   entries of 7 bits, so that two of them add up in 8 and all of them in 16 */
+     table  [parts, 16] of a query   PRODUCT4: entries of 7 bits, so that two of them add up in 8 and all in 16
+                                     BITS: how many of 4 signs differ, so that 62 of them add up in 8 */
 
 #pragma once
 #include "search_fine.h"
@@ -19,25 +20,35 @@ INLINE void screen_items(const Scan *p, Found *f, Reals score, int64_t item, int
   if (n < NUMBERS) passed &= (1u << n) - 1;
   for (; passed; passed &= passed - 1) {
     const int64_t which = item + __builtin_ctz(passed);
-    uint8_t code[MAX_PARTS];
-    unpack_parts(p, which, code);
-    consider(p, f, which, q, fine_score(p, which, (Block){code, 0, 1, NULL, 0}, 0, q));
+    Block block = {p->codes + which * p->row_bytes, 0, 1, NULL, 0};
+    uint8_t parts[MAX_PARTS];
+    if (p->kind == PRODUCT4) unpack_parts(p, which, parts), block.codes = parts;
+    consider(p, f, which, q, fine_score(p, which, block, 0, q));
   }
 }
 
-/* As many items as a register has bytes, with `width` queries. The sums are kept twice: over pairs of bytes,
-   and over their higher halves, whose part is then taken off. */
+/* As many items as a register has bytes, with `width` queries. `pairs` bytes of a code add up in 8 bits. The sums
+   of those are kept twice: over pairs of bytes, and over their higher halves, whose part is then taken off. */
 INLINE void group_parts(const Scan *p, Found *f, const uint8_t *codes, int64_t item, int64_t n, int64_t q,
-                        const int width) {
-  const uint8_t *tables = (const uint8_t *)p->coarse + q * p->d * 16;
+                        const int width, const int pairs) {
+  const int64_t size = 32 * p->row_bytes; /* of the tables of a query */
+  const uint8_t *tables = (const uint8_t *)p->coarse + q * size;
   Wholes sum[AT_ONCE], odd[AT_ONCE];
   UNROLL for (int w = 0; w < width; w++) { sum[w] = odd[w] = all_wholes(0); }
-  for (int64_t j = 0; j < p->row_bytes; j++) {
-    const Wholes both = load_bytes(codes + j * GROUP), first = low_half(both), second = high_half(both);
+  for (int64_t start = 0; start < p->row_bytes; start += pairs) {
+    const int64_t end = start + pairs < p->row_bytes ? start + pairs : p->row_bytes;
+    Wholes part[AT_ONCE];
+    UNROLL for (int w = 0; w < width; w++) { part[w] = all_wholes(0); }
+    for (int64_t j = start; j < end; j++) {
+      const Wholes both = load_bytes(codes + j * GROUP), first = low_half(both), second = high_half(both);
+      UNROLL for (int w = 0; w < width; w++) {
+        const uint8_t *table = tables + w * size + j * 16;
+        Wholes pair = plus8(look_up(table, first), look_up(table + p->row_bytes * 16, second));
+        part[w] = plus8(part[w], pair);
+      }
+    }
     UNROLL for (int w = 0; w < width; w++) {
-      const uint8_t *table = tables + (w * p->d + j) * 16;
-      Wholes pair = plus8(look_up(table, first), look_up(table + p->row_bytes * 16, second));
-      sum[w] = plus16(sum[w], pair), odd[w] = plus16(odd[w], odd_of(pair));
+      sum[w] = plus16(sum[w], part[w]), odd[w] = plus16(odd[w], odd_of(part[w]));
     }
   }
   UNROLL for (int w = 0; w < width; w++) {
@@ -51,18 +62,28 @@ INLINE void group_parts(const Scan *p, Found *f, const uint8_t *codes, int64_t i
   }
 }
 
-static void scan_parts(const Scan *p, Found *f, int64_t from, int64_t n) {
+/* The items from ... from + n - 1, whose groups begin at `groups`, with all queries. */
+INLINE void scan_groups_of(const Scan *p, Found *f, const uint8_t *groups, int64_t from, int64_t n,
+                           const int pairs) {
   for (int64_t q = 0; q < p->n_queries;) {
     const int width = q + AT_ONCE <= p->n_queries ? AT_ONCE : 1;
     for (int64_t i = 0; i < n; i += BYTES) {
-      const uint8_t *codes = p->codes + (from + i) / GROUP * GROUP * p->row_bytes + i % GROUP;
-      if (!q && i % GROUP == 0) fetch_ahead(codes, GROUP * p->row_bytes);
+      const uint8_t *codes = groups + i / GROUP * GROUP * p->row_bytes + i % GROUP;
+      if (!q && i % GROUP == 0 && p->kind == PRODUCT4) fetch_ahead(codes, GROUP * p->row_bytes);
       if (width == AT_ONCE)
-        group_parts(p, f, codes, from + i, n - i, q, AT_ONCE);
+        group_parts(p, f, codes, from + i, n - i, q, AT_ONCE, pairs);
       else
-        group_parts(p, f, codes, from + i, n - i, q, 1);
+        group_parts(p, f, codes, from + i, n - i, q, 1, pairs);
     }
     q += width;
   }
+}
+
+static void scan_parts(const Scan *p, Found *f, int64_t from, int64_t n) {
+  scan_groups_of(p, f, p->codes + from / GROUP * GROUP * p->row_bytes, from, n, 1);
+}
+
+static void scan_signs(const Scan *p, Found *f, int64_t from, int64_t n, Block block) {
+  scan_groups_of(p, f, block.tiles, from, n, 31);
 }
 #endif

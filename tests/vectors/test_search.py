@@ -128,12 +128,18 @@ def searches(draw):
     max_examples=60,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(searches(), st.sampled_from(("cosine", "dot")), st.sampled_from(BACKENDS))
-def test_exact_search_is_brute_force_bit_for_bit(scheme, case, metric, backend):
+@given(
+    searches(),
+    st.sampled_from(("cosine", "dot")),
+    st.sampled_from(BACKENDS),
+    st.sampled_from((None, "int4", "binary")),
+)
+def test_exact_search_is_brute_force_bit_for_bit(scheme, case, metric, backend, few):
     items, queries, k, exclude = case
     with pytest.MonkeyPatch.context() as patch:
         use(backend, patch)
-        index = search.Index.build(quantized(items, scheme), items, metric)
+        shorter = None if few is None else quantized(items, few)
+        index = search.Index.build(quantized(items, scheme), items, metric, shorter)
         found = index.exact_top_k(queries, k, exclude)
     assert same(found, similarity.top_k(queries, items, k, exclude, metric))
 
@@ -181,6 +187,26 @@ def test_where_bounds_do_not_prune_it_falls_back_and_says_so(items, scheme, back
     # A zero query scores 0 with everything: there is nothing to look for.
     assert found.fell_back.tolist() == [True, True, False, True, True, True]
     assert found.rescored.tolist() == [6000, 6000, 0, 6000, 6000, 6000]
+
+
+@pytest.mark.parametrize("n_queries", [1, 4, 5])
+def test_shorter_codes_answer_few_queries_and_longer_ones_where_they_cannot(n_queries, backend):
+    rng = np.random.default_rng(0)
+    items = vectors_of("random", 6000, 64, rng)
+    items[:1500] = items[0] + 0.3 * items[:1500]
+    queries = vectors_of("random", n_queries, 64, rng)
+    queries[0] = items[0]
+    one = search.Index.build(quantized(items, "int8"), items)
+    both = search.Index.build(quantized(items, "int8"), items, few=quantized(items, "int4"))
+    found, eight_bits = both.exact_top_k(queries, 7), one.exact_top_k(queries, 7).rescored
+    assert same(found, similarity.top_k(queries, items, 7))
+    assert not found.fell_back.any()
+    four_bits = both.few.exact_top_k(queries, 7).rescored
+    short = (four_bits <= 6000 // 64) & (n_queries <= kernel.FEW)
+    assert found.rescored.tolist() == np.where(short, four_bits, eight_bits).tolist()
+    # 4 bits tell apart what is near the first query, not what is far from all others.
+    if kernel.load() is not None:  # torch counts what it has not yet compared by rows too
+        assert short.tolist() == [i == 0 and n_queries <= kernel.FEW for i in range(n_queries)]
 
 
 def test_one_query_that_falls_back_does_not_disturb_the_others(backend):
@@ -260,7 +286,7 @@ def test_rescoring_everything_is_exact_and_more_depth_never_hurts(scheme, backen
     assert hits[0] <= hits[1] <= hits[2] == 1
 
 
-@pytest.mark.parametrize(("d", "n_queries"), [(64, 1), (13, 20), (100, 3)])
+@pytest.mark.parametrize(("d", "n_queries"), [(64, 1), (13, 20), (100, 3), (384, 5), (2_060, 9), (129, 64)])
 def test_one_bit_queries_count_equal_signs(d, n_queries, backend):
     rng = np.random.default_rng(d)
     items, queries = vectors_of("random", 5003, d, rng) + 0.2, vectors_of("random", n_queries, d, rng) + 0.2
@@ -296,12 +322,15 @@ def test_fewer_items_than_asked_for():
 def test_a_loaded_index_finds_the_same(scheme, metric, backend, tmp_path):
     rng = np.random.default_rng(2)
     items, queries = vectors_of("random", 900, 24, rng), vectors_of("random", 9, 24, rng)
-    made = search.Index.build(quantized(items, scheme), items, metric)
+    few = quantized(items, "int4") if scheme == "int8" else None
+    made = search.Index.build(quantized(items, scheme), items, metric, few)
     made.save(tmp_path / "index")
     loaded = search.Index.load(tmp_path / "index")
+    assert (loaded.few is None) == (made.few is None)
     assert isinstance(loaded.certificate.rows, np.memmap) and loaded.metric == metric
     for ask in (
         lambda i: i.exact_top_k(queries, 10),
+        lambda i: i.exact_top_k(queries[:2], 10),
         lambda i: i.top_k(queries, 10),
         lambda i: i.top_k(queries, 10, rescore=3),
     ):
@@ -373,6 +402,8 @@ INDEX = search.Index.build(CODES, ITEMS)
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: search.Index.build(CODES, ITEMS, "euclidean"), "metric='euclidean': expected one of cosine, "
         "dot"),
+    (lambda: search.Index.build(CODES, few=CODES), "few queries serve exact search: build the index "
+        "with rows"),
     (lambda: search.Index.build(CODES, ITEMS[:7]), r"rows are float32 \(7, 4\)"),
     (lambda: search.Index.build(CODES, ITEMS.astype(np.float64)), r"rows are float64"),
     (lambda: search.Index.build(CODES, ITEMS[::-1]), "row 0 lies .* rows and codes do not match"),

@@ -22,6 +22,8 @@ BATCHES = (1, 64, 1024)
 # For baselines that score one query after another, 12 s and more for 1,024: faiss's scalar quantizers,
 # usearch's exact search.
 SLOW_BATCHES = BATCHES[:2]
+# Queries one by one whose exact results are checked.
+FEW = 64
 GROWTH = (10_000, 100_000, 1_000_000)
 # Ours, how it is made, and the faiss index of the same kind.
 KINDS: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -157,10 +159,28 @@ def exact_rows(c: Catalogue) -> list[Row]:
     rows = _rows(Comparison("int8 rescored", rescored, same_precision, codes, 2.0, note, SLOW_BATCHES), c)
     rows += _rows(Comparison("int8 rescored", rescored, full, codes, 2.0, note), c)
     rows += _rows(Comparison("exact int8", exact, full, codes, 2.0, says), c)
+    rows += _rows(_exact_of_few(c, full), c)
     if _has_usearch():
         baselines: dict[str, Find] = {"usearch, exact": lambda q: _usearch_exact(c.items, q, c.threads)}
         rows += _rows(Comparison("exact int8", exact, baselines, codes, 2.0, says, SLOW_BATCHES), c)
     return rows
+
+
+def _exact_of_few(c: Catalogue, baselines: dict[str, Find]) -> Comparison:
+    """Exact search that reads 4 bits first, for one query."""
+    short = quantization.quantize(c.items, "int4")
+    index = search.Index.build(quantization.quantize(c.items, "int8"), c.items, few=short)
+    expected, found = similarity.top_k(c.queries[:FEW], c.items, K), []
+    for i in range(min(FEW, len(c.queries))):
+        found.append(index.exact_top_k(c.queries[i : i + 1], K))
+        same = np.array_equal(found[i].ids[0], expected[0][i])
+        if not (same and np.array_equal(found[i].scores[0], expected[1][i])):
+            raise AssertionError(f"query {i}: not what float32 finds")
+    read = np.mean([f.rescored.mean() for f in found])
+    says = f"ids and scores those of float32, {read:.0f} rows read per query"
+    return Comparison(
+        "exact int4", lambda q: index.exact_top_k(q, K).ids, baselines, short.codes, 2.0, says, (1,)
+    )
 
 
 def one_bit_rows(c: Catalogue) -> list[Row]:

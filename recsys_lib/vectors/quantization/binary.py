@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.vectors.quantization.arrays import NONE, blocks, check
+from recsys_lib.vectors.quantization.arrays import NONE, aligned, blocks, check
 from recsys_lib.vectors.quantization.bounds import with_errors
 from recsys_lib.vectors.quantization.codes import QuantizedVectors
 from recsys_lib.vectors.quantization.integers import decode
@@ -25,7 +25,7 @@ class Binary:
 
     def quantize(self, vectors: np.ndarray) -> QuantizedVectors:
         v = check(vectors, len(self.mean))
-        codes = np.empty((len(v), -(-v.shape[1] // 8)), dtype=np.uint8)
+        codes = aligned((len(v), -(-v.shape[1] // 8)), np.uint8)
         scale = np.empty(len(v), dtype=np.float32)
         for block in blocks(len(v)):
             centred = v[block].astype(np.float64) - self.mean

@@ -221,7 +221,7 @@ class Int4:
     def quantize(self, vectors: np.ndarray) -> QuantizedVectors:
         v = check(vectors, self.dimension)
         starts = range(0, self.dimension, self.group)
-        codes = np.empty((len(v), -(-self.dimension // 2)), dtype=np.uint8)
+        codes = aligned((len(v), -(-self.dimension // 2)), np.uint8)
         scale = np.empty((len(v), len(starts)), dtype=np.float32)
         for block in blocks(len(v)):
             unpacked = np.empty((block.stop - block.start, self.dimension), dtype=np.int8)

@@ -39,7 +39,7 @@ class Product:
         v = check(vectors, self.dimension)
         quantizer = _empty_quantizer(self.centroids.shape, self.bits)
         _set_centroids(quantizer, np.ldexp(self.centroids.astype(np.float64), -self.exponent))
-        codes = np.empty((len(v), quantizer.code_size), dtype=np.uint8)
+        codes = aligned((len(v), quantizer.code_size), np.uint8)
         for block in blocks(len(v)):
             codes[block] = quantizer.compute_codes(_scaled(v[block], self.exponent, self.centroids))
         q = QuantizedVectors(

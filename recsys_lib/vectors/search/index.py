@@ -33,6 +33,8 @@ from recsys_lib.vectors.search.query import Found, Search
 
 METRICS = ("cosine", "dot")
 KIND = "index"
+# Before the names of their arrays, where an index is saved with shorter codes.
+FEW = "few_"
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +44,8 @@ class Index:
     weight: ``[n]`` float32, what a product with an item is scaled by so that scores of unit queries stay near
     1: its inverse length, or for dot products the inverse of ``longest``, the longest length. form: how the
     kernel scores codes, exact_form: the same with what is known of the residuals; None where torch decodes
-    and multiplies.
+    and multiplies. few: shorter codes of the same rows, which exact search of up to ``kernel.FEW`` queries
+    reads first: it waits for memory, not for products.
     """
 
     quantized: QuantizedVectors
@@ -52,18 +55,28 @@ class Index:
     certificate: Certificate | None
     form: Form | None
     exact_form: Form | None
+    few: Index | None = None
 
     @staticmethod
-    def build(quantized: QuantizedVectors, rows: np.ndarray | None = None, metric: str = "cosine") -> Index:
+    def build(
+        quantized: QuantizedVectors,
+        rows: np.ndarray | None = None,
+        metric: str = "cosine",
+        few: QuantizedVectors | None = None,
+    ) -> Index:
         """Make codes searchable by cosine or dot product; with their float32 ``rows [n, d]`` also exactly.
 
         ``rows`` may be a ``np.memmap``. They are read once, in blocks: the bound of every code is checked
-        against its row, so that a certificate rests on no promise.
+        against its row, so that a certificate rests on no promise. ``few``: shorter codes of the same rows,
+        4 bits beside 8, with which exact search of up to 4 queries reads half as much; where their bounds
+        leave too many items, it reads ``quantized`` too. They take memory of their own.
 
         Raises:
-            InputError: an unknown metric, rows of another shape or dtype, NaN, or a row farther from its code
-                than its bound.
+            InputError: an unknown metric, rows of another shape or dtype, NaN, a row farther from its code
+                than its bound, or ``few`` without rows.
         """
+        if few is not None and rows is None:
+            raise InputError("codes for few queries serve exact search: build the index with rows")
         if metric not in METRICS:
             raise InputError(f"metric={metric!r}: expected one of {', '.join(METRICS)}")
         if rows is None:
@@ -94,7 +107,8 @@ class Index:
         exact_form = (
             form.with_term(np.where(np.isfinite(margin), along * weight, 0), direction) if form else None
         )
-        return Index(quantized, metric, weight, longest, certificate, form, exact_form)
+        shorter = None if few is None else Index.build(few, rows, metric)
+        return Index(quantized, metric, weight, longest, certificate, form, exact_form, shorter)
 
     def top_k(
         self,
@@ -139,6 +153,8 @@ class Index:
         """
         if self.certificate is None:
             raise InputError("exact search needs the float32 rows: build the index with rows")
+        if self.few is not None and np.shape(queries)[:1] <= (kernel.FEW,):
+            return Search(self.few, queries, k, exclude, 0, True, False, then=self).run()
         return Search(self, queries, k, exclude, 0, True, False).run()
 
     def save(self, folder: str | Path) -> None:
@@ -154,11 +170,14 @@ class Index:
         """
         folder = Path(folder)
         arrays, meta = stored.parts(self.quantized)
+        few, few_meta = stored.parts(self.few.quantized) if self.few else ({}, None)
+        arrays |= {FEW + name: array for name, array in few.items()}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".index.lock"):
                 rows = None if self.certificate is None else _write_rows(folder, self.certificate.rows)
-                storage.save(folder, KIND, arrays, {"codes": meta, "metric": self.metric, "rows": rows})
+                meta = {"codes": meta, "few": few_meta, "metric": self.metric, "rows": rows}
+                storage.save(folder, KIND, arrays, meta)
                 for old in folder.glob("rows-*.npy"):
                     if rows is None or old.name != rows["file"]:
                         old.unlink()
@@ -179,7 +198,9 @@ class Index:
         while True:
             try:
                 rows = None if meta["rows"] is None else _mapped_rows(Path(folder), meta["rows"])
-                return Index.build(stored.from_parts(arrays, meta["codes"]), rows, meta["metric"])
+                shorter = {n.removeprefix(FEW): a for n, a in arrays.items() if n.startswith(FEW)}
+                few = stored.from_parts(shorter, meta["few"]) if meta.get("few") else None
+                return Index.build(stored.from_parts(arrays, meta["codes"]), rows, meta["metric"], few)
             except FileNotFoundError as error:
                 # A writer that finished between our two reads has removed the old rows: read what it wrote.
                 missing, (arrays, meta) = meta, storage.load(folder, KIND)

@@ -26,6 +26,8 @@ LANES, MAX_THREADS = 16, 64
 # Up to so many queries, fine products alone are faster than panels (without matrix units); tables are the
 # quickest to read in panels.
 FEW, FEW_TABLES = 4, 1
+# More differing signs would not fit 16 bits.
+MAX_SIGN_BYTES = 8191
 NO_ID = 2**31 - 1
 # As in search.c.
 INSTRUCTIONS = ("portable", "NEON", "AVX2", "AVX-VNNI", "AVX-512 VNNI", "AMX")
@@ -102,11 +104,12 @@ class Queries:
     """Queries in the coordinates of the codes, in the layouts that the kernel reads; ``padded`` is ``n`` up
     to a multiple of 16.
 
-    fine: of integer codes ``[n, d]`` int16, of floats ``[n, d]``, of product codes tables ``[n, parts,
-    entries]``, of signs bits. coarse: the same of 16 queries together, ``[panels, d/4, 16, 4]`` uint8,
-    ``[panels, d, 16]`` float32 or ``[panels, parts, entries, 16]`` uint8; None for few queries. fine_scale,
-    coarse_scale, coarse_min: ``[padded]``, what a number stands for, and what 0 does. fine_error,
-    coarse_error: ``[n]``, how much rounding took from scores.
+    fine: of integer codes ``[n, d]`` int16, of 4-bit codes bytes ``[n, 2d + 4]``, of floats ``[n, d]``, of
+    product codes tables ``[n, parts, entries]``, of signs bits. coarse: the same of 16 queries together,
+    ``[panels, d/4, 16, 4]`` uint8, ``[panels, d, 16]`` float32 or ``[panels, parts, entries, 16]`` uint8, and
+    of 4-bit parts and signs tables ``[n, parts, 16]``; None for few queries. fine_scale, coarse_scale,
+    coarse_min: ``[padded]``, what a number stands for, and what 0 does. fine_error, coarse_error: ``[n]``,
+    how much rounding took from scores.
     """
 
     fine: np.ndarray
@@ -127,9 +130,11 @@ def prepare(form: Form, unit: np.ndarray) -> Queries:
         form.kind, 1 if tiles else FEW
     )
     if form.kind <= forms.BINARY:
-        # A sum of d products with 8-bit codes must fit 32 bits.
-        fine, scale, lost = _rounded(v, min(2**15 - 1, (2**31 - 1) // (128 * v.shape[1])))
-        fine, scale, fine_error = _array(fine, np.int16), padded(scale), lost * form.code_length
+        # A sum of d products with 8-bit codes must fit 32 bits; of 4-bit codes, the higher byte must fit 8.
+        most = 127 * 257 if form.kind == forms.INT4 else 2**15 - 1
+        fine, scale, lost = _rounded(v, min(most, (2**31 - 1) // (128 * v.shape[1])))
+        scale, fine_error = padded(scale), lost * form.code_length
+        fine = _planes(fine.astype(np.int32)) if form.kind == forms.INT4 else _array(fine, np.int16)
         if few:
             return Queries(fine, scale, fine_error, None, None, None, nothing)
         coarse, coarse_scale, lost = _rounded(v, max_code)
@@ -147,9 +152,12 @@ def prepare(form: Form, unit: np.ndarray) -> Queries:
         )
     if form.kind == forms.BITS:
         ones = np.ones(-(-len(v) // LANES) * LANES, np.float32)
-        bits = None if few else 2 * np.unpackbits(v, axis=1, bitorder="little").astype(np.int8) - 1
-        signs = None if bits is None else _panels8(bits, raised)
-        return Queries(_array(v, np.uint8), ones, nothing, signs, ones, None, nothing)
+        v = _array(v, np.uint8)
+        if few or not tiles:
+            signs = None if few or v.shape[1] > MAX_SIGN_BYTES else _sign_tables(v)
+            return Queries(v, ones, nothing, signs, -2 * ones, 8 * v.shape[1] * ones, nothing)
+        bits = 2 * np.unpackbits(v, axis=1, bitorder="little").astype(np.int8) - 1
+        return Queries(v, ones, nothing, _panels8(bits, raised), ones, None, nothing)
     fine = _array(v, np.float32)
     if few or not tiles:
         return Queries(fine, None, nothing, None if few else _panels(fine), None, None, nothing)
@@ -176,6 +184,21 @@ def _rounded(v: np.ndarray, max_code: int) -> tuple[np.ndarray, np.ndarray, np.n
     codes = np.clip(np.rint(v / exact), -max_code, max_code)
     lost = v - codes * exact
     return codes, scale, np.sqrt(np.einsum("ij,ij->i", lost, lost))
+
+
+def _planes(codes: np.ndarray) -> np.ndarray:
+    """Codes ``[n, d]`` as bytes ``[n, 2d + 4]``: lower ones, higher ones, 8 times the sum as int32."""
+    lower = (codes + 128) % 256 - 128
+    sums = (8 * codes.sum(axis=1, dtype=np.int32, keepdims=True)).view(np.int8)
+    return _array(np.hstack([lower, (codes - lower) // 256, sums]), np.int8)
+
+
+def _sign_tables(v: np.ndarray) -> np.ndarray:
+    """How many of 4 signs of packed queries ``[n, width]`` differ from each of the 16 codes of 4 signs,
+    ``[n, 2 width, 16]``: of all lower halves of bytes, then of all higher ones.
+    """
+    nibbles = np.hstack([v & 15, v >> 4])
+    return np.bitwise_count(nibbles[..., None] ^ np.arange(16, dtype=np.uint8))
 
 
 def padded(v: np.ndarray) -> np.ndarray:

@@ -27,6 +27,8 @@ BLOCK_QUERIES, MIN_CANDIDATES = 1024, 4096
 # Beyond this fraction of the items, scoring all of them by matrix products is faster than scoring candidates
 # one by one.
 MAX_KEPT = 1 / 8
+# The same where other codes are read next: 1/64 of the rows in float32 are 24 bytes an item of 384 numbers.
+MAX_KEPT_OF_FEW = 1 / 64
 # Scores are rounded to float32: true scores of unit vectors nearer than this may change places.
 TIE = 2.0**-22
 
@@ -54,11 +56,15 @@ class Found:
 
 
 class Search:
-    """One call of ``top_k`` or ``exact_top_k``."""
+    """One call of ``top_k`` or ``exact_top_k``.
+
+    then: what is asked where the bounds of ``index`` rule out too little; None: every item is scored.
+    """
 
     def __init__(
-        self, index: Index, queries: np.ndarray, k: int, exclude, rescore: int, exact: bool, signs: bool
-    ):
+        self, index: Index, queries: np.ndarray, k: int, exclude, rescore: int, exact: bool, signs: bool,
+        then: Index | None = None,
+    ):  # fmt: skip
         n_items = len(index.weight)
         queries = np.ascontiguousarray(checked_vectors.vectors("queries", queries), dtype=np.float32)
         if queries.shape[1] != index.quantized.dimension:
@@ -70,7 +76,7 @@ class Search:
         if index.metric == "dot":
             similarity._no_overflow(similarity._lengths(queries), np.array([index.longest], dtype=np.float32))
         self.index, self.queries, self.k, self.exact, self.rescore = index, queries, int(k), exact, rescore
-        self.signs = signs
+        self.signs, self.then = signs, then
         self.seen = _plain(similarity._exclusion(exclude, len(queries), n_items))
         self.width = self.k if exact else min(n_items, self.k * max(1, rescore))
         n = len(queries)
@@ -114,7 +120,8 @@ class Search:
         index, certificate = self.index, self.index.certificate
         assert certificate is not None
         n, n_items = len(unit), len(index.weight)
-        tie, max_kept = self._tie(lengths), max(self.k, int(MAX_KEPT * n_items))
+        kept = MAX_KEPT_OF_FEW if self.then else MAX_KEPT
+        tie, max_kept = self._tie(lengths), max(self.k, int(kept * n_items))
         rounding = _rounding(index, certificate.size)
         if index.exact_form is None:
             slack = tie + 2 * rounding
@@ -255,6 +262,11 @@ class Search:
         certificate = self.index.certificate
         assert certificate is not None
         seen = None if self.seen is None else self.seen[rest]
+        if self.then is not None:
+            again = Search(self.then, self.queries[rest], self.k, seen, 0, True, False).run()
+            found.ids[rest], found.scores[rest] = again.ids, again.scores
+            found.rescored[rest], found.fell_back[rest] = again.rescored, again.fell_back
+            return
         found.ids[rest], found.scores[rest] = similarity.top_k(
             self.queries[rest], certificate.rows, self.k, seen, self.index.metric
         )

@@ -58,7 +58,8 @@ def structure(name: str, **fields: Any) -> type[ctypes.Structure]:
 
 def address(array: Any) -> int | None:
     """Where the numbers of a NumPy array lie, NULL for None; it must outlive the call that reads them."""
-    return None if array is None else array.ctypes.data
+    # Ten times as fast as array.ctypes.data, which counts where one query is asked.
+    return None if array is None else array.__array_interface__["data"][0]
 
 
 def instruction_sets() -> list[str]:

@@ -94,14 +94,57 @@ int instructions(void) {
 
 static int scan_task(const void *p, void *f) { return scan_blocks(p, f); }
 
-int scan(const Scan *p, Found *f, int64_t threads) {
+static void begin(const Scan *p, Found *f, int64_t threads) {
   for (int64_t i = 0; i < threads; i++) { /* a thread that never runs has found nothing */
     for (int64_t q = 0; q < padded(p); q++)
       f[i].limit[q] = f[i].gate[q] = q < p->n_queries ? -INFINITY : INFINITY; /* padding never passes */
     for (int64_t j = 0; j < p->n_queries * p->k; j++) f[i].best[j] = -INFINITY, f[i].best_id[j] = INT32_MAX;
     for (int64_t q = 0; q < p->n_queries; q++) f[i].count[q] = 0;
   }
+}
+
+int scan(const Scan *p, Found *f, int64_t threads) {
+  begin(p, f, threads);
   return in_parallel(p, f, sizeof(Found), threads, scan_task);
+}
+
+/* ---------------------------------------------------------------- what shorter codes left */
+
+typedef struct {
+  const Scan *scan;   /* of the longer codes, which lie in memory as products read them: INT8 or FLOAT32 */
+  Found *lists;       /* [n_lists]: what a scan of the shorter ones found */
+  const float *limit; /* [n_queries]: what ends below it is out */
+  int64_t n_lists, capacity;
+} Refine;
+
+/* Take lists until none is left, and consider what is in them by the longer codes. */
+static int refine_task(const void *problem, void *result) {
+  const Refine *r = problem;
+  const Scan *p = r->scan;
+  Found *f = result;
+  const int64_t size = p->kind == INT8 ? 1 : 4;
+  for (int64_t list; (list = atomic_fetch_add(p->next, 1)) < r->n_lists;)
+    for (int64_t q = 0; q < p->n_queries; q++) {
+      int32_t *id = r->lists[list].id + q * r->capacity;
+      int64_t count = r->lists[list].count[q];
+      if (count < 0) f->count[q] = -1, f->limit[q] = f->gate[q] = INFINITY;
+      if (count > 0) count = compact(r->lists[list].reach + q * r->capacity, id, count, r->limit[q]);
+      for (int64_t j = 0; j < count; j++) {
+        if (j + 8 < count)
+          for (int64_t at = 0; at < p->row_bytes; at += 64)
+            __builtin_prefetch(p->codes + id[j + 8] * p->row_bytes + at);
+        const Block block = {p->codes + id[j] * p->row_bytes, p->row_bytes / size, size, NULL, 0};
+        consider(p, f, id[j], q, fine_score(p, id[j], block, 0, q));
+      }
+    }
+  return 0;
+}
+
+int refine(const Scan *p, Found *f, Found *lists, const float *limit, int64_t n_lists, int64_t capacity,
+           int64_t threads) {
+  const Refine r = {p, lists, limit, n_lists, capacity};
+  begin(p, f, threads);
+  return in_parallel(&r, f, sizeof(Found), threads, refine_task);
 }
 
 /* ---------------------------------------------------------------- scores in float32 */

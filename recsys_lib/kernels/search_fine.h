@@ -89,7 +89,7 @@ static int32_t product_halves(const int8_t *query, const uint8_t *code, int64_t 
     }
     low = plus32(low, widened_sum(some)), high = plus32(high, widened_sum(more));
   }
-  sum += total_wholes(low) + 256 * total_wholes(high);
+  sum += total_wholes(plus32(low, times256(high)));
 #endif
   for (; j < row_bytes; j++) {
     sum += (query[j] + 256 * higher[j]) * (code[j] & 15);

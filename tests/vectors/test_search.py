@@ -138,7 +138,8 @@ def test_exact_search_is_brute_force_bit_for_bit(scheme, case, metric, backend, 
     items, queries, k, exclude = case
     with pytest.MonkeyPatch.context() as patch:
         use(backend, patch)
-        shorter = None if few is None else quantized(items, few)
+        longer = scheme.startswith(("int8", "float32", "pca"))
+        shorter = quantized(items, few) if few and longer else None
         index = search.Index.build(quantized(items, scheme), items, metric, shorter)
         found = index.exact_top_k(queries, k, exclude)
     assert same(found, similarity.top_k(queries, items, k, exclude, metric))
@@ -190,23 +191,23 @@ def test_where_bounds_do_not_prune_it_falls_back_and_says_so(items, scheme, back
 
 
 @pytest.mark.parametrize("n_queries", [1, 4, 5])
-def test_shorter_codes_answer_few_queries_and_longer_ones_where_they_cannot(n_queries, backend):
+def test_shorter_codes_leave_longer_ones_few_items_to_tell_apart(n_queries, backend):
     rng = np.random.default_rng(0)
     items = vectors_of("random", 6000, 64, rng)
     items[:1500] = items[0] + 0.3 * items[:1500]
     queries = vectors_of("random", n_queries, 64, rng)
     queries[0] = items[0]
-    one = search.Index.build(quantized(items, "int8"), items)
-    both = search.Index.build(quantized(items, "int8"), items, few=quantized(items, "int4"))
-    found, eight_bits = both.exact_top_k(queries, 7), one.exact_top_k(queries, 7).rescored
-    assert same(found, similarity.top_k(queries, items, 7))
-    assert not found.fell_back.any()
-    four_bits = both.few.exact_top_k(queries, 7).rescored
-    short = (four_bits <= 6000 // 64) & (n_queries <= kernel.FEW)
-    assert found.rescored.tolist() == np.where(short, four_bits, eight_bits).tolist()
-    # 4 bits tell apart what is near the first query, not what is far from all others.
-    if kernel.load() is not None:  # torch counts what it has not yet compared by rows too
-        assert short.tolist() == [i == 0 and n_queries <= kernel.FEW for i in range(n_queries)]
+    exclude = [np.arange(i, 6000, 3) for i in range(n_queries)]
+    four, eight = quantized(items, "int4"), quantized(items, "int8")
+    found = [
+        search.Index.build(eight, items, few=few).exact_top_k(queries, 7, exclude) for few in (None, four)
+    ]
+    assert same(found[1], similarity.top_k(queries, items, 7, exclude))
+    assert not found[1].fell_back.any()
+    # As many rows are read as 8 bits alone leave, not as many as 4 bits do.
+    assert found[1].rescored.tolist() == found[0].rescored.tolist()
+    alone = search.Index.build(four, items).exact_top_k(queries, 7, exclude)
+    assert (alone.rescored > 5 * found[1].rescored).all()
 
 
 def test_one_query_that_falls_back_does_not_disturb_the_others(backend):
@@ -404,6 +405,8 @@ INDEX = search.Index.build(CODES, ITEMS)
         "dot"),
     (lambda: search.Index.build(CODES, few=CODES), "few queries serve exact search: build the index "
         "with rows"),
+    (lambda: search.Index.build(quantized(ITEMS, "float16"), ITEMS, few=CODES), "go with int8 or float32 "
+        "ones, not with float16"),
     (lambda: search.Index.build(CODES, ITEMS[:7]), r"rows are float32 \(7, 4\)"),
     (lambda: search.Index.build(CODES, ITEMS.astype(np.float64)), r"rows are float64"),
     (lambda: search.Index.build(CODES, ITEMS[::-1]), "row 0 lies .* rows and codes do not match"),

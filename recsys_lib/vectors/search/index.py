@@ -28,7 +28,7 @@ from recsys_lib.vectors.search.certificate import (
     common_direction,
     weights,
 )
-from recsys_lib.vectors.search.forms import Form, linear_form
+from recsys_lib.vectors.search.forms import KINDS, Form, linear_form
 from recsys_lib.vectors.search.query import Found, Search
 
 METRICS = ("cosine", "dot")
@@ -68,12 +68,12 @@ class Index:
 
         ``rows`` may be a ``np.memmap``. They are read once, in blocks: the bound of every code is checked
         against its row, so that a certificate rests on no promise. ``few``: shorter codes of the same rows,
-        4 bits beside 8, with which exact search of up to 4 queries reads half as much; where their bounds
-        leave too many items, it reads ``quantized`` too. They take memory of their own.
+        4 bits beside 8, which exact search of up to 4 queries reads first, and then of ``quantized`` only
+        what they leave. They take memory of their own, and serve where there is a compiler.
 
         Raises:
             InputError: an unknown metric, rows of another shape or dtype, NaN, a row farther from its code
-                than its bound, or ``few`` without rows.
+                than its bound, or ``few`` without rows or beside codes other than 8 bits or float32.
         """
         if few is not None and rows is None:
             raise InputError("codes for few queries serve exact search: build the index with rows")
@@ -107,6 +107,10 @@ class Index:
         exact_form = (
             form.with_term(np.where(np.isfinite(margin), along * weight, 0), direction) if form else None
         )
+        if few is not None and KINDS.get(quantized.scheme) not in kernel.REFINES:
+            raise InputError(
+                f"codes for few queries go with int8 or float32 ones, not with {quantized.scheme}"
+            )
         shorter = None if few is None else Index.build(few, rows, metric)
         return Index(quantized, metric, weight, longest, certificate, form, exact_form, shorter)
 
@@ -153,9 +157,8 @@ class Index:
         """
         if self.certificate is None:
             raise InputError("exact search needs the float32 rows: build the index with rows")
-        if self.few is not None and np.shape(queries)[:1] <= (kernel.FEW,):
-            return Search(self.few, queries, k, exclude, 0, True, False, then=self).run()
-        return Search(self, queries, k, exclude, 0, True, False).run()
+        few = self.few if np.shape(queries)[:1] <= (kernel.FEW,) else None
+        return Search(self, queries, k, exclude, 0, True, False, few).run()
 
     def save(self, folder: str | Path) -> None:
         """Write the index to ``folder``: codes as ``core.storage`` has them, the float32 rows as ``.npy``

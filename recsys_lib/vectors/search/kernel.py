@@ -28,6 +28,8 @@ LANES, MAX_THREADS = 16, 64
 FEW, FEW_TABLES = 4, 1
 # More differing signs would not fit 16 bits.
 MAX_SIGN_BYTES = 8191
+# Codes that lie in memory as products read them.
+REFINES = (forms.INT8, forms.FLOAT32)
 NO_ID = 2**31 - 1
 # As in search.c.
 INSTRUCTIONS = ("portable", "NEON", "AVX2", "AVX-VNNI", "AVX-512 VNNI", "AMX")
@@ -265,7 +267,7 @@ class Candidates:
     query.
 
     reach, id: ``[threads, n, capacity]``, of which ``count [threads, n]`` are filled; -1 where there were too
-    many.
+    many. limits: ``[2, threads, padded]``, room that threads need while they look.
     """
 
     best: np.ndarray
@@ -273,6 +275,7 @@ class Candidates:
     reach: np.ndarray
     id: np.ndarray
     count: np.ndarray
+    limits: np.ndarray
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Query and item of every candidate."""
@@ -307,15 +310,43 @@ def scan(
     seen: sp.csr_matrix | None,
 ) -> Candidates:
     """One pass over all codes; ``seen`` has ascending ids and no stored zeros."""
-    n, n_items = len(unit), len(form.factor)
-    n_threads = threads_for(n_items)
-    shape = (n_threads, n)
-    out = Candidates(
-        np.empty((*shape, k), np.float32), np.empty((*shape, k), np.int32), _lazy_zeros((*shape,
-        capacity), np.float32),
-        _lazy_zeros((*shape, capacity), np.int32), np.empty(shape, np.int64),
+    problem, kept = _problem(form, unit, queries, bounds, k, capacity, seen)
+    out, results = _results(threads_for(len(form.factor)), len(unit), k, capacity)
+    _check(_library().scan(ctypes.byref(problem), results, _INT(len(results))))
+    del kept
+    return out
+
+
+def refine(
+    form: Form,
+    unit: np.ndarray,
+    queries: Queries,
+    bounds: Bounds,
+    k: int,
+    listed: Candidates,
+    limit: np.ndarray,
+) -> Candidates:
+    """Of what a scan of shorter codes found, with upper bounds from ``limit [n]`` on, the candidates by the
+    codes of ``form``, which are of a kind in ``REFINES``.
+    """
+    n_lists, n, capacity = listed.id.shape
+    problem, kept = _problem(form, unit, queries, bounds, k, capacity, None)
+    out, results = _results(n_lists, n, k, capacity)
+    lowest = limit.astype(np.float32)
+    _check(
+        _library().refine(
+            ctypes.byref(problem), results, _found(listed, np.empty((2, n_lists, 0), np.float32)),
+            ctypes.c_void_p(address(lowest)), _INT(n_lists), _INT(capacity), _INT(n_lists),
+        )
     )  # fmt: skip
-    limits = np.empty((2, n_threads, -(-n // LANES) * LANES), np.float32)
+    del kept
+    return out
+
+
+def _problem(
+    form: Form, unit: np.ndarray, queries: Queries, bounds: Bounds, k: int, capacity: int, seen
+) -> tuple[ctypes.Structure, list[np.ndarray | None]]:
+    """What the kernel is told of a scan, and the arrays that must live as long."""
     arrays = [
         form.codes, form.factor, bounds.margin, form.terms, queries.fine, queries.coarse, queries.fine_scale,
         queries.coarse_scale, queries.coarse_min, padded(bounds.spread),
@@ -323,27 +354,27 @@ def scan(
         bounds.coarse_slack.astype(np.float32), *_csr(seen), np.zeros(1, np.int64),
     ]  # fmt: skip
     row_bytes = form.codes.shape[1] * form.codes.itemsize
-    problem = Scan(
-        n_items,
-        form.d,
-        form.kind,
-        row_bytes,
-        form.entries,
-        n,
-        k,
-        capacity,
-        len(form.terms),
-        matrix_units(),
-        *map(address, arrays),
-    )
+    sizes = (len(form.factor), form.d, form.kind, row_bytes, form.entries, len(unit), k, capacity)
+    return Scan(*sizes, len(form.terms), matrix_units(), *map(address, arrays)), arrays
 
-    shared = (*limits, out.best, out.best_id, out.reach, out.id, out.count)
-    starts = [(address(array) or 0, array.nbytes // n_threads) for array in shared]
-    results = (Found * n_threads)(
-        *(Found(*(start + i * size for start, size in starts)) for i in range(n_threads))
+
+def _results(n_threads: int, n: int, k: int, capacity: int) -> tuple[Candidates, ctypes.Array]:
+    """Room for what the threads find, as Python and as C see it."""
+    shape = (n_threads, n)
+    out = Candidates(
+        np.empty((*shape, k), np.float32), np.empty((*shape, k), np.int32),
+        _lazy_zeros((*shape, capacity), np.float32), _lazy_zeros((*shape, capacity), np.int32),
+        np.empty(shape, np.int64), np.empty((2, n_threads, -(-n // LANES) * LANES), np.float32),
+    )  # fmt: skip
+    return out, _found(out, out.limits)
+
+
+def _found(c: Candidates, limits: np.ndarray) -> ctypes.Array:
+    shared = (*limits, c.best, c.best_id, c.reach, c.id, c.count)
+    starts = [(address(array) or 0, array.nbytes // len(c.count)) for array in shared]
+    return (Found * len(c.count))(
+        *(Found(*(start + i * size for start, size in starts)) for i in range(len(c.count)))
     )
-    _check(_library().scan(ctypes.byref(problem), results, _INT(n_threads)))
-    return out
 
 
 def rescore(

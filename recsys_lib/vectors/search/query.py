@@ -27,8 +27,6 @@ BLOCK_QUERIES, MIN_CANDIDATES = 1024, 4096
 # Beyond this fraction of the items, scoring all of them by matrix products is faster than scoring candidates
 # one by one.
 MAX_KEPT = 1 / 8
-# The same where other codes are read next: 1/64 of the rows in float32 are 24 bytes an item of 384 numbers.
-MAX_KEPT_OF_FEW = 1 / 64
 # Scores are rounded to float32: true scores of unit vectors nearer than this may change places.
 TIE = 2.0**-22
 
@@ -56,14 +54,11 @@ class Found:
 
 
 class Search:
-    """One call of ``top_k`` or ``exact_top_k``.
-
-    then: what is asked where the bounds of ``index`` rule out too little; None: every item is scored.
-    """
+    """One call of ``top_k`` or ``exact_top_k``. few: shorter codes of the same rows, which are read first."""
 
     def __init__(
         self, index: Index, queries: np.ndarray, k: int, exclude, rescore: int, exact: bool, signs: bool,
-        then: Index | None = None,
+        few: Index | None = None,
     ):  # fmt: skip
         n_items = len(index.weight)
         queries = np.ascontiguousarray(checked_vectors.vectors("queries", queries), dtype=np.float32)
@@ -76,7 +71,8 @@ class Search:
         if index.metric == "dot":
             similarity._no_overflow(similarity._lengths(queries), np.array([index.longest], dtype=np.float32))
         self.index, self.queries, self.k, self.exact, self.rescore = index, queries, int(k), exact, rescore
-        self.signs, self.then = signs, then
+        self.signs = signs
+        self.few = few if few is not None and few.exact_form is not None else None
         self.seen = _plain(similarity._exclusion(exclude, len(queries), n_items))
         self.width = self.k if exact else min(n_items, self.k * max(1, rescore))
         n = len(queries)
@@ -120,33 +116,33 @@ class Search:
         index, certificate = self.index, self.index.certificate
         assert certificate is not None
         n, n_items = len(unit), len(index.weight)
-        kept = MAX_KEPT_OF_FEW if self.then else MAX_KEPT
-        tie, max_kept = self._tie(lengths), max(self.k, int(kept * n_items))
-        rounding = _rounding(index, certificate.size)
+        tie, max_kept = self._tie(lengths), max(self.k, int(MAX_KEPT * n_items))
         if index.exact_form is None:
-            slack = tie + 2 * rounding
+            slack = tie + 2 * _rounding(index, certificate.size)
             pairs, given_up = torch_scan.scan(
                 index.quantized, unit, index.weight, certificate.margin, slack, self.k, max_kept, seen
             )
             self.found.rescored[part] = np.where(given_up, -1, np.bincount(pairs.row, minlength=n))
             return pairs.row, pairs.id
-        form = index.exact_form
-        queries = kernel.prepare(form, unit)
-        across = unit - (unit @ certificate.direction)[:, None] * certificate.direction
-        fine, coarse = queries.fine_error, queries.coarse_error
-        slack = tie + 2 * (fine + rounding)
-        bounds = Bounds(
-            certificate.margin,
-            norms(across) * (1 + 1e-6) + 1e-6,
-            slack,
-            (fine + coarse) * (1 + 1e-5) + 2 * rounding,
-        )
         capacity = max(4 * self.k, min(n_items, BLOCK_BYTES // (8 * n * kernel.threads_for(n_items))))
-        candidates = kernel.scan(form, unit, queries, bounds, self.k, capacity, seen)
-        best = candidates.best.swapaxes(0, 1).reshape(n, -1)
-        limit = np.partition(best, best.shape[1] - self.k, axis=1)[:, best.shape[1] - self.k] - slack
+        queries, bounds = _bounded(index, unit, tie)
+        if self.few is None:
+            candidates = kernel.scan(index.exact_form, unit, queries, bounds, self.k, capacity, seen)
+        else:
+            first, wider = _bounded(self.few, unit, tie)
+            form = self.few.exact_form
+            assert form is not None
+            listed = kernel.scan(form, unit, first, wider, self.k, capacity, seen)
+            limit = self._limit(listed, wider.slack)
+            candidates = kernel.refine(index.exact_form, unit, queries, bounds, self.k, listed, limit)
+        limit = self._limit(candidates, bounds.slack)
         self.found.rescored[part] = self._filter(candidates, unit, lengths, limit, max_kept)
         return candidates.pairs()
+
+    def _limit(self, candidates: Candidates, slack: np.ndarray) -> np.ndarray:
+        """Per query the k-th best lower bound of all threads, less the slack."""
+        best = candidates.best.swapaxes(0, 1).reshape(len(slack), -1)
+        return np.partition(best, best.shape[1] - self.k, axis=1)[:, best.shape[1] - self.k] - slack
 
     def _nearest(self, unit: np.ndarray, seen) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The best ``width`` pairs of each query by their codes, with their scores."""
@@ -199,7 +195,7 @@ class Search:
         listed[0, row, place] = ids
         count = np.bincount(row, minlength=n)[None].astype(np.int64)
         empty = np.empty((1, n, 0), dtype=np.float32)
-        candidates = Candidates(empty, empty, np.full(listed.shape, np.inf, np.float32), listed, count)
+        candidates = Candidates(empty, empty, np.full(listed.shape, np.inf, np.float32), listed, count, empty)
         self._filter(candidates, unit, lengths, np.full(n, -np.inf), self.width)
         return candidates.pairs()
 
@@ -262,15 +258,21 @@ class Search:
         certificate = self.index.certificate
         assert certificate is not None
         seen = None if self.seen is None else self.seen[rest]
-        if self.then is not None:
-            again = Search(self.then, self.queries[rest], self.k, seen, 0, True, False).run()
-            found.ids[rest], found.scores[rest] = again.ids, again.scores
-            found.rescored[rest], found.fell_back[rest] = again.rescored, again.fell_back
-            return
         found.ids[rest], found.scores[rest] = similarity.top_k(
             self.queries[rest], certificate.rows, self.k, seen, self.index.metric
         )
         found.rescored[rest], found.fell_back[rest] = found.n_items, True
+
+
+def _bounded(index: Index, unit: np.ndarray, tie: np.ndarray) -> tuple[kernel.Queries, Bounds]:
+    """Queries for a scan of the index, and how far its scores may lie from the true ones."""
+    form, certificate = index.exact_form, index.certificate
+    assert form is not None and certificate is not None
+    queries, rounding = kernel.prepare(form, unit), _rounding(index, certificate.size)
+    across = unit - (unit @ certificate.direction)[:, None] * certificate.direction
+    slack = tie + 2 * (queries.fine_error + rounding)
+    coarse = (queries.fine_error + queries.coarse_error) * (1 + 1e-5) + 2 * rounding
+    return queries, Bounds(certificate.margin, norms(across) * (1 + 1e-6) + 1e-6, slack, coarse)
 
 
 def _rounding(index: Index, size: float) -> float:

@@ -40,7 +40,9 @@ def small(monkeypatch):
 
 def test_every_kind_meets_its_baseline_and_exact_search_is_exact(small):
     rows = [row for _, part in bench_search.search_rows() for row in part]
-    assert {"exact int8", "int8 rescored", "one bit", *bench_search.KINDS} == {r.workload for r in rows}
+    assert {"exact int8", "exact int4", "int8 rescored", "one bit", *bench_search.KINDS} == {
+        r.workload for r in rows
+    }
     baselines = {
         "faiss Flat",
         "NumPy",
@@ -55,7 +57,7 @@ def test_every_kind_meets_its_baseline_and_exact_search_is_exact(small):
         "faiss IVF",
     }
     assert baselines <= {r.baseline for r in rows}
-    exact = [r for r in rows if r.workload == "exact int8"]
+    exact = [r for r in rows if r.workload.startswith("exact")]
     assert all("of the best 10 100.00%" in r.quality for r in exact)
     assert not any("NOT" in r.quality for r in rows)
     assert {r.size.split(" x ")[1] for r in exact} == {"600", "300", "900"}

@@ -1,5 +1,5 @@
-"""The compiled search kernel: absent without a compiler, nothing left by a compilation that fails, and the same
-structures in Python and in C.
+"""The compiled search kernel: absent without a compiler, nothing left by a compilation that fails, and the
+same structures in Python and in C.
 """
 
 import numpy as np

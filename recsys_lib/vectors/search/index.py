@@ -75,8 +75,7 @@ class Index:
             InputError: an unknown metric, rows of another shape or dtype, NaN, a row farther from its code
                 than its bound, or ``few`` without rows or beside codes other than 8 bits or float32.
         """
-        if few is not None and rows is None:
-            raise InputError("codes for few queries serve exact search: build the index with rows")
+        _check_few(few, quantized, rows)
         if metric not in METRICS:
             raise InputError(f"metric={metric!r}: expected one of {', '.join(METRICS)}")
         if rows is None:
@@ -107,10 +106,6 @@ class Index:
         exact_form = (
             form.with_term(np.where(np.isfinite(margin), along * weight, 0), direction) if form else None
         )
-        if few is not None and KINDS.get(quantized.scheme) not in kernel.REFINES:
-            raise InputError(
-                f"codes for few queries go with int8 or float32 ones, not with {quantized.scheme}"
-            )
         shorter = None if few is None else Index.build(few, rows, metric)
         return Index(quantized, metric, weight, longest, certificate, form, exact_form, shorter)
 
@@ -239,6 +234,15 @@ def _mapped_rows(folder: Path, entry: dict[str, str]) -> np.ndarray:
 
 
 # ---------------------------------------------------------------- making an index
+
+
+def _check_few(few: QuantizedVectors | None, quantized: QuantizedVectors, rows: np.ndarray | None) -> None:
+    if few is None:
+        return
+    if rows is None:
+        raise InputError("codes for few queries serve exact search: build the index with rows")
+    if KINDS.get(quantized.scheme) not in kernel.REFINES:
+        raise InputError(f"codes for few queries go with int8 or float32 ones, not with {quantized.scheme}")
 
 
 def readable(quantized: QuantizedVectors, weight: np.ndarray) -> tuple[QuantizedVectors, Form | None]:

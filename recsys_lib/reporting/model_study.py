@@ -223,6 +223,6 @@ def encode_bench(
     name = bench_tables.not_held(bench)
     run = {"date": bench["date"], "environment": bench["environment"], **bench["runs"].get(name, {})}
     environment = run["environment"]
-    where = f"{run['date']}, {environment['processor']}, {environment['cores_logical']} cores, {name}"
+    where = f"{run['date']}, {environment['processor']}, {environment['cores_logical']} cores"
     rows = [row for row in bench["rows"] if row["instructions"] == name]
     return pd.DataFrame(rows)[list(columns)], where

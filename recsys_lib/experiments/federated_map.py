@@ -192,6 +192,12 @@ def encoder_updates(
     return of_encoder(encoder, items.item_texts(), histories, encode(items, encoder)[::8], popularity)
 
 
+def _of_private_encoder(place: str, epsilon: float | None, ndcg: Mapping[str, float]) -> dict[str, Any]:
+    name = f"{place}: small encoder"
+    how = "no noise" if epsilon is None else f"ε = {epsilon:g}"
+    return {name: {"ndcg": ndcg["before"]}, f"{name}, DP-SGD, {how}": {"ndcg": ndcg["after"]}}
+
+
 def recorded(path: Path | None = None) -> pd.DataFrame:
     """The recorded study in one table: forms of updates on both catalogues, and the fine-tuned encoder.
 
@@ -208,6 +214,9 @@ def recorded(path: Path | None = None) -> pd.DataFrame:
             for name, value in found["ndcg"].items():
                 rows[f"{place}: {name} encoder"] = {"ndcg": value}
             rows[f"{place}: tuned encoder"]["membership"] = found["membership"]["auc"]
+            continue
+        if run["parameters"]["part"] == "private encoder":
+            rows |= _of_private_encoder(place, run["parameters"]["epsilon"], found["ndcg"])
             continue
         told = {name_of(float(e)): value["auc"] for e, value in found["membership"].items()}
         for name in SHOWN:

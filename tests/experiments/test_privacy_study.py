@@ -41,9 +41,13 @@ def test_maps_on_a_small_shop(shop, tmp_path):
 def test_the_recorded_table_shows_every_part(shop, monkeypatch, tmp_path):
     encoder = {"ndcg": {"frozen": 0.1, "tuned": 0.2}, "membership": {"auc": 0.6}}
     found = privacy_study.maps(privacy_study.FILMS)
-    monkeypatch.setattr(privacy_study, "PARTS", {"maps": lambda p: found, "encoder": lambda p: encoder})
+    private = {"ndcg": {"before": 0.1, "after": 0.3}}
+    parts = {"maps": lambda protocol: found, "encoder": lambda protocol: encoder}
+    parts["private encoder"] = lambda protocol, epsilon: private
+    monkeypatch.setattr(privacy_study, "PARTS", parts)
     table = federated_map.recorded(privacy_study.run(tmp_path / "privacy-study.json"))
     assert table.loc["ml-100k: tuned encoder", "membership"] == 0.6
+    assert table.loc["ml-100k: small encoder, DP-SGD, ε = 10", "ndcg"] == 0.3
     for place in ("ml-100k", "book-crossing"):
         assert table.loc[f"{place}: update", "history recovered"] > 0.9
         assert 0 <= table.loc[f"{place}: noisy sum, ε = 10", "membership"] <= 1
@@ -53,12 +57,12 @@ def test_the_recorded_table_shows_every_part(shop, monkeypatch, tmp_path):
 def test_the_record_is_resumed(monkeypatch, tmp_path):
     made = []
     parts = {
-        name: lambda protocol, name=name: made.append((name, protocol)) or {"x": 1.0}
+        name: lambda protocol, epsilon=None, name=name: made.append((name, epsilon)) or {"x": 1.0}
         for name in privacy_study.PARTS
     }
     monkeypatch.setattr(privacy_study, "PARTS", parts)
     path = privacy_study.run(tmp_path / "privacy-study.json")
-    assert len(records.read(path)) == len(made) == 3 and privacy_study.run(path) == path and len(made) == 3
+    assert len(records.read(path)) == len(made) == 5 and privacy_study.run(path) == path and len(made) == 5
 
 
 def test_a_tuned_profile_is_another_text_profile(shop):

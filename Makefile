@@ -8,19 +8,25 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 NOTEBOOK ?= 03
 GRID ?= -g encoder=tfidf,minilm -g geometry_name=raw,zca
 
-.PHONY: run test check unit lab sweep study bench serve lint notebooks report setup assets clean
+.PHONY: run test check suite fast unit lab sweep study bench serve lint notebooks report setup assets clean
 
 run: assets            ## execute every notebook into runs/ and print what each found
 	$(PY) -m recsys_lib run
 
-test: lint assets      ## lint, types, unit tests, doctests, and every notebook against its committed outputs
+# Types are checked on one core: beside the tests none waits for that.
+test: assets           ## lint, types, unit tests, doctests, and every notebook against its committed outputs
+	$(MAKE) --no-print-directory -j 2 lint suite
+
+suite:
 	$(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval --nbval-current-env --nbval-cell-timeout 600 -q
 
 unit: assets           ## the same without the notebooks
 	$(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q tests recsys_lib
 
 check: assets         ## lint, types, imports and the fast unit tests
-check: lint
+	$(MAKE) --no-print-directory -j 2 lint fast
+
+fast:
 	$(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q -m "not slow" tests
 
 lint: $(READY)

@@ -110,11 +110,12 @@ int scan(const Scan *p, Found *f, int64_t threads) {
 
 /* ---------------------------------------------------------------- what shorter codes left */
 
+/* Lists of candidates, one for each thread, and the scan of longer codes of theirs: INT8 or FLOAT32, which lie in
+   memory as products read them. What ends below a list's limit is out. */
 typedef struct {
-  const Scan *scan;   /* of the longer codes, which lie in memory as products read them: INT8 or FLOAT32 */
-  Found *lists;       /* [n_lists]: what a scan of the shorter ones found */
-  const float *limit; /* [n_queries]: what ends below it is out */
-  int64_t n_lists, capacity;
+  const Scan *scan;
+  const Found *lists;
+  int64_t n;
 } Refine;
 
 /* Take lists until none is left, and consider what is in them by the longer codes. */
@@ -123,12 +124,13 @@ static int refine_task(const void *problem, void *result) {
   const Scan *p = r->scan;
   Found *f = result;
   const int64_t size = p->kind == INT8 ? 1 : 4;
-  for (int64_t list; (list = atomic_fetch_add(p->next, 1)) < r->n_lists;)
+  for (int64_t i; (i = atomic_fetch_add(p->next, 1)) < r->n;)
     for (int64_t q = 0; q < p->n_queries; q++) {
-      int32_t *id = r->lists[list].id + q * r->capacity;
-      int64_t count = r->lists[list].count[q];
+      const Found *list = r->lists + i;
+      int32_t *id = list->id + q * p->capacity;
+      int64_t count = list->count[q];
       if (count < 0) f->count[q] = -1, f->limit[q] = f->gate[q] = INFINITY;
-      if (count > 0) count = compact(r->lists[list].reach + q * r->capacity, id, count, r->limit[q]);
+      if (count > 0) count = compact(list->reach + q * p->capacity, id, count, list->limit[q]);
       for (int64_t j = 0; j < count; j++) {
         if (j + 8 < count)
           for (int64_t at = 0; at < p->row_bytes; at += 64)
@@ -140,9 +142,9 @@ static int refine_task(const void *problem, void *result) {
   return 0;
 }
 
-int refine(const Scan *p, Found *f, Found *lists, const float *limit, int64_t n_lists, int64_t capacity,
-           int64_t threads) {
-  const Refine r = {p, lists, limit, n_lists, capacity};
+/* f: what each of `threads` finds, and after them as many lists. */
+int refine(const Scan *p, Found *f, int64_t threads) {
+  const Refine r = {p, f + threads, threads};
   begin(p, f, threads);
   return in_parallel(&r, f, sizeof(Found), threads, refine_task);
 }

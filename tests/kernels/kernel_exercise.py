@@ -52,6 +52,9 @@ def search_case(scheme, n, d, n_queries, k):
         "near_ids": near.ids,
         "near_scores": near.scores,
     }
+    if scheme == "int8":  # 4 bits are read first
+        both = search.Index.build(quantized, items, few=quantization.quantize(items, "int4"))
+        found["few_ids"] = both.exact_top_k(queries[:3], k, exclude[:3]).ids
     if scheme == "binary":
         found["sign_ids"] = index.top_k(queries, k, query_bits=1).ids
     return found

@@ -332,13 +332,9 @@ def refine(
     n_lists, n, capacity = listed.id.shape
     problem, kept = _problem(form, unit, queries, bounds, k, capacity, None)
     out, results = _results(n_lists, n, k, capacity)
-    lowest = limit.astype(np.float32)
-    _check(
-        _library().refine(
-            ctypes.byref(problem), results, _found(listed, np.empty((2, n_lists, 0), np.float32)),
-            ctypes.c_void_p(address(lowest)), _INT(n_lists), _INT(capacity), _INT(n_lists),
-        )
-    )  # fmt: skip
+    limits = np.tile(limit.astype(np.float32), (2, n_lists, 1))
+    both = (Found * (2 * n_lists))(*results, *_found(listed, limits))
+    _check(_library().refine(ctypes.byref(problem), both, _INT(n_lists)))
     del kept
     return out
 

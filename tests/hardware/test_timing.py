@@ -26,6 +26,14 @@ def test_rivals_take_turns():
     assert list(found) == ["a", "b"]
 
 
+def test_calls_rest_before_the_clock_starts(monkeypatch):
+    order = []
+    monkeypatch.setattr(timing.time, "sleep", lambda seconds: order.append(seconds))
+    m = timing.measure(lambda: order.append("call"), min_samples=2, min_seconds=0.0, rest=0.5)
+    assert order == ["call", "call", 0.5, "call", 0.5, "call"]
+    assert m.p50 < 0.5
+
+
 def test_minimum_seconds_and_maximum_seconds_bound_the_repeats(monkeypatch):
     class Clock:
         """A clock that only the work moves, so that a busy machine changes nothing."""
@@ -72,6 +80,8 @@ def test_a_percentile_outside_0_to_100_is_refused(bad):
 def test_nothing_to_time_is_refused():
     with pytest.raises(InputError, match="no function"):
         timing.compare({})
+    with pytest.raises(InputError, match="rest=-1"):
+        timing.measure(lambda: None, rest=-1)
     with pytest.raises(InputError, match="min_samples=0"):
         timing.measure(lambda: None, min_samples=0)
 

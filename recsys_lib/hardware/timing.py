@@ -152,7 +152,8 @@ def compare(
         wanting = list(functions)
         while wanting:
             for name in wanting:
-                time.sleep(rest)
+                if rest:
+                    time.sleep(rest)
                 samples[name].append(_time(functions[name]))
             if time.perf_counter() - started > max_seconds:
                 break

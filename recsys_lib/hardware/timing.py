@@ -129,8 +129,9 @@ def compare(
     rounds go on until all have, or until they have taken ``max_seconds`` in all (at least one is always
     taken). The garbage collector rests while the clock runs.
 
-    rest: seconds of sleep before each timed call. Threads of OpenMP and OpenBLAS spin for up to 30 ms after a
-    call, in which those of another library have to share their cores.
+    rest: seconds of sleep before each timed call, and then one call more that is not timed, so that the cores
+    are awake. Threads of OpenMP and OpenBLAS spin for up to 30 ms after a call, in which those of another
+    library have to share their cores.
 
     Raises:
         InputError: no function, or a bound that cannot be met.
@@ -154,6 +155,7 @@ def compare(
             for name in wanting:
                 if rest:
                     time.sleep(rest)
+                    functions[name]()
                 samples[name].append(_time(functions[name]))
             if time.perf_counter() - started > max_seconds:
                 break

@@ -119,7 +119,7 @@ def compare(
     min_seconds: float = 0.3,
     max_seconds: float = 60.0,
     warmup: int = 1,
-    rest: float = 0.0,
+    settle: float = 0.0,
     amount: float | Mapping[str, float] = 1.0,
     amount_unit: str = "calls",
 ) -> dict[str, Measurement]:
@@ -129,17 +129,17 @@ def compare(
     rounds go on until all have, or until they have taken ``max_seconds`` in all (at least one is always
     taken). The garbage collector rests while the clock runs.
 
-    rest: seconds of sleep before each timed call, and then one call more that is not timed, so that the cores
-    are awake. Threads of OpenMP and OpenBLAS spin for up to 30 ms after a call, in which those of another
-    library have to share their cores.
+    settle: seconds of calls that are not timed before each timed one. Threads of OpenMP and OpenBLAS spin for
+    up to 30 ms after a call, in which those of another library have to share their cores; after as long a
+    sleep instead, the cores themselves are slow to wake.
 
     Raises:
         InputError: no function, or a bound that cannot be met.
     """
     if not functions:
         raise InputError("compare: no function to time")
-    if min_samples < 1 or warmup < 0 or rest < 0:
-        given = f"min_samples={min_samples}, warmup={warmup}, rest={rest}"
+    if min_samples < 1 or warmup < 0 or settle < 0:
+        given = f"min_samples={min_samples}, warmup={warmup}, settle={settle}"
         raise InputError(f"{given}: expected at least 1, and at least 0")
     first = {name: _time(function) for name, function in functions.items()}
     for _ in range(warmup):
@@ -153,9 +153,9 @@ def compare(
         wanting = list(functions)
         while wanting:
             for name in wanting:
-                if rest:
-                    time.sleep(rest)
-                    functions[name]()
+                spent = 0.0
+                while spent < settle:
+                    spent += _time(functions[name])
                 samples[name].append(_time(functions[name]))
             if time.perf_counter() - started > max_seconds:
                 break

@@ -26,14 +26,6 @@ def test_rivals_take_turns():
     assert list(found) == ["a", "b"]
 
 
-def test_calls_rest_before_the_clock_starts(monkeypatch):
-    order = []
-    monkeypatch.setattr(timing.time, "sleep", lambda seconds: order.append(seconds))
-    m = timing.measure(lambda: order.append("call"), min_samples=2, min_seconds=0.0, rest=0.5)
-    assert order == ["call", "call"] + 2 * [0.5, "call", "call"]
-    assert m.p50 < 0.5
-
-
 def test_minimum_seconds_and_maximum_seconds_bound_the_repeats(monkeypatch):
     class Clock:
         """A clock that only the work moves, so that a busy machine changes nothing."""
@@ -52,6 +44,12 @@ def test_minimum_seconds_and_maximum_seconds_bound_the_repeats(monkeypatch):
     assert slow.samples == (0.25,) * 10
     hasty = timing.measure(lambda: clock.work(0.25), "work", min_samples=1000, max_seconds=2.0)
     assert len(hasty.samples) == 9  # the one that passes the limit is kept
+    before = clock.now
+    settled = timing.measure(
+        lambda: clock.work(0.25), "work", min_samples=2, min_seconds=0, warmup=0, settle=0.6
+    )
+    # One to begin with, and for each of two samples three that are not counted.
+    assert settled.samples == (0.25, 0.25) and clock.now - before == 9 * 0.25
 
 
 def test_percentiles_against_numpy_and_throughput():
@@ -80,8 +78,8 @@ def test_a_percentile_outside_0_to_100_is_refused(bad):
 def test_nothing_to_time_is_refused():
     with pytest.raises(InputError, match="no function"):
         timing.compare({})
-    with pytest.raises(InputError, match="rest=-1"):
-        timing.measure(lambda: None, rest=-1)
+    with pytest.raises(InputError, match="settle=-1"):
+        timing.measure(lambda: None, settle=-1)
     with pytest.raises(InputError, match="min_samples=0"):
         timing.measure(lambda: None, min_samples=0)
 

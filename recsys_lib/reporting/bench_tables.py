@@ -177,7 +177,8 @@ def _queries(says: str, workload: str, ratios: Mapping[int, float]) -> list[Targ
 
 EQUAL = dict.fromkeys((1, 64, 1024), 1.0)
 TARGETS = (
-    *_queries("certified exact", "exact int8", {1: 4.5, 64: 2.5, 1024: 1.3}),
+    *_queries("certified exact, 4 bits read first", "exact int4", {1: 4.5}),
+    *_queries("certified exact", "exact int8", {64: 2.5, 1024: 1.3}),
     Target("int8 rescored, 1 query", "search", "int8 rescored", "1 x 269,862", 1 / 1.5, (BOUND,)),
     *_queries("signs", "signs", EQUAL),
     *_queries("4-bit product codes", "pq 4 bits", EQUAL),

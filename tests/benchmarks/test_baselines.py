@@ -1,4 +1,6 @@
-"""The table of ``bench search`` on a small catalogue: every baseline is there, and what ours claims holds."""
+"""The table of ``bench search`` on a small catalogue: every baseline is there, and what ours claims holds.
+Vectors that are no numbers.
+"""
 
 import json
 import sys
@@ -7,11 +9,12 @@ import numpy as np
 import pytest
 
 from recsys_lib.benchmarks import baselines as bench
-from recsys_lib.benchmarks.baselines import bench_search
+from recsys_lib.benchmarks.baselines import bench_encode, bench_search
 from recsys_lib.core import paths
 from recsys_lib.core.errors import InputError
 from recsys_lib.experiments import vector_compression as compression
 from recsys_lib.hardware import timing
+from recsys_lib.reporting import bench_tables
 from recsys_lib.vectors import similarity
 
 # Minutes in all: `make check` leaves them out, `make test` runs them.
@@ -25,7 +28,9 @@ def small(monkeypatch):
     compare = timing.compare
 
     def once(functions, **options):
-        return compare(functions, **options | {"min_samples": 1, "min_seconds": 0.0, "warmup": 0})
+        return compare(
+            functions, **options | {"min_samples": 1, "min_seconds": 0.0, "warmup": 0, "settle": 0.0}
+        )
 
     monkeypatch.setattr(compression, "book_vectors", lambda **_: (vectors[:600], vectors[600:610]))
     monkeypatch.setattr(timing, "compare", once)
@@ -145,3 +150,13 @@ def test_the_best_baseline_of_a_work_is_marked_and_a_time_below_its_bound_is_exp
     assert [bench_rows.ABOVE in r.quality for r in made] == [False, False, True]
     lines = bench.table(made)
     assert "slow  " in lines[1] and "fast *" in lines[2] and "baseline" in lines[0]
+
+
+def test_a_baseline_that_gives_no_number_is_told_and_counts_for_no_target():
+    vectors = np.eye(3, 4, dtype=np.float32)
+    assert bench_encode.agreement(vectors, vectors) == "cosine worst 1.00000, mean 1.00000"
+    broken = np.where(vectors == 1, np.nan, vectors)[[0]].repeat(3, axis=0)
+    broken[0] = 1
+    says = bench_encode.agreement(broken, vectors)
+    assert says == "cosine worst nan, mean nan (2 of 3 vectors are not finite)"
+    assert not bench_tables._worst_cosine(f"cosine; baseline's {says}") >= 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from recsys_lib.vectors.search.certificate import (
     common_direction,
     weights,
 )
-from recsys_lib.vectors.search.forms import KINDS, Form, linear_form
+from recsys_lib.vectors.search.forms import KINDS, Form, linear_form, sign_form
 from recsys_lib.vectors.search.query import Found, Search
 
 METRICS = ("cosine", "dot")
@@ -56,6 +57,11 @@ class Index:
     form: Form | None
     exact_form: Form | None
     few: Index | None = None
+
+    @cached_property
+    def sign_form(self) -> Form | None:
+        """How the kernel compares signs of queries with binary codes."""
+        return None if self.form is None else sign_form(self.quantized)
 
     @staticmethod
     def build(

@@ -14,7 +14,6 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.vectors import checked_vectors, similarity
 from recsys_lib.vectors.quantization.bounds import norms
 from recsys_lib.vectors.search import kernel, torch_scan
-from recsys_lib.vectors.search.forms import sign_form
 from recsys_lib.vectors.search.kernel import NO_ID, Bounds, Candidates
 
 if TYPE_CHECKING:
@@ -163,14 +162,14 @@ class Search:
         """The same by equal signs, whose share minus that of the others is the score."""
         queries, quantized = self.queries[part], self.index.quantized
         d, padding = quantized.dimension, -quantized.dimension % 8  # of equal bits
-        if self.index.form is None:
+        form = self.index.sign_form
+        if form is None:
             pairs, _ = torch_scan.scan(
                 torch_scan.SignVectors(quantized), np.where(queries > quantized.offset, 1.0, -1.0),
                 np.ones(len(quantized), dtype=np.float32), None, np.zeros(len(queries)), self.width,
                 self.width, seen,
             )  # fmt: skip
             return pairs.row, pairs.id, pairs.score / d
-        form = sign_form(quantized)
         nothing = np.zeros(len(queries))
         bounds = Bounds(None, np.ones(len(queries)), nothing, nothing)
         row, ids, score = self._best(

@@ -36,15 +36,15 @@ INLINE void group_parts(const Scan *p, Found *f, const uint8_t *codes, int64_t i
   Wholes sum[AT_ONCE], odd[AT_ONCE];
   UNROLL for (int w = 0; w < width; w++) { sum[w] = odd[w] = all_wholes(0); }
   for (int64_t start = 0; start < p->row_bytes; start += pairs) {
-    const int64_t end = start + pairs < p->row_bytes ? start + pairs : p->row_bytes;
+    const int64_t left = p->row_bytes - start, end = pairs == 1 ? 1 : left < pairs ? left : pairs;
     Wholes part[AT_ONCE];
-    UNROLL for (int w = 0; w < width; w++) { part[w] = all_wholes(0); }
-    for (int64_t j = start; j < end; j++) {
-      const Wholes both = load_bytes(codes + j * GROUP), first = low_half(both), second = high_half(both);
+    for (int64_t j = 0; j < end; j++) {
+      const Wholes both = load_bytes(codes + (start + j) * GROUP);
+      const Wholes first = low_half(both), second = high_half(both);
       UNROLL for (int w = 0; w < width; w++) {
-        const uint8_t *table = tables + w * size + j * 16;
-        Wholes pair = plus8(look_up(table, first), look_up(table + p->row_bytes * 16, second));
-        part[w] = plus8(part[w], pair);
+        const uint8_t *table = tables + w * size + (start + j) * 16;
+        const Wholes pair = plus8(look_up(table, first), look_up(table + p->row_bytes * 16, second));
+        part[w] = j ? plus8(part[w], pair) : pair;
       }
     }
     UNROLL for (int w = 0; w < width; w++) {

@@ -82,7 +82,16 @@ def _date(run: Mapping[str, Any]) -> str:
 
 
 def _cell(row: Mapping[str, Any] | None) -> str:
-    return NOT_MEASURED if row is None else f"{row['ratio']:.2g} {row['baseline']}"
+    return NOT_MEASURED if row is None else f"{_short(row['ratio'])} {row['baseline']}"
+
+
+def _short(ratio: float) -> str:
+    """Two significant digits, and no more: a ratio of 5 as "5", one of 122 as "120".
+
+    >>> _short(5.0), _short(0.8612), _short(122.4)
+    ('5', '0.86', '120')
+    """
+    return f"{float(f'{ratio:.2g}'):g}"
 
 
 def _columns(bench: Bench) -> list[str]:
@@ -226,9 +235,10 @@ def _reached(target: Target, rows: list[dict[str, Any]]) -> str:
     row = min(rows, key=lambda r: r["baseline_s"])
     if target.baselines == (BOUND,):
         reached = row["fraction_of_limit"]
-        return f"{reached:.2g} of it: {'met' if reached >= target.ratio else 'missed'}"
+        return f"{_short(reached)} of it: {'met' if reached >= target.ratio else 'missed'}"
     allowed = row["baseline_s"] / row["limit_s"] if row["limit_s"] else float("inf")
-    return f"{row['ratio']:.2g} (at most {allowed:.2g}): {verdict(target.ratio, row['ratio'], allowed)}"
+    says = f"{_short(row['ratio'])} (at most {_short(allowed)})"
+    return f"{says}: {verdict(target.ratio, row['ratio'], allowed)}"
 
 
 def verdict(target: float, ratio: float, allowed: float) -> str:

@@ -145,6 +145,22 @@ def compare(
     for _ in range(warmup):
         for function in functions.values():
             _time(function)
+    samples = _samples(functions, min_samples, min_seconds, max_seconds, settle)
+    amounts = amount if isinstance(amount, Mapping) else dict.fromkeys(functions, amount)
+    return {
+        name: Measurement(name, tuple(samples[name]), first[name], "s", amounts[name], amount_unit)
+        for name in functions
+    }
+
+
+def _samples(
+    functions: Mapping[str, Callable[[], object]],
+    min_samples: int,
+    min_seconds: float,
+    max_seconds: float,
+    settle: float,
+) -> dict[str, list[float]]:
+    """Seconds of every timed call, see ``compare``."""
     samples: dict[str, list[float]] = {name: [] for name in functions}
     started, collecting = time.perf_counter(), gc.isenabled()
     gc.collect()
@@ -163,11 +179,7 @@ def compare(
     finally:
         if collecting:
             gc.enable()
-    amounts = amount if isinstance(amount, Mapping) else dict.fromkeys(functions, amount)
-    return {
-        name: Measurement(name, tuple(samples[name]), first[name], "s", amounts[name], amount_unit)
-        for name in functions
-    }
+    return samples
 
 
 def measure(function: Callable[[], object], name: str = "call", **protocol) -> Measurement:

@@ -101,11 +101,11 @@ def _columns(bench: Bench) -> list[str]:
 
 # Processors of readers, by the best instructions of the search kernel that they have.
 PROCESSORS = {
-    "NEON": "Apple M1 and later, AWS Graviton2 and later, Ampere Altra",
-    "AVX2": "Intel since 2013 without the following, AMD Zen 1 to 3",
-    "AVX-VNNI": "Intel Alder Lake and later without AVX-512",
-    "AVX-512 VNNI": "Intel Cascade Lake and Ice Lake, AMD Zen 4 and 5",
-    "AMX": "Intel Sapphire Rapids and later Xeons",
+    "NEON": "Apple M1, AWS Graviton2 and later",
+    "AVX2": "Intel from 2013, AMD Zen 1 to 3",
+    "AVX-VNNI": "Intel Alder Lake and later",
+    "AVX-512 VNNI": "Intel Ice Lake, AMD Zen 4 and 5",
+    "AMX": "Intel Sapphire Rapids and later",
 }
 
 

@@ -39,6 +39,11 @@ def pair_option(about: str) -> Any:
     return typer.Option("-p", metavar="NAME VALUE", parser=lambda texts: Pair(*texts), help=about)
 
 
+def jobs_option(about: str) -> Any:
+    """The option ``-j N``, 0 for as many as there are cores."""
+    return typer.Option("-j", "--jobs", metavar="N", parser=whole_number(0), help=about)
+
+
 def whole_number(minimum: int) -> Callable[[str], int]:
     """A parser of whole numbers of at least ``minimum``; its error names the text."""
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recsys_lib.cli.arguments import Pair, fixed_parameters, pair_option, parameter_values, whole_number
+from recsys_lib.cli.arguments import Pair, fixed_parameters, jobs_option, pair_option, parameter_values
 from recsys_lib.core.errors import InputError
 
 
@@ -21,14 +21,7 @@ def run(
         bool, typer.Option("--in-place", help="Execute the committed notebooks and keep their outputs.")
     ] = False,
     jobs: Annotated[
-        int,
-        typer.Option(
-            "-j",
-            "--jobs",
-            metavar="N",
-            parser=whole_number(0),
-            help="Notebooks at once (default: 0, one per core as far as memory goes).",
-        ),
+        int, jobs_option("Notebooks at once (default: 0, one per core as far as memory goes).")
     ] = 0,
 ) -> int:
     """Execute notebooks with papermill into runs/.

@@ -15,8 +15,8 @@ from recsys_lib.cli.arguments import (
     check_finite,
     check_output_file,
     fixed_parameters,
+    jobs_option,
     pair_option,
-    whole_number,
 )
 from recsys_lib.core.errors import InputError
 
@@ -30,16 +30,7 @@ def sweep(
         list[str] | None, typer.Option("-g", metavar="NAME=V1,V2", help="An axis of the grid; repeatable.")
     ] = None,
     pairs: Annotated[list[Pair] | None, pair_option("A fixed parameter; repeatable.")] = None,
-    jobs: Annotated[
-        int,
-        typer.Option(
-            "-j",
-            "--jobs",
-            metavar="N",
-            parser=whole_number(0),
-            help="Runs at once (default: 0, one per core).",
-        ),
-    ] = 0,
+    jobs: Annotated[int, jobs_option("Runs at once (default: 0, one per core).")] = 0,
     metric: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="The metric that the figure shows (default: the first)."),

@@ -12,9 +12,9 @@
 
    A pair has one fine product, always summed in the same way. Few queries are scored with it alone. For many,
    blocks of items and panels of queries are multiplied at a time and coarsely: in 8 bits (6 on AVX2), floats in
-   bfloat16 where there are matrix units, entries of tables in 7 bits, signs by tables too. A pair that might pass by its coarse product is scored by the fine one. So
-   results depend neither on the number of queries nor on the units of the processor. What is not a number
-   passes every comparison. */
+   bfloat16 where there are matrix units, entries of tables in 7 bits, signs by tables too. A pair that might
+   pass by its coarse product is scored by the fine one. So results depend neither on the number of queries nor
+   on the units of the processor. What is not a number passes every comparison. */
 
 #define _GNU_SOURCE
 #include "search_amx.h"
@@ -110,8 +110,8 @@ int scan(const Scan *p, Found *f, int64_t threads) {
 
 /* ---------------------------------------------------------------- what shorter codes left */
 
-/* Lists of candidates, one for each thread, and the scan of longer codes of theirs: INT8 or FLOAT32, which lie in
-   memory as products read them. What ends below a list's limit is out. */
+/* Lists of candidates, one for each thread, and the scan of longer codes of theirs: INT8 or FLOAT32, which lie
+   in memory as products read them. What ends below a list's limit is out. */
 typedef struct {
   const Scan *scan;
   const Found *lists;

@@ -74,8 +74,14 @@ static void round_float(int64_t kind, const uint8_t *code, int64_t d, uint16_t *
 }
 
 #if NUMBERS
-/* Byte j of GROUP items together, as search_tables.h reads them: [groups, row_bytes, GROUP]. 16 items by 16 bytes
-   at a time change places in four rounds, each of which zips the first half of the registers with the second. */
+INLINE void zip_halves(const Sixteen *from, Sixteen *to) {
+  UNROLL for (int r = 0; r < 8; r++) {
+    to[2 * r] = zip_low(from[r], from[r + 8]), to[2 * r + 1] = zip_high(from[r], from[r + 8]);
+  }
+}
+
+/* Byte j of GROUP items together, as search_tables.h reads them: [groups, row_bytes, GROUP]. 16 items by 16
+   bytes at a time change places in four rounds, each of which zips the two halves of the registers. */
 static void turn(const uint8_t *codes, int64_t n, int64_t row_bytes, uint8_t *out) {
   const int64_t whole = row_bytes / 16 * 16;
   for (int64_t i = 0; i < n; i += 16) {
@@ -87,8 +93,8 @@ static void turn(const uint8_t *codes, int64_t n, int64_t row_bytes, uint8_t *ou
       Sixteen a[16], b[16];
       UNROLL for (int r = 0; r < 16; r++) { a[r] = load16(from + r * row_bytes + j); }
       UNROLL for (int round = 0; round < 2; round++) {
-        UNROLL for (int r = 0; r < 8; r++) { b[2 * r] = zip_low(a[r], a[r + 8]), b[2 * r + 1] = zip_high(a[r], a[r + 8]); }
-        UNROLL for (int r = 0; r < 8; r++) { a[2 * r] = zip_low(b[r], b[r + 8]), a[2 * r + 1] = zip_high(b[r], b[r + 8]); }
+        zip_halves(a, b);
+        zip_halves(b, a);
       }
       UNROLL for (int r = 0; r < 16; r++) { store16(to + (j + r) * GROUP, a[r]); }
     }

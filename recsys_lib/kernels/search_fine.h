@@ -13,7 +13,7 @@ static int32_t product_int(const int16_t *query, const int8_t *code, int64_t d) 
       __m512i wide = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(code + j + 32 * i)));
       sums[i] = _mm512_dpwssd_epi32(sums[i], wide, _mm512_loadu_si512(query + j + 32 * i));
     }
-  sum = _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1]));
+  sum = total_wholes(plus32(sums[0], sums[1]));
 #elif NUMBERS == 8
   __m256i sums[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
   for (; j + 32 <= d; j += 32) UNROLL
@@ -21,10 +21,7 @@ static int32_t product_int(const int16_t *query, const int8_t *code, int64_t d) 
       __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(code + j + 16 * i)));
       sums[i] = _mm256_add_epi32(sums[i], _mm256_madd_epi16(wide, load_bytes(query + j + 16 * i)));
     }
-  __m256i eight = _mm256_add_epi32(sums[0], sums[1]);
-  __m128i four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
-  four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
-  sum = _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1)));
+  sum = total_wholes(plus32(sums[0], sums[1]));
 #elif NUMBERS == 4
   int32x4_t sums[2] = {vdupq_n_s32(0), vdupq_n_s32(0)};
   for (; j + 16 <= d; j += 16) UNROLL
@@ -33,33 +30,27 @@ static int32_t product_int(const int16_t *query, const int8_t *code, int64_t d) 
       sums[i] = vmlal_s16(sums[i], vget_low_s16(wide), vget_low_s16(other));
       sums[i] = vmlal_high_s16(sums[i], wide, other);
     }
-  sum = vaddvq_s32(vaddq_s32(sums[0], sums[1]));
+  sum = total_wholes(plus32(sums[0], sums[1]));
 #endif
   for (; j < d; j++) sum += (int32_t)query[j] * code[j];
   return sum;
 }
 
-/* Sums of the products of registers of 4-bit codes with bytes of a query, in 32 bits. AVX2 adds pairs up in 16 bits:
-   at most 4 * 15 * 128 a step, so STEPS of them fit. */
+/* Sums of the products of registers of 4-bit codes with bytes of a query, in 32 bits. AVX2 adds pairs up in 16
+   bits: at most 4 * 15 * 128 a step, so STEPS of them fit. */
 #if NUMBERS == 16
 #define STEPS 16
 INLINE Wholes with_halves(Wholes sum, Wholes a, Wholes b, const int8_t *q, int64_t half) {
   return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(sum, a, load_bytes(q)), b, load_bytes(q + half));
 }
 INLINE Wholes widened_sum(Wholes sum) { return sum; }
-INLINE int32_t total_wholes(Wholes a) { return _mm512_reduce_add_epi32(a); }
 #elif NUMBERS == 8
 #define STEPS 4
 INLINE Wholes with_halves(Wholes sum, Wholes a, Wholes b, const int8_t *q, int64_t half) {
-  Wholes pairs = plus16(_mm256_maddubs_epi16(a, load_bytes(q)), _mm256_maddubs_epi16(b, load_bytes(q + half)));
-  return plus16(sum, pairs);
+  const Wholes first = _mm256_maddubs_epi16(a, load_bytes(q));
+  return plus16(sum, plus16(first, _mm256_maddubs_epi16(b, load_bytes(q + half))));
 }
 INLINE Wholes widened_sum(Wholes sum) { return _mm256_madd_epi16(sum, _mm256_set1_epi16(1)); }
-INLINE int32_t total_wholes(Wholes a) {
-  __m128i four = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
-  four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
-  return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1)));
-}
 #elif NUMBERS == 4
 #define STEPS 16
 INLINE Wholes with_halves(Wholes sum, Wholes a, Wholes b, const int8_t *q, int64_t half) {
@@ -68,7 +59,6 @@ INLINE Wholes with_halves(Wholes sum, Wholes a, Wholes b, const int8_t *q, int64
   return sum;
 }
 INLINE Wholes widened_sum(Wholes sum) { return sum; }
-INLINE int32_t total_wholes(Wholes a) { return vaddvq_s32(a); }
 #endif
 
 /* A query as [lower bytes, higher bytes, 8 times its sum] times a code of 4 bits, which stand for themselves less
@@ -85,7 +75,8 @@ static int32_t product_halves(const int8_t *query, const uint8_t *code, int64_t 
     Wholes some = all_wholes(0), more = all_wholes(0);
     for (int step = 0; step < STEPS && j + BYTES <= row_bytes; step++, j += BYTES) {
       const Wholes both = load_bytes(code + j), a = low_half(both), b = high_half(both);
-      some = with_halves(some, a, b, query + j, row_bytes), more = with_halves(more, a, b, higher + j, row_bytes);
+      some = with_halves(some, a, b, query + j, row_bytes);
+      more = with_halves(more, a, b, higher + j, row_bytes);
     }
     low = plus32(low, widened_sum(some)), high = plus32(high, widened_sum(more));
   }

@@ -84,6 +84,7 @@ INLINE Wholes plus8(Wholes a, Wholes b) { return _mm512_add_epi8(a, b); }
 INLINE Wholes plus16(Wholes a, Wholes b) { return _mm512_add_epi16(a, b); }
 INLINE Wholes plus32(Wholes a, Wholes b) { return _mm512_add_epi32(a, b); }
 INLINE Wholes times256(Wholes a) { return _mm512_slli_epi32(a, 8); }
+INLINE int32_t total_wholes(Wholes a) { return _mm512_reduce_add_epi32(a); }
 INLINE Wholes less_odd(Wholes a, Wholes odd) { return _mm512_sub_epi16(a, _mm512_slli_epi16(odd, 8)); }
 INLINE Wholes odd_of(Wholes a) { return _mm512_srli_epi16(a, 8); }
 /* Numbers 16 i ... 16 i + 15 of those whose even ones of 16 bits are in one register, odd ones in another. */
@@ -148,6 +149,11 @@ INLINE Wholes plus8(Wholes a, Wholes b) { return _mm256_add_epi8(a, b); }
 INLINE Wholes plus16(Wholes a, Wholes b) { return _mm256_add_epi16(a, b); }
 INLINE Wholes plus32(Wholes a, Wholes b) { return _mm256_add_epi32(a, b); }
 INLINE Wholes times256(Wholes a) { return _mm256_slli_epi32(a, 8); }
+INLINE int32_t total_wholes(Wholes a) {
+  __m128i four = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+  four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+  return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1)));
+}
 INLINE Wholes less_odd(Wholes a, Wholes odd) { return _mm256_sub_epi16(a, _mm256_slli_epi16(odd, 8)); }
 INLINE Wholes odd_of(Wholes a) { return _mm256_srli_epi16(a, 8); }
 INLINE Reals in_turn(Wholes even, Wholes odd, const int i) {
@@ -210,6 +216,7 @@ INLINE Wholes plus8(Wholes a, Wholes b) { return vreinterpretq_s32_u8(vaddq_u8(A
 INLINE Wholes plus16(Wholes a, Wholes b) { return vreinterpretq_s32_u16(vaddq_u16(AS16(a), AS16(b))); }
 INLINE Wholes plus32(Wholes a, Wholes b) { return vaddq_s32(a, b); }
 INLINE Wholes times256(Wholes a) { return vshlq_n_s32(a, 8); }
+INLINE int32_t total_wholes(Wholes a) { return vaddvq_s32(a); }
 INLINE Wholes less_odd(Wholes a, Wholes odd) {
   return vreinterpretq_s32_u16(vsubq_u16(AS16(a), vshlq_n_u16(AS16(odd), 8)));
 }

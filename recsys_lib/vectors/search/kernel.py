@@ -267,7 +267,7 @@ class Candidates:
     query.
 
     reach, id: ``[threads, n, capacity]``, of which ``count [threads, n]`` are filled; -1 where there were too
-    many. limits: ``[2, threads, padded]``, room that threads need while they look.
+    many.
     """
 
     best: np.ndarray
@@ -275,7 +275,6 @@ class Candidates:
     reach: np.ndarray
     id: np.ndarray
     count: np.ndarray
-    limits: np.ndarray
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Query and item of every candidate."""

@@ -309,10 +309,10 @@ def scan(
     seen: sp.csr_matrix | None,
 ) -> Candidates:
     """One pass over all codes; ``seen`` has ascending ids and no stored zeros."""
-    problem, kept = _problem(form, unit, queries, bounds, k, capacity, seen)
-    out, results = _results(threads_for(len(form.factor)), len(unit), k, capacity)
-    _check(_library().scan(ctypes.byref(problem), results, _INT(len(results))))
-    del kept
+    problem, _kept = _problem(form, unit, queries, bounds, k, capacity, seen)
+    n_threads = threads_for(len(form.factor))
+    out, limits = _room(n_threads, len(unit), k, capacity)
+    _check(_library().scan(ctypes.byref(problem), _found(out, limits), _INT(n_threads)))
     return out
 
 
@@ -329,12 +329,11 @@ def refine(
     codes of ``form``, which are of a kind in ``REFINES``.
     """
     n_lists, n, capacity = listed.id.shape
-    problem, kept = _problem(form, unit, queries, bounds, k, capacity, None)
-    out, results = _results(n_lists, n, k, capacity)
-    limits = np.tile(limit.astype(np.float32), (2, n_lists, 1))
-    both = (Found * (2 * n_lists))(*results, *_found(listed, limits))
+    problem, _kept = _problem(form, unit, queries, bounds, k, capacity, None)
+    out, limits = _room(n_lists, n, k, capacity)
+    lowest = np.tile(limit.astype(np.float32), (2, n_lists, 1))
+    both = (Found * (2 * n_lists))(*_found(out, limits), *_found(listed, lowest))
     _check(_library().refine(ctypes.byref(problem), both, _INT(n_lists)))
-    del kept
     return out
 
 
@@ -353,18 +352,19 @@ def _problem(
     return Scan(*sizes, len(form.terms), matrix_units(), *map(address, arrays)), arrays
 
 
-def _results(n_threads: int, n: int, k: int, capacity: int) -> tuple[Candidates, ctypes.Array]:
-    """Room for what the threads find, as Python and as C see it."""
+def _room(n_threads: int, n: int, k: int, capacity: int) -> tuple[Candidates, np.ndarray]:
+    """Room for what the threads find, and for their limits ``[2, n_threads, padded]`` while they look."""
     shape = (n_threads, n)
     out = Candidates(
         np.empty((*shape, k), np.float32), np.empty((*shape, k), np.int32),
         _lazy_zeros((*shape, capacity), np.float32), _lazy_zeros((*shape, capacity), np.int32),
-        np.empty(shape, np.int64), np.empty((2, n_threads, -(-n // LANES) * LANES), np.float32),
+        np.empty(shape, np.int64),
     )  # fmt: skip
-    return out, _found(out, out.limits)
+    return out, np.empty((2, n_threads, -(-n // LANES) * LANES), np.float32)
 
 
 def _found(c: Candidates, limits: np.ndarray) -> ctypes.Array:
+    """Candidates and limits as C sees them, one ``Found`` for each thread."""
     shared = (*limits, c.best, c.best_id, c.reach, c.id, c.count)
     starts = [(address(array) or 0, array.nbytes // len(c.count)) for array in shared]
     return (Found * len(c.count))(

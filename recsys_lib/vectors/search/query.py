@@ -194,7 +194,7 @@ class Search:
         listed[0, row, place] = ids
         count = np.bincount(row, minlength=n)[None].astype(np.int64)
         empty = np.empty((1, n, 0), dtype=np.float32)
-        candidates = Candidates(empty, empty, np.full(listed.shape, np.inf, np.float32), listed, count, empty)
+        candidates = Candidates(empty, empty, np.full(listed.shape, np.inf, np.float32), listed, count)
         self._filter(candidates, unit, lengths, np.full(n, -np.inf), self.width)
         return candidates.pairs()
 

@@ -23,8 +23,9 @@ from recsys_lib.hardware import machine
 from recsys_lib.vectors.search import kernel
 
 # What holds this library, torch, oneDNN (torch's, and OpenVINO's as far as it reads it), OpenBLAS and faiss
-# to an instruction set; `.ci/avx2` sets the same. onnxruntime and implicit know no such setting: they use
-# what the processor has, or what they were compiled for.
+# to an instruction set; `.ci/avx2` sets the same. MKL, with which torch multiplies float32, heeds none of
+# these; onnxruntime and implicit know no such setting: they use what the processor has, or what they were
+# compiled for.
 HOLDING = (
     "RECSYS_ISA", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE", "FAISS_SIMD_LEVEL",
 )  # fmt: skip
@@ -83,7 +84,8 @@ def _whole(name: str, json_file: Path | None, found: list[Row]) -> list[Row]:
         run = _run_of(runs, described["processor"])
         rows = [r for r in rows if r["instructions"] != run]
         rows += [{"instructions": run, **asdict(r)} for r in with_best(found)]
-        _write(json_file, name, rows, runs | {run: _conditions(described, date=f"{datetime.date.today()}")})
+        here = {run: _conditions(described, date=f"{datetime.date.today()}")}
+        _write(json_file, name, rows, runs | here, described)
     return found
 
 
@@ -123,9 +125,11 @@ def _conditions(described: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {**more, "held": held, "load": machine.load(), "environment": described}
 
 
-def _write(json_file: Path, name: str, rows: list[dict[str, Any]], runs: dict[str, Any]) -> None:
+def _write(
+    json_file: Path, name: str, rows: list[dict[str, Any]], runs: dict[str, Any], described: dict[str, Any]
+) -> None:
     content = {"bench": name, "date": f"{datetime.date.today()}", "runs": runs, "rows": rows}
-    records.write(json_file, {**content, "environment": machine.describe()})
+    records.write(json_file, {**content, "environment": described})
 
 
 def _search_parts(json_file: Path | None, parts: Sequence[str]) -> list[Row]:
@@ -148,7 +152,7 @@ def _search_parts(json_file: Path | None, parts: Sequence[str]) -> list[Row]:
         rows = [*rows, *({"instructions": run, "part": part, **asdict(r)} for r in with_best(found))]
         runs = runs | {run: _conditions(described, parts=ran)}
         if json_file:
-            _write(json_file, "search", rows, runs)
+            _write(json_file, "search", rows, runs, described)
     return measured
 
 

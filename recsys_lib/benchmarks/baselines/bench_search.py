@@ -144,8 +144,7 @@ def exact_rows(c: Catalogue) -> list[Row]:
     """Certified and rescored search: against int8 with refinement, then against exact searches of float32."""
     index, exact, says = _certified(c)
     exactly, found = similarity.top_k(c.queries, c.items, K), index.exact_top_k(c.queries, K)
-    same = np.array_equal(found.ids, exactly[0]) and np.array_equal(found.scores, exactly[1])
-    says = f"ids and scores {'' if same else 'NOT '}those of float32, {says}"
+    says = f"{_exactness(found.ids, found.scores, exactly)}, {says}"
     codes = index.quantized.codes
 
     def rescored(q: np.ndarray) -> np.ndarray:
@@ -161,28 +160,36 @@ def exact_rows(c: Catalogue) -> list[Row]:
     rows = _rows(Comparison("int8 rescored", rescored, same_precision, codes, 2.0, note, SLOW_BATCHES), c)
     rows += _rows(Comparison("int8 rescored", rescored, full, codes, 2.0, note), c)
     rows += _rows(Comparison("exact int8", exact, full, codes, 2.0, says), c)
-    rows += _rows(_exact_of_few(c, full), c)
+    rows += _rows(_exact_of_few(c, index.quantized, exactly, full), c)
     if _has_usearch():
         baselines: dict[str, Find] = {"usearch, exact": lambda q: _usearch_exact(c.items, q, c.threads)}
         rows += _rows(Comparison("exact int8", exact, baselines, codes, 2.0, says, SLOW_BATCHES), c)
     return rows
 
 
-def _exact_of_few(c: Catalogue, baselines: dict[str, Find]) -> Comparison:
-    """Exact search that reads 4 bits first, for one query."""
-    short = quantization.quantize(c.items, "int4")
-    index = search.Index.build(quantization.quantize(c.items, "int8"), c.items, few=short)
-    expected, found = similarity.top_k(c.queries[:FEW], c.items, K), []
-    for i in range(min(FEW, len(c.queries))):
-        found.append(index.exact_top_k(c.queries[i : i + 1], K))
-        same = np.array_equal(found[i].ids[0], expected[0][i])
-        if not (same and np.array_equal(found[i].scores[0], expected[1][i])):
-            raise AssertionError(f"query {i}: not what float32 finds")
-    read = np.mean([f.rescored.mean() for f in found])
-    says = f"ids and scores those of float32, {read:.0f} rows read per query"
+def _exact_of_few(
+    c: Catalogue,
+    codes: quantization.QuantizedVectors,
+    exactly: tuple[np.ndarray, np.ndarray],
+    baselines: dict[str, Find],
+) -> Comparison:
+    """Exact search that reads 4 bits first, for one query; ``codes`` come after."""
+    short, few = quantization.quantize(c.items, "int4"), min(FEW, len(c.queries))
+    index = search.Index.build(codes, c.items, few=short)
+    found = [index.exact_top_k(c.queries[i : i + 1], K) for i in range(few)]
+    ids, scores, read = (
+        np.concatenate([getattr(f, name) for f in found]) for name in ("ids", "scores", "rescored")
+    )
+    same = _exactness(ids, scores, (exactly[0][:few], exactly[1][:few]))
+    says = f"{same}, {read.mean():.0f} rows read per query"
     return Comparison(
         "exact int4", lambda q: index.exact_top_k(q, K).ids, baselines, short.codes, 2.0, says, (1,)
     )
+
+
+def _exactness(ids: np.ndarray, scores: np.ndarray, exactly: tuple[np.ndarray, np.ndarray]) -> str:
+    same = np.array_equal(ids, exactly[0]) and np.array_equal(scores, exactly[1])
+    return f"ids and scores {'' if same else 'NOT '}those of float32"
 
 
 def one_bit_rows(c: Catalogue) -> list[Row]:

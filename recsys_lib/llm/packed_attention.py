@@ -174,6 +174,17 @@ def extend(language_model: Any, groups: Sequence[Group], keep: bool = False) -> 
     import torch
 
     run = _Pass(groups, keep, language_model.device)
+    ids = torch.tensor([run.ids], device=language_model.device)
+    with torch.inference_mode():
+        hidden = _read(language_model, run, input_ids=ids)
+        prefixes = run.prefixes() if keep else []
+    return Extension(hidden, [end for _, _, end in run.segments], prefixes)
+
+
+def _read(language_model: Any, run: _Pass, **tokens: Tensor) -> Tensor:
+    """Hidden states ``[tokens, d]`` of a pass over ``input_ids`` or ``inputs_embeds``."""
+    import torch
+
     if not run.ids:
         raise InputError("no tokens to read: expected at least one segment")
     if max(run.positions) >= language_model.max_tokens:
@@ -181,14 +192,11 @@ def extend(language_model: Any, groups: Sequence[Group], keep: bool = False) -> 
             f"a prompt of {max(run.positions) + 1} tokens: model {language_model.name!r} has "
             f"{language_model.max_tokens} positions; expected a shorter history or fewer candidates"
         )
-    ids = torch.tensor([run.ids], device=language_model.device)
     positions = torch.tensor([run.positions], device=language_model.device)
-    with torch.inference_mode():
-        out = language_model.model.get_decoder()(
-            input_ids=ids, position_ids=positions, use_cache=False, packed_pass=run
-        )
-        prefixes = run.prefixes() if keep else []
-    return Extension(out.last_hidden_state[0], [end for _, _, end in run.segments], prefixes)
+    out = language_model.model.get_decoder()(
+        **tokens, position_ids=positions, use_cache=False, packed_pass=run
+    )
+    return out.last_hidden_state[0]
 
 
 def differentiable(language_model: Any, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -201,12 +209,6 @@ def differentiable(language_model: Any, ids: Sequence[int]) -> tuple[Tensor, Ten
     import torch
 
     run = _Pass([Group(None, [list(ids)])], False, language_model.device)
-    if len(ids) > language_model.max_tokens:
-        raise InputError(f"a prompt of {len(ids)} tokens: expected at most {language_model.max_tokens}")
     table = language_model.model.get_input_embeddings()
     embeddings = table(torch.tensor(list(ids), device=language_model.device)).detach().requires_grad_(True)
-    positions = torch.tensor([run.positions], device=language_model.device)
-    out = language_model.model.get_decoder()(
-        inputs_embeds=embeddings[None], position_ids=positions, use_cache=False, packed_pass=run
-    )
-    return embeddings, out.last_hidden_state[0, -1]
+    return embeddings, _read(language_model, run, inputs_embeds=embeddings[None])[-1]

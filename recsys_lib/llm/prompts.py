@@ -173,7 +173,7 @@ class Prompts:
         """Tokens of a history, most recent first, and of what is asked; the oldest entries go until it has at
         most ``room`` tokens."""
         asked = template(task, self.language).history
-        shown = [f"- {self.item(text)}" for text in texts[: self.max_history]]
+        shown = self._entries(texts)
         while True:
             listed = "\n".join(shown or [NO_HISTORY[self.language]])
             ids = self.model.ids(asked.format(**self._words(history=listed)) + "\n")
@@ -182,11 +182,15 @@ class Prompts:
             shown.pop()
             self.cuts.history_entries += 1
 
+    def _entries(self, texts: Sequence[str]) -> list[str]:
+        """A line for each text of a history that is shown."""
+        return [f"- {self.item(text)}" for text in texts[: self.max_history]]
+
     def history_entries(self, task: str, texts: Sequence[str]) -> tuple[list[int], np.ndarray]:
         """Tokens of a history, all of it, as ``history`` gives them, and for each token the place of the
         entry that it belongs to, -1 for none; a token that two entries share is the later one's.
         """
-        shown = [f"- {self.item(text)}" for text in texts[: self.max_history]]
+        shown = self._entries(texts)
         before, _, after = template(task, self.language).history.partition("{history}")
         before, after = (part.format(**self._words()) for part in (before, after))
         text = f"{before}{chr(10).join(shown)}{after}\n"

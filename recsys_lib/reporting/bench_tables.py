@@ -6,7 +6,7 @@ says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ def recorded(name: str) -> Bench:
     return {**content, "rows": rows, "runs": runs}
 
 
-def side_by_side(bench: Bench, size: str = "", apart: Iterable[str] = APART) -> pd.DataFrame:
+def side_by_side(bench: Bench, size: str = "", apart: Sequence[str] = APART) -> pd.DataFrame:
     """One row per work and size, one column per instruction set: the ratio against the best baseline, with
     its name, as "2.0 NumPy".
 
@@ -50,11 +50,8 @@ def side_by_side(bench: Bench, size: str = "", apart: Iterable[str] = APART) -> 
     import pandas as pd
 
     best: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    left_out = set(apart)
     for row in bench["rows"]:
-        if row.get("part") in left_out or size not in row["size"]:
-            continue
-        if not _worst_cosine(row["quality"]) >= SOUND:
+        if size not in row["size"] or not _counts(row, apart):
             continue
         cells = best.setdefault((row["workload"], row["size"]), {})
         known = cells.get(row["instructions"])
@@ -170,10 +167,14 @@ class Target:
             if row["instructions"] == instructions
             and row["workload"] == self.workload
             and self.size in row["size"]
-            and row.get("part") not in APART
             and (self.baselines in ((), (BOUND,)) or row["baseline"].startswith(self.baselines))
-            and _worst_cosine(row["quality"]) >= self.fidelity
+            and _counts(row, fidelity=self.fidelity)
         ]
+
+
+def _counts(row: Mapping[str, Any], apart: Sequence[str] = APART, fidelity: float = SOUND) -> bool:
+    """Whether a row is of the parts to compare, and its baseline's vectors are near enough."""
+    return row.get("part") not in apart and _worst_cosine(row["quality"]) >= fidelity
 
 
 def _worst_cosine(quality: str) -> float:

@@ -133,10 +133,16 @@ def _local(workers: int, store_bytes: int) -> Iterator[dict[str, Any]]:
         "give fewer --workers, or leave --engine ray out",
     )
     # Paths of Unix sockets hold at most 107 bytes, so the folder lies directly in the temporary one.
-    base = tempfile.gettempdir() if len(tempfile.gettempdir()) < 30 else "/tmp"
-    folder = tempfile.mkdtemp(prefix="rl-", dir=base)
+    base = tempfile.gettempdir() if len(tempfile.gettempdir()) < 26 else "/tmp"
+    own_base = tempfile.mkdtemp(prefix="rl-", dir=base)
+    folder = os.path.join(own_base, "ray")
+    os.mkdir(folder)
+    # Ray writes the newest cluster's address below RAY_TMPDIR, whose folder ``ray`` nobody else makes.
+    own = {"RAY_TMPDIR": own_base}
     # A token of its own keeps other users of this machine out, and spares Ray a file in the home folder.
-    own = {} if "RAY_AUTH_MODE" in os.environ else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    if "RAY_AUTH_MODE" not in os.environ:
+        own |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    before = {name: os.environ.get(name) for name in own}
     _set_environment(own)
     try:
         yield {
@@ -148,8 +154,8 @@ def _local(workers: int, store_bytes: int) -> Iterator[dict[str, Any]]:
             "_node_ip_address": "127.0.0.1",
         }
     finally:
-        _set_environment(dict.fromkeys(own))
-        shutil.rmtree(folder, ignore_errors=True)
+        _set_environment(before)
+        shutil.rmtree(own_base, ignore_errors=True)
 
 
 def _set_environment(variables: Mapping[str, str | None]) -> None:

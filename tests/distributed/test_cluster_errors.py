@@ -1,7 +1,9 @@
 """What a user can get wrong with ``--engine ray`` is one line, before a cluster starts."""
 
+import os
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -78,3 +80,15 @@ def test_options_that_do_not_fit(titles, tmp_path, capsys, options, message):
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
+
+
+def test_a_local_cluster_keeps_to_a_folder_of_its_own(monkeypatch):
+    """Also the file with the newest cluster's address, whose usual folder exists where Ray ran before."""
+    utils = pytest.importorskip("ray._common.utils")
+    monkeypatch.setenv("RAY_TMPDIR", "/elsewhere")
+    with cluster._local(1, 2**27) as options:
+        folder = Path(utils.get_ray_address_file(None)).parent
+        assert folder == Path(options["_temp_dir"])
+        assert folder.is_dir()
+    assert os.environ["RAY_TMPDIR"] == "/elsewhere"
+    assert not folder.parent.exists()

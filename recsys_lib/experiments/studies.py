@@ -104,7 +104,9 @@ STUDIES: dict[str, tuple[Sweep, ...]] = {
             left_out=["SLIM", "text MLP"],
         ),
     ),
-    "explanations": (_sweep("12", ("protocol=ml-100k random",), n_rationales=6),),
+    "explanations": (
+        _sweep("12", ("protocol=ml-100k random,book-crossing random",), n_users=48, n_rationales=40),
+    ),
     "search": (_sweep("08", ("sizes=[1682,36055,269862],[1000000]",), largest_graph=1_000_000),),
     "quantization": (
         _sweep("08", ("dataset=ml-100k,book-crossing", "encoder=minilm,e5,wordllama"), sizes=[]),

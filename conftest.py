@@ -1,5 +1,6 @@
 """Hooks of pytest: how outputs of notebooks are compared, and where notebooks write meanwhile."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -43,6 +44,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     long = {item.path for item in items if item.get_closest_marker("slow") or item.path.suffix == ".ipynb"}
     first = {path for path in long if path.name in BEGIN_WITH}
     items.sort(key=lambda item: (item.path not in first, item.path not in long))
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: every measurement collects garbage first, and need not search it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -144,6 +144,14 @@ def minilm():
     return encoders.load("minilm", precision="float32", cache=False)
 
 
+@pytest.fixture(scope="module")
+def shallow():
+    """One layer of six, where all 30,522 tokens are encoded."""
+    encoder = encoders.load("minilm", precision="float32", cache=False)
+    del encoder.model.encoder.layer[1:]
+    return encoder
+
+
 def test_fewer_layers_neurons_and_words(minilm):
     tokens = minilm.tokenize(TITLES)
     whole = model_compression.run_model(minilm, minilm.model, tokens)
@@ -209,20 +217,20 @@ def _cosine(a, b):
     return similarity.cosine(a, b)
 
 
-def test_distilled_vectors_are_means_of_tokens(minilm):
-    static = Distilled(minilm, dimensions=64)
+def test_distilled_vectors_are_means_of_tokens(shallow):
+    static = Distilled(shallow, dimensions=64)
     vectors = static.encode([*TITLES, ""])
     assert vectors.shape == (6, 64) and not vectors[-1].any()
     ids = static._tokenizer.encode("The Red House", add_special_tokens=False).ids
     assert np.allclose(vectors[2], static.table[ids].mean(0), atol=1e-4)
-    counted = Distilled(minilm, dimensions=64, weighting="sif", corpus=["the the the red"])
+    counted = Distilled(shallow, dimensions=64, weighting="sif", corpus=["the the the red"])
     ratio = np.linalg.norm(counted.table, axis=1) / np.maximum(np.linalg.norm(static.table, axis=1), 1e-9)
     the, red = (counted._tokenizer.token_to_id(t) for t in ("the", "red"))
     assert ratio[the] < ratio[red]
     with pytest.raises(InputError, match="pass corpus"):
-        Distilled(minilm, weighting="sif")
+        Distilled(shallow, weighting="sif")
     with pytest.raises(InputError, match="dimensions=999"):
-        Distilled(minilm, dimensions=999)
+        Distilled(shallow, dimensions=999)
 
 
 def test_an_evaluator_finds_no_fault_in_the_same_vectors():
@@ -314,7 +322,7 @@ def test_fewer_bits_of_a_decoder_surprise_it_more(shop):
         model_compression.decoder_bits(model, small, texts, evaluator, ids, [8], 64, ["GPTQ"])
 
 
-def test_parts_are_evaluated_and_timed(minilm, shop):
+def test_parts_are_evaluated_and_timed(minilm, shallow, shop):
     texts, evaluator = shop
     fewer, renumber = model_compression.without_words(
         minilm.model, np.arange(3000), minilm.tokenizer.unk_token_id
@@ -331,7 +339,7 @@ def test_parts_are_evaluated_and_timed(minilm, shop):
     )
     table["texts per s"] = pd.Series(model_compression.parts_speed(minilm, texts, parts, seconds=0.0))
     assert (table["texts per s"] > 0).all()
-    tables = model_compression.static_tables(minilm, [8], texts)
+    tables = model_compression.static_tables(shallow, [8], texts)
     both = model_compression.parts_quality(minilm, texts, evaluator, parts, tables)
     assert list(both.index)[3:] == ["static, 8 numbers, even", "static, 8 numbers, by rarity"]
     _, axes = plots.figure(columns=2, sharey=True)

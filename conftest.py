@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is imported by now stays: every measurement collects garbage first, and need not search it again."""
+    """What is imported by now stays: measurements collect garbage first, and need not search it again."""
     gc.collect()
     gc.freeze()
 

@@ -22,12 +22,12 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.hardware import machine
 from recsys_lib.vectors.search import kernel
 
-# What holds this library, torch, oneDNN (torch's, and OpenVINO's as far as it reads it), OpenBLAS and faiss
-# to an instruction set; `.ci/avx2` sets the same. MKL, with which torch multiplies float32, heeds none of
-# these; onnxruntime and implicit know no such setting: they use what the processor has, or what they were
-# compiled for.
+# What holds this library, torch, oneDNN (torch's, and OpenVINO's as far as it reads it), OpenBLAS, faiss
+# and MKL (with which torch multiplies float32) to an instruction set; `.ci/avx2` sets the same. onnxruntime
+# and implicit know no such setting: they use what the processor has, or what they were compiled for.
 HOLDING = (
     "RECSYS_ISA", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE", "FAISS_SIMD_LEVEL",
+    "MKL_ENABLE_INSTRUCTIONS",
 )  # fmt: skip
 BENCHES: dict[str, Any] = {
     "similarity": similarity_rows, "encode": encode_rows, "recommend": recommend_rows, "search": search_rows,

@@ -14,9 +14,13 @@ def test_a_kind_of_reason_that_fails_is_named_with_its_model():
         {"model": "EASE", "method": "alike", "baseline": "random", "difference": -0.1, "Holm p": "0.2"},
         {"model": "EASE", "method": "alike", "baseline": "popular", "difference": 0.3, "Holm p": "< 0.001"},
     ]
-    table = explanations.separated(
-        [{"parameters": {"protocol": "ml-100k random"}, "metrics": {"tests": tests}}]
-    )
+    rationale = {
+        "names an item that is not in it": 0.05, "leaves without those named": 0.5,
+        "leaves without as many at random": 0.25,
+    }  # fmt: skip
+    metrics = {"tests": tests, "rationale": rationale, "rationales": [{}] * 20}
+    runs = [{"parameters": {"protocol": "ml-100k random", "n_users": 3}, "metrics": metrics}]
+    table = explanations.separated(runs)
     assert (
         table.loc["ml-100k: exact", "beats random"]
         == table.loc["ml-100k: exact", "beats popular"]
@@ -24,6 +28,11 @@ def test_a_kind_of_reason_that_fails_is_named_with_its_model():
     )
     assert table.loc["ml-100k: alike", "beats popular"] == "0 of 1"
     assert table.loc["ml-100k: alike", "fails on"] == "EASE (random); EASE (popular)"
+    assert explanations.catalogues_sentence(runs) == (
+        "**Recorded, 3 users of each catalogue.** ml-100k: alike fails on EASE (random); EASE (popular); "
+        "of 20 rationales 5% name an item that is not in the history, and without what they name the item "
+        "leaves in 50% (as many at random 25%)."
+    )
 
 
 def releases(**rows):

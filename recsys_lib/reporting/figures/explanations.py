@@ -96,6 +96,25 @@ def separated(runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=["beats random", "beats popular", "fails on"])
 
 
+def catalogues_sentence(runs: Sequence[Mapping[str, Any]]) -> str:
+    """What the recorded runs say of each catalogue: where kinds of reason fail the removal test, and what
+    rationales name.
+    """
+    table, said = separated(runs), []
+    for run in runs:
+        name, written = run["parameters"]["protocol"].split()[0], run["metrics"]["rationale"]
+        own = table[table.index.str.startswith(f"{name}: ")]["fails on"].dropna()
+        failed = [f"{kind.partition(': ')[2]} fails on {where}" for kind, where in own.items() if where]
+        n = len(run["metrics"]["rationales"])
+        said.append(
+            f"{name}: {'; '.join(failed) or 'no kind fails'}; of {n} rationales "
+            f"{written['names an item that is not in it']:.0%} name an item that is not in the history, and "
+            f"without what they name the item leaves in {written['leaves without those named']:.0%} "
+            f"(as many at random {written['leaves without as many at random']:.0%})"
+        )
+    return f"**Recorded, {runs[0]['parameters']['n_users']} users of each catalogue.** {'. '.join(said)}."
+
+
 def means(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """The mean of every measure by model and method."""
     import pandas as pd

@@ -183,11 +183,15 @@ def _leads(
 
 
 def near_duplicates(one: RankedOption, other: RankedOption) -> bool:
-    """Whether two options do the same work for nearly the same bill and quality."""
+    """Whether two options do the same work for nearly the same bill and quality, both with a language model
+    or both without: which of these it is, is the question.
+    """
     if one.quality is None or other.quality is None:
         return False
+    works = one.deployment.option, other.deployment.option
     return (
-        one.deployment.option.serves == other.deployment.option.serves
+        works[0].serves == works[1].serves
+        and works[0].has_language_model == works[1].has_language_model
         and abs(one.usd_per_month / other.usd_per_month - 1) <= DUPLICATE_BILL
         and abs(one.quality - other.quality) <= DUPLICATE_NDCG
     )

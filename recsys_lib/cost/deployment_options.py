@@ -139,6 +139,15 @@ OPTIONS: tuple[DeploymentOption, ...] = (
         cold="all encoders and metadata map",
     ),
     DeploymentOption(
+        "EASE + all encoders and metadata map, whole",
+        "both",
+        ("dense rows",),
+        ("tfidf", "wordllama", "minilm", "e5"),
+        _MAPPED,
+        warm="EASE",
+        cold="all encoders and metadata map, whole",
+    ),
+    DeploymentOption(
         "one list, EASE top 200",
         "collaborative",
         ("lookup",),

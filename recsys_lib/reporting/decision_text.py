@@ -160,9 +160,12 @@ def one_list(decisions: Mapping[str, Decision]) -> list[str]:
             said.append(f"{name} {apart} with a list of their own, {joint}{undecided} in one list")
     if not said:
         return []
+    least, most = f"{min(left):.0%}", f"{max(left):.0%}"
+    kept = most if least == most else f"{least} to {most}"
     return [
         f"What the best map adds to EASE top 200 depends on where cold items are shown: {'; '.join(said)}. "
-        f"One list, with or without places kept for cold items, leaves at most {max(left):.0%} of the gain."
+        f"By point estimates one list, with or without places kept for cold items, leaves {kept} of "
+        "the gain; there the baseline is EASE top 200 in one list, too."
     ]
 
 

@@ -37,7 +37,8 @@ QUESTIONS = TABLES / "questions.md"
 FIGURE = "16_verdict.png"
 SHOWN = (
     "EASE top 200",
-    "EASE + TF-IDF and metadata map",
+    "EASE + TF-IDF and metadata map, whole",
+    "EASE + MiniLM map, whole",
     "one list, EASE + MiniLM map",
     "8B LLM reranks, logits",
 )
@@ -48,6 +49,7 @@ HEADS = {
     "zh": ("部署方案", "已有交互的物品", "冷启动物品", "商店", "社交信息流", "流媒体"),
 }
 UNKNOWN = {"en": "not measured", "zh": "未测"}
+CHANCE = {"en": "chance", "zh": "随机"}
 TIE = {"en": "tie", "zh": "持平"}
 LEGEND = {
     "en": "Tie: no difference from bold is shown. One list: warm and cold items compete for places.",
@@ -68,11 +70,14 @@ def answer(language: str = "en") -> str:
         marks_of[name] = _marks(placed[name], methods, one, language)
     best = [option for of in marks_of.values() for option, mark in of.items() if mark == "**"]
     lines = [f"| {' | '.join(HEADS[language])} |", "|---|---|---|---:|---:|---:|"]
-    for option in sorted(dict.fromkeys([*SHOWN, *best]), key=[o.name for o in OPTIONS].index):
+    by_name = {o.name: o for o in OPTIONS}
+    for option in sorted(dict.fromkeys([*SHOWN, *best]), key=list(by_name).index):
         quality = [
             UNKNOWN[language] if value is None else f"{value:.3f}"
             for value in (methods[option].warm, methods[option].cold)
         ]
+        if by_name[option].cold == "chance":
+            quality[1] += f" ({CHANCE[language]})"
         bills = [_bill(placed[name][option], marks_of[name].get(option, ""), language) for name in placed]
         lines.append(f"| {' | '.join([option, *quality, *bills])} |")
     return "\n".join([*lines, "", LEGEND[language]])

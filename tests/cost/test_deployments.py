@@ -33,7 +33,7 @@ def test_dense_ease_of_a_million_items_costs_its_memory_and_not_its_square():
     assert dense.machines == dense.shards * dense.groups and dense.groups <= 2
     assert dense.shards == math.ceil(2e12 / (dense.machine.memory_bytes * fleet.USABLE))
     cut = deployments.cheapest(option("EASE top 200"), feed, a)
-    assert cut.serving.shards == 1 and cut.usd_per_month < 0.1 * dense.usd_per_month
+    assert cut.serving.shards == 1 and cut.serving.usd_per_month < 0.1 * dense.usd_per_month
 
 
 def test_workloads_of_a_request_by_hand():

@@ -13,8 +13,11 @@ from recsys_lib.cost.uncertainty import MethodQuality
 SMALL = Service(users=10_000, requests_per_s=5.0, items=20_000, cold_requests=0.1)
 
 
-def ranked_option(name, serves=("lookup",), usd=100.0, quality=0.4, net=1.0, probability=0.0):
-    deployment = SimpleNamespace(option=SimpleNamespace(serves=serves), usd_per_month=usd)
+def ranked_option(
+    name, serves=("lookup",), usd=100.0, quality=0.4, net=1.0, probability=0.0, language_model=False
+):
+    option = SimpleNamespace(serves=serves, has_language_model=language_model)
+    deployment = SimpleNamespace(option=option, usd_per_month=usd)
     return RankedOption(name, deployment, quality, quality, quality, net, probability)
 
 
@@ -32,6 +35,7 @@ def ranked_option(name, serves=("lookup",), usd=100.0, quality=0.4, net=1.0, pro
         ({"quality": None}, False),
         ({"serves": ("dense rows",)}, False),
         ({"serves": ()}, False),
+        ({"language_model": True}, False),
     ],
 )
 def test_near_duplicates_do_the_same_work_at_about_the_same_bill_and_quality(changed, same):

@@ -44,8 +44,8 @@ def gains(measured: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     relative gains with their intervals (``warm``, ``warm low``, ``warm high``, ``warm p`` ...).
 
     ``language`` is MiniLM over TF-IDF by the same map, as it was predicted; ``chosen`` with each text used as
-    the validation part prefers, Holm's p over the catalogues; ``warm over best`` is the warm method over the
-    collaborative one that is best on the test.
+    the validation part prefers; ``warm over best`` is the warm method over the collaborative one that is best
+    on the test. Every p is Holm-corrected over the catalogues.
     """
     import pandas as pd
 
@@ -62,7 +62,8 @@ def gains(measured: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
         row["warm over best"] = metrics["warm"][method]["ndcg"] / metrics["warm"][best]["ndcg"] - 1
         rows[SHORT.get(name, name)] = row
     table = pd.DataFrame(rows).T.infer_objects()
-    table["chosen p"] = holm(table["chosen p"].to_numpy(dtype=float))
+    for gain in (*GAINS, "chosen"):
+        table[f"{gain} p"] = holm(table[f"{gain} p"].to_numpy(dtype=float))
     return table
 
 

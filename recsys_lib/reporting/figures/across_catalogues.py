@@ -157,9 +157,7 @@ def gains_legend(fig: Figure, table: pd.DataFrame) -> None:
 
 
 def decided(table: pd.DataFrame) -> pd.DataFrame:
-    """The gains in percent with their intervals, and Holm's p: over each catalogue's tests, and of the uses
-    that validation chose over the catalogues.
-    """
+    """The gains in percent with their intervals, and Holm's p over the catalogues."""
     import pandas as pd
 
     labels = {"warm": "text, warm", "chosen": "MiniLM over TF-IDF, cold", "language": "the same map, cold"}

@@ -196,6 +196,11 @@ def times_table(records: Records) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
+def _worst(memory: pd.DataFrame) -> float:
+    """The largest relative error of an estimate, rounded up to whole percent."""
+    return float(np.ceil(100 * (memory["ratio"] - 1).abs().max())) / 100
+
+
 def memory_table(records: Records) -> pd.DataFrame:
     """A row a case: MiB by part, estimated and measured, and their ratio."""
     cases = parts(records, "work")["memory", 0]["cases"]
@@ -225,7 +230,7 @@ def work(axes: Sequence[Axes], records: Records) -> None:
     )
     plots.dots(axes[1], memory[["estimated", "measured"]])
     axes[1].legend()
-    worst = float((memory["ratio"] - 1).abs().max())
+    worst = _worst(memory)
     plots.finish(
         axes[1], f"The estimate is within {worst:.0%} of the measured peak", "MiB added to the weights"
     )
@@ -426,7 +431,7 @@ def _work_line(records: Records) -> str:
     )
     if ("memory", 0) in work:
         memory = memory_table(records)
-        worst = (memory["ratio"] - 1).abs().max()
+        worst = _worst(memory)
         line += (
             f" **Memory**: the estimate is within {worst:.0%} of the measured peak in "
             f"{len(memory)} cases, from {memory['measured'].min():.0f} to {memory['measured'].max():.0f} MiB."

@@ -8,7 +8,7 @@ from typing import Any
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.core.paths import TABLES
-from recsys_lib.cost.units import convert, fraction, positive
+from recsys_lib.cost.units import DAYS_PER_MONTH, convert, fraction, positive
 
 SERVICES = TABLES / "services.toml"
 WHOLE_NUMBERS = ("users", "items", "text_tokens")
@@ -22,8 +22,8 @@ class Service:
     new_items_per_day: encoded as they come. refits_per_month: times a model of interactions is fitted anew.
     latency_limit_s: for the 99th percentile, waiting included. text_tokens: of an item's text.
     cold_requests: fraction of the requests that concern items without interactions; None: estimated as the
-    fraction of the catalogue that is younger than ``cold_days``. cold_days: days until an item has
-    interactions. mean_to_peak: mean rate over a month as a fraction of the peak.
+    fraction of the catalogue that is cold. cold_days: days until an item has interactions; it stays cold
+    until the refit that learns them. mean_to_peak: mean rate over a month as a fraction of the peak.
 
     Raises:
         InputError: a number out of its range.
@@ -53,8 +53,11 @@ class Service:
 
     @property
     def cold_items(self) -> float:
-        """Items of the catalogue without interactions: those of the last ``cold_days``, at most all."""
-        return min(float(self.items), self.new_items_per_day * self.cold_days)
+        """Items that no model of interactions knows: those of the last ``cold_days``, or of the days between
+        two refits if these are more; at most all.
+        """
+        between = DAYS_PER_MONTH / self.refits_per_month if self.refits_per_month else 0.0
+        return min(float(self.items), self.new_items_per_day * max(self.cold_days, between))
 
     @property
     def cold_share(self) -> float:

@@ -143,8 +143,11 @@ def test_more_of_anything_never_costs_less(name):
 
 def test_services_change_by_named_fields_only():
     assert SHOP.change(items=5.4).items == 5
-    assert services()["social-feed"].cold_share == 0.5
+    assert services()["social-feed"].cold_share == pytest.approx(0.5, abs=0.01)
     assert Service(users=1, requests_per_s=1.0, items=10, cold_requests=0.3).cold_share == 0.3
+    # A new item is cold until it has interactions and until a refit has read them.
+    for refits, cold in ((1.0, 365.25 / 12 * 500), (4.0, 365.25 / 48 * 500), (30.0, 3500.0), (0.0, 3500.0)):
+        assert SHOP.change(refits_per_month=refits).cold_items == pytest.approx(cold)
     with pytest.raises(InputError, match="no field catalogue"):
         SHOP.change(catalogue=5)
     with pytest.raises(InputError, match="expected one of shop"):

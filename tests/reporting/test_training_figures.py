@@ -124,7 +124,9 @@ def test_a_gain_that_changes_its_sign_between_draws_is_not_shown():
             users = np.array(record["metrics"]["users"])
             record["metrics"] |= ranked({"alone": 0.30, "map": 0.34, "kernel map": 0.35}, users, 2, -0.03)
     found = figures.verdict(records)
-    assert [round(v, 2) for v in found.by_draw] == [0.02, 0.02, -0.03]
-    low, high = figures.draws_interval(found.by_draw)
+    by_draw = [c.difference for c in found.by_draw]
+    assert [round(v, 2) for v in by_draw] == [0.02, 0.02, -0.03]
+    assert figures.cold_title(records).endswith("training gains on 2 of 3 draws, loses on 1")
+    low, high = figures.draws_interval(by_draw)
     assert low < 0 < high
     assert "that a new draw would gain is not shown" in figures.takeaways(records)[0]

@@ -25,7 +25,10 @@ const Model = (T) => {
   }
 
   const price = (machine, a) => machine.usd_per_hour * (machine.kind === "cpu" ? a.cpu_price : a.gpu_price);
-  const coldItems = (s) => Math.min(s.items, s.new_items_per_day * s.cold_days);
+  const coldItems = (s) => {
+    const between = s.refits_per_month ? month_days / s.refits_per_month : 0;
+    return Math.min(s.items, s.new_items_per_day * Math.max(s.cold_days, between));
+  };
   const coldShare = (s) => s.cold_requests ?? coldItems(s) / s.items;
   const listsPerMonth = (s) => s.requests_per_s * s.mean_to_peak * month_s;
 

@@ -295,12 +295,21 @@ def options_table(decision: Decision) -> pd.DataFrame:
                 "best with": f"{o.probability:.0%}",
                 "p99, s": float(f"{o.p99_s:.2g}"),
                 "machines": " + ".join(f"{f.machines} {f.machine.name}" for f in o.deployment.fleets),
+                "a refit": _refit(o.deployment),
                 "stopped by": o.problem or "",
                 "would need": o.nearest if o.problem else "",
             }
             for o in decision.ranked
         }
     ).T
+
+
+def _refit(deployment: Deployment) -> str:
+    """Hours and machines of one fit; its memory, not its time, may need more than one."""
+    if not deployment.refit_s:
+        return ""
+    hours = deployment.refit_s / deployment.refit_machines / 3600
+    return f"{two_digits(hours)} h, {deployment.refit_machines} {deployment.refit_machine.name}"
 
 
 def _lead(decision: Decision, name: str) -> str:

@@ -107,10 +107,10 @@ def takeaways(records: Sequence[Mapping[str, Any]]) -> list[str]:
     asked = commands(records)
     if len(asked):
         plain = asked[[not name.endswith("marked titles") for name in asked.index]]
-        most = plain["lists led at most"].astype(float)
+        led = plain["lists led at most"].astype(float).sort_values(ascending=False, kind="stable")
+        ways = ", ".join(f"{name} {share:.0%}" for name, share in led.items())
         lines.append(
-            f"**A title that commands** leads {most.min():.0%} to {most.max():.0%} of the lists, most under "
-            f"{most.idxmax()}, least under {most.idxmin()}{_marks(asked)}."
+            f"**A title that commands** leads at most this share of the lists: {ways}{_marks(asked)}."
         )
     return lines
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -139,8 +140,11 @@ def cold_title(records: Records) -> str:
     )
 
 
-def _gained(by_draw: Sequence[float]) -> str:
-    return f"training gains on {sum(v > 0 for v in by_draw)} of {len(by_draw)} draws"
+def _gained(by_draw: Sequence[evaluation.Comparison]) -> str:
+    """On how many draws training gains, on how many it loses, by each draw's own interval over users."""
+    gained, lost = sum(c.low > 0 for c in by_draw), sum(c.high < 0 for c in by_draw)
+    also = f", loses on {lost}" if lost else ""
+    return f"training gains on {gained} of {len(by_draw)} draws{also}"
 
 
 def gain_title(gained: pd.DataFrame) -> str:
@@ -198,7 +202,7 @@ def times_table(records: Records) -> pd.DataFrame:
 
 def _worst(memory: pd.DataFrame) -> float:
     """The largest relative error of an estimate, rounded up to whole percent."""
-    return float(np.ceil(100 * (memory["ratio"] - 1).abs().max())) / 100
+    return float(np.ceil(100 * (memory["ratio"] - 1).abs().max() - 1e-9)) / 100
 
 
 def memory_table(records: Records) -> pd.DataFrame:
@@ -320,7 +324,7 @@ class Verdict:
     trained: float
     frozen: float
     test: evaluation.Comparison
-    by_draw: list[float]
+    by_draw: list[evaluation.Comparison]
 
 
 def verdict(records: Records) -> Verdict:
@@ -331,9 +335,11 @@ def verdict(records: Records) -> Verdict:
     own = user_values(records, "cold", name, use, seeds)
     base = user_values(records, "cold", FROZEN, frozen_use, seeds)
     table = cold_table(records, seeds)
+    values = partial(user_values, records, "cold")
+    by_draw = [evaluation.compare(values(name, use, [s]), values(FROZEN, frozen_use, [s])) for s in seeds]
     return Verdict(
         name, use, frozen_use, len(seeds), float(table.loc[name, use]), float(table.loc[FROZEN, frozen_use]),
-        evaluation.compare(own, base), gains(parts(records, "cold"), name, use, frozen_use, seeds),
+        evaluation.compare(own, base), by_draw,
     )  # fmt: skip
 
 
@@ -365,11 +371,12 @@ def takeaways(records: Records) -> list[str]:
         )
     topics = topics_table(records)
     if len(topics) > 1:
-        after = topics.drop(index=FROZEN)["English"]
-        lines.append(
-            f"**Forgetting**: English sentences of one topic are told from others with an AUC of "
-            f"{topics.loc[FROZEN, 'English']:.2f} before and {after.min():.2f} to {after.max():.2f} after."
-        )
+        after = topics.drop(index=FROZEN)
+        told = [
+            f"{of} {before:.2f} before and {after[of].min():.2f} to {after[of].max():.2f} after"
+            for of, before in topics.loc[FROZEN].items()
+        ]
+        lines.append(f"**Forgetting**: sentences of one topic against others (AUC): {'; '.join(told)}.")
     return lines
 
 
@@ -380,14 +387,14 @@ def _cold_line(records: Records) -> str:
     before, after = table.loc[FROZEN, "map"], table.loc[found.name, "map"]
     over = ""
     if found.draws > 1:
-        low, high = draws_interval(found.by_draw)
+        low, high = draws_interval([c.difference for c in found.by_draw])
         over = f", {low:+.3f} to {high:+.3f} over draws"
         over += "" if low > 0 or high < 0 else ", so that a new draw would gain is not shown"
     return (
         f"**Cold films** ({found.name}, {found.draws} draws; encoder and use chosen by validation): one "
         f"small encoder has an NDCG@10 of {found.trained:.3f} trained ({found.use}) and {found.frozen:.3f} "
         f"frozen ({found.frozen_use}). {_gained(found.by_draw).capitalize()} "
-        f"({', '.join(f'{value:+.3f}' for value in found.by_draw)}): {test.difference:+.3f} in the mean "
+        f"({', '.join(f'{c.difference:+.3f}' for c in found.by_draw)}): {test.difference:+.3f} in the mean "
         f"over these draws' users (interval {test.low:.3f} to {test.high:.3f}){over}. "
         f"By the same map {after:.3f} against {before:.3f}."
     )

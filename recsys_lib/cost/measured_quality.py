@@ -38,6 +38,8 @@ COMMON = {
     "language": "en",
     "history": 10,
     "seed": 0,
+    "depth": 20,
+    "known": 0,
 }
 
 

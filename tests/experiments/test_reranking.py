@@ -91,6 +91,22 @@ def test_candidates_are_unseen_and_users_nested(films, stage):
     assert (test.ids // 20 == test.users[:, None] % 2).mean() > 0.9
 
 
+@pytest.mark.parametrize("stage", ["EASE", "ItemKNN"])
+def test_a_first_stage_that_knows_little_uses_no_more(films, stage):
+    whole = candidates.first_stage(films, stage, 8, 4, k=6)[1]
+    validation, little = candidates.first_stage(films, stage, 8, 4, k=6, known=2)
+    assert little.users.tolist() == whole.users.tolist()
+    assert [h.tolist() for h in little.histories] == [h[:2].tolist() for h in whole.histories]
+    assert all(len(h) <= 2 for h in validation.histories)
+    for ids, history in zip(little.ids, whole.histories, strict=True):
+        assert not set(ids[ids >= 0]) & set(history), "an item of the history is no candidate, known or not"
+    assert not np.array_equal(little.scores, whole.scores)
+    # As many as any history has: the same lists as without a limit.
+    most = max(len(h) for h in whole.histories)
+    all_known = candidates.first_stage(films, stage, 8, 4, k=6, known=most)[1]
+    assert np.allclose(np.sort(all_known.scores, axis=1), np.sort(whole.scores, axis=1), atol=1e-5)
+
+
 def test_histories_begin_with_the_most_recent(films):
     _, test = candidates.first_stage(films, "EASE", 5, 3, k=6)
     for user, history in zip(test.users, test.histories, strict=True):
@@ -124,7 +140,7 @@ def test_controls_take_away_one_thing_each(films):
 def test_a_record_grows_case_by_case(films, tmp_path, monkeypatch, capsys):
     model = str(tiny_folder(tmp_path / "model", max_position_embeddings=2048))
     lists = candidates.first_stage(films, "EASE", 4, 4, k=6)
-    monkeypatch.setattr(reranking_study, "_stage", lambda name, stage, seed: (films, *lists))
+    monkeypatch.setattr(reranking_study, "_stage", lambda *_: (films, *lists))
     path = tmp_path / "record.json"
     one = reranking_study.Case("ml-100k", "EASE", model, "yes/no", 3, 2)
     two = reranking_study.Case("ml-100k", "EASE", model, "first token", 4, control="no history")

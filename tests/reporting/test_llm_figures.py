@@ -81,3 +81,14 @@ def test_figures_have_a_row_for_every_record():
     figures.differences(axes[1], table)
     assert [len(ax.get_yticks()) for ax in axes] == [3, 3]
     plt.close(fig)
+
+
+def test_more_candidates_and_little_known_are_named_and_have_their_line():
+    few = record(model="ms-marco", method="cross-encoder", known=3)
+    deep = record(depth=50)
+    assert figures.case_label(few["parameters"]).endswith("cross-encoder, 33M, 3 known")
+    assert figures.case_label(deep["parameters"]).endswith(", best 50")
+    assert figures.select([few, deep]) == [] and figures.select([few, deep], **figures.ORDERS) == [few, deep]
+    text = figures.takeaways([few, deep, record()], figures.costs([record()], usd_per_core_hour=0.1))
+    assert "0 of 3** combinations" in text
+    assert "cross-encoder, 33M 0.300, first stage 0.400 (3 known)" in text

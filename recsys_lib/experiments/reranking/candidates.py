@@ -20,7 +20,7 @@ from recsys_lib.evaluation.tuning import Method, cold_validation, known_users, t
 from recsys_lib.experiments.study.search_spaces import Space
 from recsys_lib.llm.prompts import rated
 from recsys_lib.llm.rerank import Lists
-from recsys_lib.vectors import geometry
+from recsys_lib.vectors import geometry, similarity
 
 STAGES = ("EASE", "ItemKNN", "cold map")
 CATALOGUES = ("ml-100k", "book-crossing", "citeulike")
@@ -127,13 +127,15 @@ def warm_split(source: Catalogue, seed: int) -> Split:
 
 
 def first_stage(
-    source: Catalogue, stage: str, n_users: int, n_validation: int, seed: int = 0, k: int = 20
-) -> tuple[Candidates, Candidates]:
+    source: Catalogue, stage: str, n_users: int, n_validation: int, seed: int = 0, k: int = 20,
+    known: int = 0,
+) -> tuple[Candidates, Candidates]:  # fmt: skip
     """The best ``k`` candidates of a tuned first stage for random users: on the validation part, then on the
     test.
 
     The users of the validation lists are others than those of the test lists where there are enough. A
-    smaller ``n_users`` gives the first of the same users.
+    smaller ``n_users`` gives the first of the same users. ``known``: how many interactions of each history,
+    the most recent, the first stage and the reranker know; 0: all.
 
     Raises:
         InputError: an unknown stage.
@@ -141,7 +143,7 @@ def first_stage(
     if stage not in STAGES:
         raise InputError(f"stage={stage!r}: expected one of {', '.join(STAGES)}")
     if stage == "cold map":
-        return _cold(source, n_users, n_validation, seed, k)
+        return _cold(source, n_users, n_validation, seed, k, known)
     make, space = (
         (recommenders.EASE, EASE_SPACE) if stage == "EASE" else (recommenders.ItemKNN, ITEM_KNN_SPACE)
     )
@@ -150,12 +152,13 @@ def first_stage(
     best = tune(Method(make, space), split.train, held, TRIALS, seed)[0].parameters
     whole = split.with_validation()
     test_users, validation_users = _draw(split.test, whole.train, held, n_users, n_validation, seed)
-    validation = _lists(make(**best).fit(split.train), split, held, validation_users, k, None, seed)
-    return validation, _lists(make(**best).fit(whole.train), whole, whole.test, test_users, k, None, seed)
+    before, after = make(**best).fit(split.train), make(**best).fit(whole.train)
+    validation = _lists(before, split, held, validation_users, k, None, seed, known)
+    return validation, _lists(after, whole, whole.test, test_users, k, None, seed, known)
 
 
 def _cold(
-    source: Catalogue, n_users: int, n_validation: int, seed: int, k: int
+    source: Catalogue, n_users: int, n_validation: int, seed: int, k: int, known: int
 ) -> tuple[Candidates, Candidates]:
     """Items without interactions, ranked among themselves by the map from text to EASE's columns."""
     split = splits.cold_item_split(source.data, 0.2, seed)
@@ -170,10 +173,9 @@ def _cold(
     )
     inner = replace(split, train_rows=split.train_rows[~np.isin(source.data.item[split.train_rows], cold)])
     fitted = method.make(**best).fit(train)
-    validation = _lists(fitted, inner, held, validation_users, k, cold, seed)
-    return validation, _lists(
-        method.make(**best).fit(split.train), split, split.test, test_users, k, split.cold_items, seed
-    )
+    validation = _lists(fitted, inner, held, validation_users, k, cold, seed, known)
+    after = method.make(**best).fit(split.train)
+    return validation, _lists(after, split, split.test, test_users, k, split.cold_items, seed, known)
 
 
 def _draw(
@@ -189,12 +191,31 @@ def _draw(
 
 def _lists(
     fitted: recommenders.Recommender, split: Split, relevant: sp.csr_matrix, users: np.ndarray, k: int,
-    candidates: np.ndarray | None, seed: int,
+    candidates: np.ndarray | None, seed: int, known: int = 0,
 ) -> Candidates:  # fmt: skip
-    train = split.train
-    ids = evaluation.recommend(fitted, train, users, k, candidates)
-    scores = np.take_along_axis(np.asarray(fitted.scores(users)), np.maximum(ids, 0), axis=1)
-    return Candidates(users, ids, scores, relevant[users], histories_of(split, users, seed))
+    train, histories = split.train, histories_of(split, users, seed)
+    if known:
+        histories = [history[:known] for history in histories]
+        scores = np.array(fitted.score(_as_rows(histories, train.shape[1])))
+        # All that was seen stays out, not only what is known: a test item is none of it.
+        scores[train[users].nonzero()] = -np.inf
+        if candidates is not None:
+            scores[:, np.setdiff1d(np.arange(train.shape[1]), candidates)] = -np.inf
+        ids = similarity.rank_scores(scores, k)[0]
+    else:
+        ids = evaluation.recommend(fitted, train, users, k, candidates)
+        scores = np.asarray(fitted.scores(users))
+    return Candidates(
+        users, ids, np.take_along_axis(scores, np.maximum(ids, 0), axis=1), relevant[users], histories
+    )
+
+
+def _as_rows(histories: Sequence[np.ndarray], n_items: int) -> sp.csr_matrix:
+    """Histories of item ids as a matrix of ones ``[n, n_items]``."""
+    ends = np.cumsum([0, *map(len, histories)])
+    items = np.concatenate([np.empty(0, dtype=np.int64), *histories])
+    rows = (np.ones(len(items), dtype=np.float32), items, ends)
+    return sp.csr_matrix(rows, shape=(len(histories), n_items))
 
 
 def histories_of(split: Split, users: np.ndarray, seed: int) -> list[np.ndarray]:

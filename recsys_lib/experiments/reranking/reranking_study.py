@@ -40,8 +40,9 @@ MAX_USERS, MAX_VALIDATION = 200, 60
 
 @dataclass(frozen=True)
 class Case:
-    """One cell of the study: a model and method that reorder a first stage's candidates for ``users``
-    users."""
+    """One cell of the study: a model and method that reorder a first stage's ``depth`` candidates for
+    ``users`` users, of whom the latest ``known`` interactions are known (0: all).
+    """
 
     catalogue: str
     stage: str
@@ -55,6 +56,8 @@ class Case:
     control: str = "none"
     language: str = "en"
     seed: int = 0
+    depth: int = 20
+    known: int = 0
 
 
 # How the methods that ask a language model are made.
@@ -113,6 +116,14 @@ def cases() -> list[Case]:
         _films(small, 100, 0, control="ratings shown", **asked),
         _films(half, 50, 0, "int8", language="zh", **asked),
     ]
+    # More candidates, and users of whom little is known.
+    wider = [
+        _films(small, 50, 15, depth=50, **asked),
+        _films(cross, 100, 30, "int8", depth=50, **pairs),
+        *(_films(small, 100, 30, known=n, **asked) for n in (1, 5)),
+        *(_films(cross, 200, 60, "int8", known=n, **pairs) for n in (1, 3, 5)),
+        _films(half, 50, 15, "int8", known=3, **asked),
+    ]
     others = [
         _films(cross, 200, 60, "int8", stage="ItemKNN", **pairs),
         _films(half, 50, 15, "int8", stage="cold map", **asked),
@@ -122,7 +133,7 @@ def cases() -> list[Case]:
         *(_films(small, 200, 40, seed=seed, **asked) for seed in (1, 2)),
         *(_films(cross, 200, 60, "int8", seed=seed, **pairs) for seed in (1, 2)),
     ]
-    return sizes + cold + controls + forms + others
+    return sizes + cold + controls + forms + others + wider
 
 
 @lru_cache(maxsize=1)
@@ -131,9 +142,11 @@ def _model(name: str, precision: str) -> language_model.LanguageModel:
 
 
 @lru_cache(maxsize=4)
-def _stage(name: str, stage: str, seed: int) -> tuple[Catalogue, Candidates, Candidates]:
+def _stage(
+    name: str, stage: str, seed: int, depth: int, known: int
+) -> tuple[Catalogue, Candidates, Candidates]:
     source = catalogue(name, os.environ.get(FOLDER_VARIABLE))
-    return source, *first_stage(source, stage, MAX_USERS, MAX_VALIDATION, seed)
+    return source, *first_stage(source, stage, MAX_USERS, MAX_VALIDATION, seed, depth, known)
 
 
 def reranker(case: Case, kind: str, marked: bool = False) -> rerank.Reranker:
@@ -154,7 +167,7 @@ def reranker(case: Case, kind: str, marked: bool = False) -> rerank.Reranker:
 def run_case(case: Case) -> dict[str, Any]:
     """One case's metrics; its lists come from the first stage of the whole study, so that cases share their
     users."""
-    source, validation, test = _stage(case.catalogue, case.stage, case.seed)
+    source, validation, test = _stage(case.catalogue, case.stage, case.seed, case.depth, case.known)
     method = reranker(case, source.kind)
     weight = None
     if case.validation:

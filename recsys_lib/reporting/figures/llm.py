@@ -22,7 +22,11 @@ MODELS = {
     "qwen-coder-1.5b": "Qwen2.5-Coder, 1.5B",
 }
 # What a case has unless a table is about it.
-USUAL = {"control": "none", "language": "en", "history": 10, "permutations": 2, "seed": 0}
+USUAL = {
+    "control": "none", "language": "en", "history": 10, "permutations": 2, "seed": 0, "depth": 20, "known": 0
+}  # fmt: skip
+# Cases of the study's first question: more candidates, and users of whom little is known.
+ORDERS: dict[str, Any] = {"depth": [20, 50], "known": [0, 1, 3, 5]}
 LISTS = 1e6
 QUALITY = (
     "users", "floor", "reranked", "first stage", "ceiling", "difference", "low", "high",
@@ -146,8 +150,10 @@ FORMS: dict[str, list[Any]] = {
 
 
 def case_label(parameters: dict[str, Any]) -> str:
-    """Catalogue, first stage, model and method of a case in words."""
-    return f"{parameters['catalogue']}, {parameters['stage']}: {label(parameters)}"
+    """Catalogue, first stage, model and method of a case in words, and what is unusual of its lists."""
+    depth = f", best {parameters['depth']}" if parameters["depth"] != USUAL["depth"] else ""
+    known = f", {parameters['known']} known" if parameters["known"] else ""
+    return f"{parameters['catalogue']}, {parameters['stage']}: {label(parameters)}{depth}{known}"
 
 
 def form_label(parameters: dict[str, Any]) -> str:
@@ -203,9 +209,20 @@ def _sentence(record: dict[str, Any]) -> str:
     return f"{label(record['parameters'])} {m['ndcg']:.3f} ({len(m['users'])} users, {bounds})"
 
 
+def _little_known(records: Sequence[dict[str, Any]]) -> list[str]:
+    """The line on users of whom little is known, where recorded."""
+    few = [r for r in records if r["parameters"]["known"]]
+    said = [
+        f"{label(r['parameters'])} {r['metrics']['ndcg']:.3f}, first stage {r['metrics']['first_stage']:.3f} "
+        f"({r['parameters']['known']} known)"
+        for r in few
+    ]
+    return [f"* **Users of whom little is known**: {'; '.join(said)}."] if said else []
+
+
 def takeaways(records: Sequence[dict[str, Any]], bill: pd.DataFrame) -> str:
     """The study's findings as a list in Markdown, every number from the records; ``bill``: of ``costs``."""
-    usual = select(records)
+    usual = select(records, **ORDERS)
     films = select(records, catalogue="ml-100k", stage="EASE")
     better = [r for r in usual if r["metrics"]["minus_first_stage"]["low"] > 0]
     worse = [r for r in usual if r["metrics"]["minus_first_stage"]["high"] < 0]
@@ -224,6 +241,7 @@ def takeaways(records: Sequence[dict[str, Any]], bill: pd.DataFrame) -> str:
         "than it beyond chance (intervals of 95%, each case by itself).",
         f"* **Fused with the first stage's score**, its weight chosen on validation lists: {len(gained)} of "
         f"{len(mixed)} gain beyond chance; the weight is 0 in {zero}.",
+        *_little_known(usual),
         f"* **Cost**: {cheap:,.0f} to {dear:,.0f} USD per million lists of 20 candidates, on cores. Where "
         "nothing is gained, a hundredth of NDCG has no price.",
     ]

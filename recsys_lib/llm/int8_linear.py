@@ -3,9 +3,32 @@
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 from typing import Any
 
 import torch
+
+
+@lru_cache(maxsize=1)
+def saturates() -> bool:
+    """Whether torch's dynamic product of 8 bits is wrong for large codes on this processor.
+
+    Without VNNI two products of codes are added in 16 bits, which 255 * 127 * 2 exceeds.
+    """
+    linear = torch.nn.Linear(64, 32, bias=False)
+    torch.nn.init.ones_(linear.weight)
+    packed = _packed(linear.weight.detach(), torch.full((32,), 1 / 127))
+    ones = torch.ones(1, 64)
+    return bool((torch.ops.quantized.linear_dynamic(ones, packed) - 64).abs().max() > 1)
+
+
+def _packed(weight: torch.Tensor, step: torch.Tensor) -> Any:
+    with warnings.catch_warnings():
+        # torch announces another interface that it does not have for processors yet.
+        warnings.simplefilter("ignore")
+        zeros = torch.zeros(len(step), dtype=torch.long)
+        codes = torch.quantize_per_channel(weight, step.double(), zeros, 0, torch.qint8)
+        return torch.ops.quantized.linear_prepack(codes, None)
 
 
 class Int8Linear(torch.nn.Module):
@@ -13,27 +36,22 @@ class Int8Linear(torch.nn.Module):
 
     torch's dynamic product has one step for all of ``x``. Each row is therefore divided by its largest
     absolute value first, and the product multiplied by it afterwards, so that every token has a step of its
-    own.
+    own. Where products of large codes are wrong, activations have 7 bits. ``encoders.backends.Int8Linear`` is
+    for CUDA and compiled graphs as well; on processors this one is up to three times as fast.
     """
 
     def __init__(self, linear: torch.nn.Linear):
         super().__init__()
         weight = linear.weight.detach().float()
         step = weight.abs().amax(dim=1).clamp_min(1e-12) / 127
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # torch announces another interface that it does not have for processors yet
-            zeros = torch.zeros(len(step), dtype=torch.long)
-            codes = torch.quantize_per_channel(weight, step.double(), zeros, 0, torch.qint8)
-            self.packed = torch.ops.quantized.linear_prepack(codes, None)
+        self.packed, self.reduced = _packed(weight, step), saturates()
         self.bias = None if linear.bias is None else linear.bias.detach().float()
         self.in_features, self.out_features = linear.in_features, linear.out_features
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         rows = x.reshape(-1, self.in_features).float()
         largest = rows.abs().amax(dim=1, keepdim=True).clamp_min(1e-12)
-        out = torch.ops.quantized.linear_dynamic(rows / largest, self.packed) * largest
+        out = torch.ops.quantized.linear_dynamic(rows / largest, self.packed, self.reduced) * largest
         if self.bias is not None:
             out += self.bias
         return out.reshape(*x.shape[:-1], self.out_features)

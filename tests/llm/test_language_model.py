@@ -5,7 +5,7 @@ import torch
 from tiny_models import tiny_folder
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.llm import language_model
+from recsys_lib.llm import int8_linear, language_model
 from recsys_lib.llm.int8_linear import Int8Linear
 from recsys_lib.llm.packed_attention import Group, extend
 
@@ -57,6 +57,19 @@ def test_int8_linear_has_a_step_for_every_row():
         error = (Int8Linear(linear)(x) - linear(x)).abs().amax(dim=1)
         scale = linear(x).abs().amax(dim=1)
     assert (error < 0.03 * scale).all()
+
+
+def test_int8_linear_is_right_for_large_codes_on_every_processor(monkeypatch):
+    linear = torch.nn.Linear(64, 32, bias=False)
+    torch.nn.init.ones_(linear.weight)
+    x = torch.ones(4, 64)
+    with torch.inference_mode():
+        assert (Int8Linear(linear)(x) - 64).abs().max() < 0.5
+        monkeypatch.setattr(int8_linear, "saturates", lambda: True)
+        shorter = Int8Linear(linear)
+        assert shorter.reduced and (shorter(x) - 64).abs().max() < 1
+        drawn = torch.randn(4, 64)
+        assert (shorter(drawn) - linear(drawn)).abs().max() < 0.03 * linear(drawn).abs().max()
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from recsys_lib.evaluation.tuning import Method, cold_validation, known_users, t
 from recsys_lib.experiments.study.search_spaces import Space
 from recsys_lib.llm.prompts import rated
 from recsys_lib.llm.rerank import Lists
+from recsys_lib.recommenders import checks
 from recsys_lib.vectors import geometry, similarity
 
 STAGES = ("EASE", "ItemKNN", "cold map")
@@ -196,7 +197,7 @@ def _lists(
     train, histories = split.train, histories_of(split, users, seed)
     if known:
         histories = [history[:known] for history in histories]
-        scores = np.array(fitted.score(_as_rows(histories, train.shape[1])))
+        scores = np.array(checks.score(fitted, _as_rows(histories, train.shape[1])))
         # All that was seen stays out, not only what is known: a test item is none of it.
         scores[train[users].nonzero()] = -np.inf
         if candidates is not None:

@@ -123,6 +123,7 @@ def cases() -> list[Case]:
         *(_films(small, 100, 30, known=n, **asked) for n in (1, 5)),
         *(_films(cross, 200, 60, "int8", known=n, **pairs) for n in (1, 3, 5)),
         _films(half, 50, 15, "int8", known=3, **asked),
+        Case("citeulike", "EASE", large, "yes/no", 25, 0, "int8"),
     ]
     others = [
         _films(cross, 200, 60, "int8", stage="ItemKNN", **pairs),

@@ -107,7 +107,8 @@ def count(language: str = "en") -> str:
     parts = []
     for verdict, chinese in VERDICTS.items():
         n = sum(row["verdict"] == verdict for row in rows)
-        parts.append(f"{n} {verdict}" if language == "en" else f"{chinese} {n}")
+        of_many = verdict if n == 1 else verdict.replace("does", "do").replace("holds", "hold")
+        parts.append(f"{n} {of_many}" if language == "en" else f"{chinese} {n}")
     return (
         f"{len(rows)} claims: {', '.join(parts)}"
         if language == "en"

@@ -83,6 +83,13 @@ def answer(language: str = "en") -> str:
     return "\n".join([*lines, "", LEGEND[language]])
 
 
+def statements(language: str = "en") -> str:
+    """What the README says between the answer's figure and its table, as Markdown."""
+    text = FILES[language].read_text(encoding="utf-8")
+    after_figure = text.partition(f"figures/{FIGURE})")[2]
+    return after_figure.partition("<!-- answer")[0].strip()
+
+
 def _marks(
     placed: Mapping[str, Deployment], methods: Mapping[str, MethodQuality], one: Service, language: str
 ) -> dict[str, str]:

@@ -148,6 +148,7 @@ def test_the_home_page_says_the_answer_and_its_pictures_lead_to_notebooks(folder
     page = (folder / "index.html").read_text(encoding="utf-8")
     answer = page[page.index('id="answer"') : page.index('id="where"')]
     assert "<table" in answer and "<figure" in answer and "$" in answer
+    assert "<strong>Cold items</strong> need content" in answer and 'href="16_cost_benefit.html"' in answer
     cards = re.findall(r'<li><a href="(\d\d_\w+)\.html">(<img)?', page[page.index('id="where"') :])
     assert len(cards) == len(notebooks.numbered_notebooks()) and sum(bool(image) for _, image in cards) > 5
     figures = (folder / "figures.html").read_text(encoding="utf-8")

@@ -35,7 +35,8 @@ def answer() -> str:
 
     figure = paths.ROOT / "figures" / readme.FIGURE
     shown = _figure(figure, caption=False) if figure.exists() else ""
-    text = re.sub(r"\]\((?:\.\./)?(?:notebooks/)?(\d\d_\w+)\.ipynb\)", r"](\1.html)", readme.answer("en"))
+    text = f"{readme.statements()}\n\n{readme.answer()}"
+    text = re.sub(r"\]\((?:\.\./)?(?:notebooks/)?(\d\d_\w+)\.ipynb\)", r"](\1.html)", text)
     return shown + with_table_roles(markdown2html_mistune(text))
 
 

@@ -173,6 +173,19 @@ def test_what_cannot_be_served_names_its_limit_and_the_nearest_change(page_file)
 
 
 @needs_browser
+@pytest.mark.parametrize("address", ["", "#service=social-feed", "#service=streaming&axis=p99_s"])
+def test_names_in_the_chart_do_not_lie_on_each_other(page_file, address):
+    page = rendered(f"file://{page_file}{address}", page_file.parent)
+    names = re.findall(r'<text class="name" x="([^"]+)" y="([^"]+)">([^<]+)<', page)
+    assert len(names) > 1
+    boxes = [(float(x), float(y), float(x) + 6 * len(text), text) for x, y, text in names]
+    for i, (left, base, right, text) in enumerate(boxes):
+        for other_left, other_base, other_right, other in boxes[:i]:
+            apart = right < other_left or left > other_right or abs(base - other_base) >= 12
+            assert apart, (text, other)
+
+
+@needs_browser
 def test_ids_are_unique_and_every_control_has_a_name(page_file):
     page = rendered(f"file://{page_file}", page_file.parent)
     ids = re.findall(r' id="([^"]+)"', page)

@@ -204,6 +204,23 @@
     return `${dots[kind]} ${more}`;
   }
 
+  // Names beside their points, from the top down; one that would lie on another or on a point moves down and
+  // gets a line to its own.
+  function names(front, points, W) {
+    const LINE = 15, taken = points.map(({ x, y }) => [x - 7, y - 7, x + 7, y + 7]), out = [];
+    for (const { name, x, y } of [...front].reverse()) {
+      const width = 6.6 * name.length, left = Math.min(x + 13, W - width - 4);
+      const box = (base) => [left, base - 11, left + width, base + 3];
+      const free = (b) => taken.every((t) => b[2] < t[0] || b[0] > t[2] || b[3] < t[1] || b[1] > t[3]);
+      let base = y - 9;
+      while (!free(box(base)) && base < 300) base += LINE / 3;
+      taken.push(box(base));
+      if (base > y + LINE) out.push(`<line class="lead" x1="${x}" y1="${y}" x2="${left - 2}" y2="${base - 4}"/>`);
+      out.push(`<text class="name" x="${left}" y="${base}">${escape(name)}</text>`);
+    }
+    return out;
+  }
+
   function chart(options, best) {
     const [label, written] = AXES[axis], W = Math.max(340, Math.min(760, $("chart").clientWidth || 760));
     const H = 400, LEFT = 56, RIGHT = 16, TOP = 20, FLOOR = 320, UNKNOWN = 350;
@@ -232,7 +249,7 @@
     const points = options.map((c) => ({ c, x: X(c[axis]), y: Y(c.quality), rank: c === best ? 0 : front.includes(c) ? 1 : c.problem ? 3 : 2 })).sort((a, b) => b.rank - a.rank);
     for (const { c, x, y } of points)
       out.push(shape(c.kind, x, y, c === best ? 8 : 6, `class="point${c.problem ? " off" : ""}" style="${c.problem ? `stroke:${COLOURS[c.kind]}` : `fill:${COLOURS[c.kind]}`}"><title>${escape(`${c.name}: ${ndcg(c.quality)}, ${least(c, written(c[axis]))}${c.problem ? ` (${c.problem})` : ""}`)}</title></${{ collaborative: "circle", text: "rect" }[c.kind] ?? "path"}>`));
-    for (const c of front) out.push(`<text x="${Math.min(X(c[axis]) + 11, W - 160)}" y="${Y(c.quality) - 9}">${escape(c.name)}</text>`);
+    out.push(...names(front.map((c) => ({ name: c.name, x: X(c[axis]), y: Y(c.quality) })), points, W));
     $("chart").innerHTML = `${out.join("")}</svg>`;
     $("legend").innerHTML = Object.entries(KINDS).map(([kind, words]) => `<li><svg viewBox="0 0 14 14" aria-hidden="true">${shape(kind, 7, 7, 4.5, `style="fill:${COLOURS[kind]}"/>`)}</svg>${words}</li>`).join("")
       + "<li>hollow: cannot serve this traffic</li><li>dashed: nothing is both cheaper and better</li>";

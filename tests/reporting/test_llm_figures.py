@@ -33,12 +33,13 @@ def test_records_are_chosen_by_what_is_unusual_about_them():
 
 
 def test_costs_are_those_of_core_seconds():
-    bill = figures.costs(RECORDS[:1], usd_per_core_hour=0.1)
+    bill = figures.costs(RECORDS[:1], usd_per_core_hour=0.1, watts_per_core=5.0)
+    assert bill.loc["SmolLM2, 135M, yes/no", "joules, modelled"] == pytest.approx(18)
     assert bill.loc["SmolLM2, 135M, yes/no", "USD per million lists"] == pytest.approx(100)
 
 
 def test_takeaways_count_what_the_records_say():
-    text = figures.takeaways(RECORDS, figures.costs(RECORDS, 0.1))
+    text = figures.takeaways(RECORDS, figures.costs(RECORDS, 0.1, 5.0))
     assert "Order improved: 1 of 3" in text and "2 are worse beyond chance" in text
     assert "Better than a random order: 1 of 3**: ml-100k, EASE: Qwen2.5-Coder, 0.5B, yes/no" in text
     assert "100 to 100 USD per million lists" in text
@@ -89,6 +90,6 @@ def test_more_candidates_and_little_known_are_named_and_have_their_line():
     assert figures.case_label(few["parameters"]).endswith("cross-encoder, 33M, 3 known")
     assert figures.case_label(deep["parameters"]).endswith(", best 50")
     assert figures.select([few, deep]) == [] and figures.select([few, deep], **figures.ORDERS) == [few, deep]
-    text = figures.takeaways([few, deep, record()], figures.costs([record()], usd_per_core_hour=0.1))
+    text = figures.takeaways([few, deep, record()], figures.costs([record()], 0.1, 5.0))
     assert "0 of 3** combinations" in text
     assert "cross-encoder, 33M 0.300, first stage 0.400 (3 known)" in text

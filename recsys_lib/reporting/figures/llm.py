@@ -88,16 +88,18 @@ def fusion(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(FUSION))
 
 
-def costs(records: Sequence[dict[str, Any]], usd_per_core_hour: float) -> pd.DataFrame:
-    """A row a record: tokens and seconds a list on one core, dollars per million lists, NDCG gained over the
-    first stage."""
+def costs(records: Sequence[dict[str, Any]], usd_per_core_hour: float, watts_per_core: float) -> pd.DataFrame:
+    """A row a record: tokens and seconds a list on one core, joules at this power, dollars per million lists,
+    NDCG gained over the first stage.
+    """
     rows = []
     for r in records:
         m = r["metrics"]
         usd = m["cpu_seconds_per_list"] / 3600 * usd_per_core_hour * LISTS
         rows.append({
             "tokens read": m["read_tokens"], "tokens of all prompts": m["prompt_tokens"],
-            "core seconds": m["cpu_seconds_per_list"], "USD per million lists": usd,
+            "core seconds": m["cpu_seconds_per_list"],
+            "joules, modelled": m["cpu_seconds_per_list"] * watts_per_core, "USD per million lists": usd,
             "NDCG gained": m["minus_first_stage"]["difference"],
         })  # fmt: skip
     return pd.DataFrame(rows, index=[label(r["parameters"]) for r in records])

@@ -64,6 +64,7 @@ static int scan_blocks(const Scan *p, Found *f) {
     const int64_t n = from + buffers.n < p->n_items ? buffers.n : p->n_items - from;
     scan_block(p, f, &buffers, from, n);
   }
+  settle_all(p, f);
 #if TILES
   if (p->tiles && !failed) _tile_release();
 #endif

@@ -41,7 +41,9 @@ enum { INT8, INT4, BINARY, FLOAT32, FLOAT16, BFLOAT16, PRODUCT, PRODUCT4, BITS }
 typedef struct {
   int64_t n_items, d, kind, row_bytes, entries, n_queries, k, capacity, n_terms;
   int64_t tiles;        /* whether matrix units may be used, see matrix_units() */
+  int64_t aside;        /* whether pairs are put aside by their coarse scores, see put_aside() */
   const uint8_t *codes; /* [n_items, row_bytes], PRODUCT4 [groups, row_bytes, GROUP]; PRODUCT: d parts */
+  const uint8_t *rows;  /* [n_items, row_bytes]: of PRODUCT4 the same item by item, or NULL */
   const float *factor, *margin, *term;    /* [n_items], [n_items] or NULL for 0, [n_terms, n_items] */
   const void *fine, *coarse;              /* see kernel.py; without coarse ones, all products are fine */
   const float *fine_scale, *coarse_scale; /* [padded]: what a code of a query stands for */
@@ -56,7 +58,7 @@ typedef struct {
   float *limit, *gate; /* [padded]: below them a fine or a coarse score is out */
   float *best;         /* [n_queries, k]: the best lower bounds so far, a heap with the worst on top */
   int32_t *best_id;    /* [n_queries, k] */
-  float *reach;        /* [n_queries, capacity]: upper bounds of the candidates */
+  float *reach;        /* [n_queries, capacity]: upper bounds of the candidates, or coarse scores of pairs put aside */
   int32_t *id;         /* [n_queries, capacity] */
   int64_t *count;      /* [n_queries]: candidates, or -1 where there were too many */
 } Found;
@@ -130,7 +132,7 @@ static void consider(const Scan *p, Found *f, int64_t item, int64_t q, float sco
     f->limit[q] = best[0] - p->slack[q];
     f->gate[q] = f->limit[q] - p->coarse_slack[q];
   }
-  if (!p->capacity) return;
+  if (!p->capacity || p->aside) return;
   float *reach = f->reach + q * p->capacity;
   int32_t *id = f->id + q * p->capacity;
   if (f->count[q] == p->capacity) {
@@ -148,6 +150,11 @@ static void consider(const Scan *p, Found *f, int64_t item, int64_t q, float sco
 /* Parts of an item of PRODUCT4: all lower halves of bytes first, as kernel.py orders tables. */
 static void unpack_parts(const Scan *p, int64_t item, uint8_t *out) {
   const uint8_t *code = p->codes + item / GROUP * GROUP * p->row_bytes + item % GROUP;
+  if (p->rows) { /* a loop of its own, which compilers turn into vector instructions */
+    code = p->rows + item * p->row_bytes;
+    for (int64_t j = 0; j < p->row_bytes; j++) out[j] = code[j] & 15, out[p->row_bytes + j] = code[j] >> 4;
+    return;
+  }
   for (int64_t j = 0; j < p->row_bytes; j++, code += GROUP)
     out[j] = *code & 15, out[p->row_bytes + j] = *code >> 4;
 }

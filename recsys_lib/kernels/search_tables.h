@@ -7,6 +7,85 @@
 #pragma once
 #include "search_fine.h"
 
+/* Consider a pair by its fine score, wherever its code lies. */
+static void consider_fine(const Scan *p, Found *f, int64_t item, int64_t q) {
+  Block block = {p->codes + item * p->row_bytes, 0, 1, NULL, 0};
+  uint8_t parts[MAX_PARTS];
+  if (p->kind == PRODUCT4) unpack_parts(p, item, parts), block.codes = parts;
+  consider(p, f, item, q, fine_score(p, item, block, 0, q));
+}
+
+/* ---------------------------------------------------------------- pairs put aside
+
+   A fine score and a place among the k best cost more than the coarse scores of hundreds of items. So pairs that pass
+   the gate are put aside with their coarse scores. A full list is cut: the k-th best coarse score is wrong by up to
+   the coarse slack, and so is any other, hence what lies more than twice that below it cannot be among the k best.
+   What is left at the end is scored finely: the k best are those of all fine scores, wherever the lists were cut. */
+
+/* Bring the k largest scores to the front; k < n. */
+static void largest_first(float *score, int32_t *id, int64_t n, int64_t k) {
+  for (int64_t low = 0, high = n - 1; low < high;) {
+    const float pivot = score[(low + high) / 2];
+    int64_t i = low, j = high;
+    while (i <= j) {
+      while (score[i] > pivot) i++;
+      while (score[j] < pivot) j--;
+      if (i > j) break;
+      const float s = score[i];
+      const int32_t which = id[i];
+      score[i] = score[j], id[i] = id[j], score[j] = s, id[j] = which;
+      i++, j--;
+    }
+    if (k <= j + 1)
+      high = j;
+    else if (k > i)
+      low = i;
+    else
+      return;
+  }
+}
+
+/* Score finely what was put aside, as long as it may be among the k best. */
+static void settle(const Scan *p, Found *f, int64_t q) {
+  const int64_t count = f->count[q];
+  const float gate = f->gate[q], *score = f->reach + q * p->capacity;
+  const int32_t *id = f->id + q * p->capacity;
+  f->count[q] = 0, f->gate[q] = f->limit[q] - p->coarse_slack[q];
+  for (int64_t j = 0; j < count; j++) {
+    if (p->rows && j + 8 < count) __builtin_prefetch(p->rows + id[j + 8] * p->row_bytes);
+    if (!(score[j] < f->gate[q])) consider_fine(p, f, id[j], q);
+  }
+  if (f->gate[q] < gate) f->gate[q] = gate;
+}
+
+/* Raise the gate by what was put aside, and leave what passes it. */
+static void cut(const Scan *p, Found *f, int64_t q) {
+  float *score = f->reach + q * p->capacity, kth = INFINITY;
+  int32_t *id = f->id + q * p->capacity;
+  if (f->count[q] <= p->k) return;
+  largest_first(score, id, f->count[q], p->k);
+  for (int64_t j = 0; j < p->k; j++) kth = score[j] < kth ? score[j] : kth;
+  const float gate = kth - 2 * p->coarse_slack[q];
+  if (gate > f->gate[q]) f->gate[q] = gate;
+  f->count[q] = compact(score, id, f->count[q], f->gate[q]);
+}
+
+/* What is not a number is never among the best. */
+static void put_aside(const Scan *p, Found *f, int64_t item, int64_t q, float score) {
+  if (score != score || is_seen(p, q, item)) return;
+  if (f->count[q] == p->capacity) {
+    cut(p, f, q);
+    if (2 * f->count[q] > p->capacity) settle(p, f, q);
+    if (score < f->gate[q]) return;
+  }
+  const int64_t at = q * p->capacity + f->count[q]++;
+  f->reach[at] = score, f->id[at] = (int32_t)item;
+}
+
+static void settle_all(const Scan *p, Found *f) {
+  for (int64_t q = 0; p->aside && q < p->n_queries; q++) cut(p, f, q), settle(p, f, q);
+}
+
 #if NUMBERS
 /* Screen the items after `item`, `n` or as many as a register has, by their coarse scores of one query. */
 INLINE void screen_items(const Scan *p, Found *f, Reals score, int64_t item, int64_t n, int64_t q) {
@@ -18,12 +97,15 @@ INLINE void screen_items(const Scan *p, Found *f, Reals score, int64_t item, int
   }
   unsigned passed = not_below(score, all(f->gate[q]));
   if (n < NUMBERS) passed &= (1u << n) - 1;
+  if (!passed) return;
+  float scores[NUMBERS];
+  store(scores, score);
   for (; passed; passed &= passed - 1) {
-    const int64_t which = item + __builtin_ctz(passed);
-    Block block = {p->codes + which * p->row_bytes, 0, 1, NULL, 0};
-    uint8_t parts[MAX_PARTS];
-    if (p->kind == PRODUCT4) unpack_parts(p, which, parts), block.codes = parts;
-    consider(p, f, which, q, fine_score(p, which, block, 0, q));
+    const int which = __builtin_ctz(passed);
+    if (p->aside)
+      put_aside(p, f, item + which, q, scores[which]);
+    else
+      consider_fine(p, f, item + which, q);
   }
 }
 

@@ -76,15 +76,20 @@ def _set_centroids(quantizer, centroids: np.ndarray) -> None:
 
 
 def grouped(q: QuantizedVectors) -> QuantizedVectors:
-    """The same with codes of 64 items together, ``[groups, width, 64]``:
-    a wide vector register reads a part of all of them at once.
+    """The same with codes in groups."""
+    return replace(q, codes=in_groups(q.codes), decoder=from_groups)
+
+
+def in_groups(codes: np.ndarray) -> np.ndarray:
+    """Codes ``[n, width]`` uint8 of 64 items together, ``[groups, width, 64]``: a wide vector register reads
+    a part of all of them at once.
     """
-    n, width = q.codes.shape
-    codes = aligned((-(-n // GROUP), width, GROUP), np.uint8)
+    n, width = codes.shape
+    groups = aligned((-(-n // GROUP), width, GROUP), np.uint8)
     whole = n // GROUP
-    codes[:whole] = q.codes[: whole * GROUP].reshape(whole, GROUP, width).swapaxes(1, 2)
-    codes[whole:, :, : n % GROUP] = q.codes[whole * GROUP :].T
-    return replace(q, codes=codes, decoder=from_groups)
+    groups[:whole] = codes[: whole * GROUP].reshape(whole, GROUP, width).swapaxes(1, 2)
+    groups[whole:, :, : n % GROUP] = codes[whole * GROUP :].T
+    return groups
 
 
 def from_groups(q: QuantizedVectors, rows: slice | np.ndarray) -> np.ndarray:

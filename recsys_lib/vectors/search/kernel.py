@@ -26,6 +26,8 @@ LANES, MAX_THREADS = 16, 64
 # Up to so many queries, fine products alone are faster than panels (without matrix units); tables are the
 # quickest to read in panels.
 FEW, FEW_TABLES = 4, 1
+# The least room for pairs that are put aside.
+MIN_ASIDE = 256
 # More differing signs would not fit 16 bits.
 MAX_SIGN_BYTES = 8191
 # Codes that lie in memory as products read them.
@@ -39,9 +41,9 @@ _INT, _POINTER = ctypes.c_int64, ctypes.c_void_p
 # Field by field as in search.h and search.c.
 Scan = structure(
     "Scan", n_items=_INT, d=_INT, kind=_INT, row_bytes=_INT, entries=_INT, n_queries=_INT, k=_INT,
-    capacity=_INT, n_terms=_INT, tiles=_INT,
-    codes=_POINTER, factor=_POINTER, margin=_POINTER, term=_POINTER, fine=_POINTER, coarse=_POINTER,
-    fine_scale=_POINTER,
+    capacity=_INT, n_terms=_INT, tiles=_INT, aside=_INT,
+    codes=_POINTER, rows=_POINTER, factor=_POINTER, margin=_POINTER, term=_POINTER, fine=_POINTER,
+    coarse=_POINTER, fine_scale=_POINTER,
     coarse_scale=_POINTER, coarse_min=_POINTER, spread=_POINTER, term_scale=_POINTER, slack=_POINTER,
     coarse_slack=_POINTER, seen_start=_POINTER,
     seen=_POINTER, next=_POINTER,
@@ -308,8 +310,12 @@ def scan(
     capacity: int,
     seen: sp.csr_matrix | None,
 ) -> Candidates:
-    """One pass over all codes; ``seen`` has ascending ids and no stored zeros."""
-    problem, _kept = _problem(form, unit, queries, bounds, k, capacity, seen)
+    """One pass over all codes; ``seen`` has ascending ids and no stored zeros. ``capacity``: of the list of
+    candidates; 0: only the best ``k`` are asked for.
+    """
+    aside = not capacity and form.kind == forms.PRODUCT4
+    capacity = max(MIN_ASIDE, 8 * k) if aside else capacity
+    problem, _kept = _problem(form, unit, queries, bounds, k, capacity, seen, aside)
     n_threads = threads_for(len(form.factor))
     out, limits = _room(n_threads, len(unit), k, capacity)
     _check(_library().scan(ctypes.byref(problem), _found(out, limits), _INT(n_threads)))
@@ -338,18 +344,25 @@ def refine(
 
 
 def _problem(
-    form: Form, unit: np.ndarray, queries: Queries, bounds: Bounds, k: int, capacity: int, seen
+    form: Form,
+    unit: np.ndarray,
+    queries: Queries,
+    bounds: Bounds,
+    k: int,
+    capacity: int,
+    seen,
+    aside: bool = False,
 ) -> tuple[ctypes.Structure, list[np.ndarray | None]]:
     """What the kernel is told of a scan, and the arrays that must live as long."""
     arrays = [
-        form.codes, form.factor, bounds.margin, form.terms, queries.fine, queries.coarse, queries.fine_scale,
-        queries.coarse_scale, queries.coarse_min, padded(bounds.spread),
+        form.codes, form.rows, form.factor, bounds.margin, form.terms, queries.fine, queries.coarse,
+        queries.fine_scale, queries.coarse_scale, queries.coarse_min, padded(bounds.spread),
         padded(form.directions @ unit.T), bounds.slack.astype(np.float32),
         bounds.coarse_slack.astype(np.float32), *_csr(seen), np.zeros(1, np.int64),
     ]  # fmt: skip
     row_bytes = form.codes.shape[1] * form.codes.itemsize
     sizes = (len(form.factor), form.d, form.kind, row_bytes, form.entries, len(unit), k, capacity)
-    return Scan(*sizes, len(form.terms), matrix_units(), *map(address, arrays)), arrays
+    return Scan(*sizes, len(form.terms), matrix_units(), aside, *map(address, arrays)), arrays
 
 
 def _room(n_threads: int, n: int, k: int, capacity: int) -> tuple[Candidates, np.ndarray]:

@@ -111,6 +111,12 @@ def test_a_downdate_equals_a_new_fit_and_proves_it(gone):
         assert deletion.residual(inverse, rest, 20.0) > 1e-3
 
 
+def test_operations_of_a_deletion_grow_with_the_square_of_the_items_and_of_a_fit_with_the_cube():
+    (small, fit), (large, new) = (deletion.operations(n, 1, 50) for n in (1000, 2000))
+    assert new == 8 * fit and 3.9 < large / small < 4.0 and small < fit / 500
+    assert deletion.operations(1000, 10, 500)[0] > 9 * small
+
+
 def test_deletion_refuses_users_that_were_not_there():
     inverse = deletion.inverse_gram(TRAIN, 0.5)
     stranger = sp.csr_matrix(np.ones((1, 30), np.float32) * 9)

@@ -129,8 +129,25 @@ def test_success_of_known_scores():
         membership.success([np.nan, 2.0], [1, 0])
 
 
-def test_an_item_of_the_history_is_told_by_its_cosine():
-    assert membership.item_membership(USERS, ITEMS, TRAIN) > 0.95
+def test_one_item_of_a_history_is_told_better_than_by_its_popularity():
+    found = reconstruction.attack(USERS, ITEMS, TRAIN, POPULARITY)
+    rest = TRAIN[8:]
+    by_scores = membership.of_items(found.scores, rest)
+    by_cosine = membership.of_items(similarity.cosine(USERS[8:], ITEMS), rest)
+    blind = membership.of_items(np.repeat(POPULARITY[None], 52, axis=0), rest)
+    assert by_scores.auc > by_cosine.auc > 0.95 > blind.auc + 0.1
+    assert by_scores.true_positives > 0.9 > blind.true_positives + 0.5
+    with pytest.raises(InputError, match="both kinds"):
+        membership.of_items(np.zeros((1, 120)), sp.csr_matrix((1, 120)))
+
+
+def test_problems_solved_together_are_those_solved_one_by_one():
+    both = reconstruction.recovery_scores(USERS[[0, 1, 0]], ITEMS, POPULARITY, np.array([0.01, 0.1, 0.01]))
+    one = reconstruction.recovery_scores(USERS[:1], ITEMS, POPULARITY, 0.01)
+    other = reconstruction.recovery_scores(USERS[1:2], ITEMS, POPULARITY, 0.1)
+    assert np.allclose(both, np.concatenate([one, other, one]), atol=1e-9)
+    with pytest.raises(InputError, match="positive numbers"):
+        reconstruction.recovery_scores(USERS[:2], ITEMS, POPULARITY, np.array([0.1, -1.0]))
 
 
 def test_attributes_are_inferred_and_noise_hides_them():

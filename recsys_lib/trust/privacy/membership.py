@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -49,6 +50,12 @@ def success(scores: np.ndarray, member: np.ndarray) -> Success:
     return Success(float(roc_auc_score(m, s)), float((s[m] > others[allowed]).mean()))
 
 
+class Fits(Protocol):
+    """Whatever gives a fitted recommender."""
+
+    def fit(self, train: sp.csr_matrix, /) -> BaseRecommender: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Shadows:
     """statistics float64 ``[n_models, n_users]`` of every model for every user; member bool, who was in
@@ -75,7 +82,7 @@ def own_score(model: BaseRecommender, histories: sp.csr_matrix) -> np.ndarray:
 
 
 def shadow_models(
-    make: Callable[[int], BaseRecommender], histories: sp.csr_matrix, n_models: int = 16, seed: int = 0
+    make: Callable[[int], Fits], histories: sp.csr_matrix, n_models: int = 16, seed: int = 0
 ) -> Shadows:
     """Fit ``n_models`` models, each on a random half of the users, and take the statistic of all users from
     each.
@@ -126,13 +133,13 @@ def likelihood_ratios(shadows: Shadows) -> np.ndarray:
     return found
 
 
-def item_membership(vectors: np.ndarray, item_vectors: np.ndarray, histories: sp.csr_matrix) -> float:
-    """Mean over users of the area under the curve of "is this item in the history" by its cosine with the
-    vector.
+def of_items(scores: np.ndarray, histories: sp.csr_matrix) -> Success:
+    """How well ``scores [n, n_items]`` tell whether an item is in a history: over all pairs of user and item.
+
+    Adversary: sees a user's vector, knows the catalogue, asks for one item. Scores are cosines with the
+    vector, or the weights of ``reconstruction.recovery_scores``; popularity alone is the baseline.
+
+    Raises:
+        InputError: other shapes, NaN, no item or every item in the histories.
     """
-    from sklearn.metrics import roc_auc_score
-
-    from recsys_lib.vectors import similarity
-
-    scores, present = similarity.cosine(vectors, item_vectors), (histories != 0).toarray()
-    return float(np.mean([roc_auc_score(p, s) for p, s in zip(present, scores, strict=True)]))
+    return success(scores, (histories != 0).toarray())

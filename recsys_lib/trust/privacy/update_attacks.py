@@ -27,8 +27,8 @@ def factors(matrices: np.ndarray, steps: int = 50) -> tuple[np.ndarray, np.ndarr
     """
     right = similarity.normalize(matrices[:, -1])
     for _ in range(steps):
-        left = similarity.normalize(np.einsum("nij,nj->ni", matrices, right))
-        right = np.einsum("nij,ni->nj", matrices, left)
+        left = similarity.normalize((matrices @ right[:, :, None])[:, :, 0])
+        right = (left[:, None, :] @ matrices)[:, 0]
         lengths = np.linalg.norm(right, axis=1, keepdims=True)
         right = right / np.maximum(lengths, 1e-12)
     signs = np.where(left[:, -1:] >= 0, 1, -1)

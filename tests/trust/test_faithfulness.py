@@ -128,6 +128,8 @@ def test_minimum_support_leaves_no_reason_with_fewer(model):
     counts = (TRAIN.T @ TRAIN).toarray()
     weights = protected.weights.toarray() if sp.issparse(protected.weights) else protected.weights
     assert not weights[counts < 5].any() and weights[counts >= 5].any()
+    refitted = support.MinimumSupport(type(model)(10), 5).fit(TRAIN)
+    assert abs(refitted.weights - protected.weights).max() == 0
     kept = protected.score(TRAIN[:3])
     assert kept.shape == (3, 40) and np.isfinite(kept).all()
     with pytest.raises(InputError, match="at least 1"):

@@ -116,6 +116,20 @@ def with_minimum_support(model: BaseRecommender, train: sp.csr_matrix, least: in
     return protected
 
 
+@dataclass(frozen=True)
+class MinimumSupport:
+    """A recommender that keeps what ``least`` users support whenever it is fitted: ``fit`` gives the fitted
+    copy of ``with_minimum_support``.
+    """
+
+    model: BaseRecommender
+    least: int
+
+    def fit(self, train: sp.csr_matrix) -> BaseRecommender:
+        """Fit on ``train [n_users, n_items]`` and leave out weights of fewer supporters."""
+        return with_minimum_support(self.model.fit(train), train, self.least)
+
+
 def price_of_support(
     model: BaseRecommender,
     train: sp.csr_matrix,

@@ -24,6 +24,10 @@ def test_the_front_holds_what_no_other_release_beats():
     assert price.front(TABLE) == ["int8", "1 bit"]
 
 
+def test_dollars_are_part_of_the_front_where_the_table_has_them():
+    assert price.front(TABLE.assign(usd=[1.0, 9.0, 9.0, 9.0])) == ["float32", "int8", "1 bit"]
+
+
 def test_the_title_names_a_release_that_hides_half_of_what_the_vector_adds():
     assert "no defence hides half" in privacy.pareto_title(TABLE)
     hidden = TABLE.copy()

@@ -65,19 +65,14 @@ def price(
 
 
 def front(table: pd.DataFrame) -> list[str]:
-    """Releases that no other beats: none recovers less of the history at as much NDCG in as few bytes."""
+    """Releases that no other beats: none recovers less of the history at as much NDCG in as few bytes and,
+    where the table has ``usd``, for as few dollars.
+    """
+    lower = [name for name in ("history recovered", "bytes", "usd") if name in table]
+    values = np.column_stack([table[lower].astype(float), -table["ndcg"].astype(float)])
     kept = []
-    for name, row in table.iterrows():
-        as_good = (
-            (table["history recovered"] <= row["history recovered"])
-            & (table["ndcg"] >= row["ndcg"])
-            & (table["bytes"] <= row["bytes"])
-        )
-        better = (
-            (table["history recovered"] < row["history recovered"])
-            | (table["ndcg"] > row["ndcg"])
-            | (table["bytes"] < row["bytes"])
-        )
-        if not (as_good & better).any():
+    for name, own in zip(table.index, values, strict=True):
+        beaten = (values <= own).all(axis=1) & (values < own).any(axis=1)
+        if not beaten.any():
             kept.append(str(name))
     return kept

@@ -1,8 +1,9 @@
 """The recorded study of privacy in training: federated maps on both catalogues, and a fine-tuned encoder.
 
 ``run`` does the parts that ``data/measurements/privacy-study.json`` lacks: what updates give away and what
-noise costs on the books and, with more users, on the films; and whether one can tell who was in the data that
-an encoder was fine-tuned on.
+noise costs on the books and, with more users, on the films; whether one can tell who was in the data that an
+encoder was fine-tuned on, and what its users' vectors give away; and membership in the data of an encoder
+trained by DP-SGD, from its weights, at several ε.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from recsys_lib.evaluation.protocols import dataset_of, split_of
 from recsys_lib.evaluation.tuning import known_users
 from recsys_lib.experiments import federated_map
 from recsys_lib.experiments.notebook_record import resume
+from recsys_lib.experiments.private_curves import label, told
 from recsys_lib.experiments.study.item_texts import encode, whitened
 from recsys_lib.llm.finetune.batches import ItemBlocks
 from recsys_lib.llm.finetune.objectives import Contrastive
 from recsys_lib.llm.finetune.text_model import TextModel
 from recsys_lib.llm.finetune.trainer import Settings, Trainer
 from recsys_lib.recommenders import EASE, BaseRecommender, Popularity, TextProfile
-from recsys_lib.trust.privacy import accountant, membership
+from recsys_lib.trust.privacy import accountant, membership, reconstruction, releases, weight_attacks
 from recsys_lib.trust.privacy.private_ease import PrivateEASE
 from recsys_lib.trust.privacy.private_encoder import Plan, small
 from recsys_lib.trust.privacy.private_encoder import train as train_privately
@@ -46,6 +48,11 @@ SHADOWS, ATTACKED = 8, 40
 STEPS = 52
 # Of the encoder that is trained as a whole by DP-SGD: layers kept, and the learning rates that are tried.
 LAYERS, LEARNING_RATES, GUARANTEES, PLAN = 2, (0.1, 0.5), (10.0,), Plan()
+
+# Strengths at which an encoder's weights are attacked: ε, None for no noise.
+STRENGTHS = (None, 30.0, 10.0, 3.0, 1.0)
+# The encoder whose weights are attacked is smaller yet than the one above, since it is trained 40 times.
+ATTACKED_LAYERS, ATTACKED_PLAN = 1, Plan(learning_rate=0.1, per_user=2, negatives=4)
 
 
 def maps(protocol: str) -> dict[str, Any]:
@@ -100,13 +107,7 @@ def _membership(vectors: np.ndarray, train: sp.csr_matrix, epsilon: float, rate:
     def make(number: int) -> BaseRecommender:
         return federated_map.private_map(vectors, epsilon, rate=rate, seed=number)
 
-    return _told(membership.shadow_models(make, train, SHADOWS))
-
-
-def _told(shadows: membership.Shadows) -> dict[str, float]:
-    attack = membership.success(membership.likelihood_ratios(shadows), shadows.member)
-    alone = membership.success(shadows.statistics, shadows.member)
-    return {"auc": attack.auc, "true positives": attack.true_positives, "no shadows": alone.auc}
+    return told(membership.shadow_models(make, train, SHADOWS))
 
 
 class TunedProfile(TextProfile):
@@ -137,10 +138,64 @@ def encoder(protocol: str) -> dict[str, Any]:
     ndcg = {n: evaluation.evaluate(m, train, test, K) for n, m in {"frozen": frozen, "tuned": tuned}.items()}
     less = evaluation.compare(ndcg["tuned"], ndcg["frozen"])
     return {
-        "membership": _told(shadows),
+        "membership": told(shadows),
         "ndcg": {name: one.mean()["ndcg"] for name, one in ndcg.items()},
         "tuned less frozen": {"difference": less.difference, "low": less.low, "high": less.high},
     }
+
+
+def tuned_vectors(protocol: str) -> dict[str, Any]:
+    """What comes back of a history from users' vectors of the fine-tuned encoder, and of the frozen one, in
+    float32, int8 and one bit a number, by the fraction of the history.
+    """
+    items, split = dataset_of(protocol), split_of(protocol, 0).with_validation()
+    train, users = split.train, _attacked(split.train)
+    frozen = TextProfile(whitened(encode(items, "minilm"), train)).fit(train)
+    models = {"frozen": frozen, "tuned": TunedProfile(items.item_texts()).fit(train)}
+    popularity, found = np.asarray(train.sum(axis=0)).ravel(), {}
+    for name, model in models.items():
+        known = (model.item_vectors, train[users], popularity)
+        u = model.profiles(users)
+        forms = [releases.plain(u), releases.quantized(u, "int8"), releases.quantized(u, "binary")]
+        attacks = {form.name: reconstruction.attack(form.vectors, *known).mean() for form in forms}
+        found[name] = {form: attack["recall"] for form, attack in attacks.items()}
+        found[name]["without the vector"] = attacks["float32"]["baseline"]
+    return found
+
+
+def encoder_weights(protocol: str) -> dict[str, Any]:
+    """Membership in the data of a small encoder that DP-SGD trained, from its weights, at every strength.
+
+    ndcg: of text profiles of two of the shadow encoders, each trained on half of the users; the encoder
+    before training is "before".
+    """
+    items, split = dataset_of(protocol), split_of(protocol, 0).with_validation()
+    texts, train, n = items.item_texts(), split.train, split.train.shape[0]
+    start = small("minilm", texts, ATTACKED_LAYERS)
+    first = weight_attacks.flat(start)
+    order = np.random.default_rng(0).random((SHADOWS, n)).argsort(axis=0)
+    member = order < SHADOWS // 2
+    changes, ndcg = [], {"before": _profile(start, train, split.test).mean()["ndcg"]}
+    for strength in STRENGTHS:
+        plan = replace(ATTACKED_PLAN, noise=_noise(strength, ATTACKED_PLAN))
+        found = []
+        for number in range(SHADOWS):
+            model = small("minilm", texts, ATTACKED_LAYERS)
+            train_privately(model, train[np.flatnonzero(member[number])], replace(plan, seed=number))
+            changes.append(weight_attacks.flat(model) - first)
+            if number < 2:
+                found.append(_profile(model, train, split.test).mean()["ndcg"])
+        ndcg[label(strength)] = float(np.mean(found))
+    moved = weight_attacks.movement(start, changes, train, ATTACKED_PLAN).reshape(len(STRENGTHS), SHADOWS, n)
+    attacks = {
+        label(strength): told(membership.Shadows(one, member))
+        for strength, one in zip(STRENGTHS, moved, strict=True)
+    }
+    return {"membership": attacks, "ndcg": ndcg, "plan": asdict(ATTACKED_PLAN), "weights": len(first)}
+
+
+def _noise(epsilon: float | None, plan: Plan) -> float:
+    return 0.0 if epsilon is None else accountant.sampled_noise(epsilon, DELTA, plan.rate, plan.steps)
 
 
 def private_encoder(protocol: str, epsilon: float | None) -> dict[str, Any]:
@@ -149,20 +204,20 @@ def private_encoder(protocol: str, epsilon: float | None) -> dict[str, Any]:
     """
     items, split = dataset_of(protocol), split_of(protocol, 0)
     texts, whole = items.item_texts(), split.with_validation()
-    noise = 0.0 if epsilon is None else accountant.sampled_noise(epsilon, DELTA, PLAN.rate, PLAN.steps)
+    noise = _noise(epsilon, PLAN)
     held = known_users(split.validation, split.train)
     tried = {}
     for rate in LEARNING_RATES:
         model, _ = _trained(texts, split.train, replace(PLAN, noise=noise, learning_rate=rate))
         tried[rate] = _profile(model, split.train, held).mean()["ndcg"]
     plan = replace(PLAN, noise=noise, learning_rate=max(tried, key=tried.__getitem__))
-    model, told = _trained(texts, whole.train, plan)
+    model, training = _trained(texts, whole.train, plan)
     before = _profile(small("minilm", texts, LAYERS), whole.train, whole.test)
     after = _profile(model, whole.train, whole.test)
     test = evaluation.compare(after, before)
     return {
         "epsilon": None if epsilon is None else plan.epsilon(DELTA), "delta": DELTA, "plan": asdict(plan),
-        "training": told, "tried": {f"{rate:g}": value for rate, value in tried.items()},
+        "training": training, "tried": {f"{rate:g}": value for rate, value in tried.items()},
         "ndcg": {"before": before.mean()["ndcg"], "after": after.mean()["ndcg"]},
         "after less before": {"difference": test.difference, "low": test.low, "high": test.high,
                               "p": test.p_value},
@@ -183,6 +238,7 @@ def _profile(model: TextModel, train: sp.csr_matrix, test: sp.csr_matrix) -> eva
 
 PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "maps": maps, "encoder": encoder, "private encoder": private_encoder,
+    "tuned vectors": tuned_vectors, "encoder weights": encoder_weights,
 }  # fmt: skip
 
 
@@ -194,6 +250,7 @@ def run(path: Path | None = None) -> Path:
         for part, protocol in (("maps", BOOKS), ("encoder", FILMS), ("maps", FILMS))
     ]
     cases += [{"part": "private encoder", "protocol": FILMS, "epsilon": e} for e in (None, *GUARANTEES)]
+    cases += [{"part": part, "protocol": FILMS} for part in ("tuned vectors", "encoder weights")]
 
     def measure(case: Mapping[str, Any]) -> dict[str, Any]:
         return PARTS[case["part"]](**{name: value for name, value in case.items() if name != "part"})

@@ -1,5 +1,7 @@
 """The privacy study on a small shop: its parts run, and what they find points where it must."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -39,14 +41,16 @@ def test_maps_on_a_small_shop(shop, tmp_path):
 
 
 def test_the_recorded_table_shows_every_part(shop, monkeypatch, tmp_path):
-    encoder = {"ndcg": {"frozen": 0.1, "tuned": 0.2}, "membership": {"auc": 0.6}}
+    told = {"auc": 0.6, "true positives": 0.01}
+    encoder = {"ndcg": {"frozen": 0.1, "tuned": 0.2}, "membership": told}
     found = privacy_study.maps(privacy_study.FILMS)
     private = {"ndcg": {"before": 0.1, "after": 0.3}}
     parts = {"maps": lambda protocol: found, "encoder": lambda protocol: encoder}
     parts["private encoder"] = lambda protocol, epsilon: private
+    parts["tuned vectors"] = parts["encoder weights"] = lambda protocol: {"x": 1.0}
     monkeypatch.setattr(privacy_study, "PARTS", parts)
     table = federated_map.recorded(privacy_study.run(tmp_path / "privacy-study.json"))
-    assert table.loc["ml-100k: tuned encoder", "membership"] == 0.6
+    assert table.loc["ml-100k: tuned encoder", ["membership", "found"]].tolist() == [0.6, 0.01]
     assert table.loc["ml-100k: small encoder, DP-SGD, ε = 10", "ndcg"] == 0.3
     for place in ("ml-100k", "book-crossing"):
         assert table.loc[f"{place}: update", "history recovered"] > 0.9
@@ -62,7 +66,7 @@ def test_the_record_is_resumed(monkeypatch, tmp_path):
     }
     monkeypatch.setattr(privacy_study, "PARTS", parts)
     path = privacy_study.run(tmp_path / "privacy-study.json")
-    assert len(records.read(path)) == len(made) == 5 and privacy_study.run(path) == path and len(made) == 5
+    assert len(records.read(path)) == len(made) == 7 and privacy_study.run(path) == path and len(made) == 7
 
 
 def test_a_tuned_profile_is_another_text_profile(shop):
@@ -75,3 +79,21 @@ def test_a_tuned_profile_is_another_text_profile(shop):
 def test_chosen_points_are_of_the_grid():
     assert set(federated_map.CHOSEN.values()) <= set(federated_map.GRID)
     assert set(privacy_study.EPSILONS) <= set(federated_map.CHOSEN)
+
+
+def test_vectors_of_a_tuned_encoder_give_the_history_as_frozen_ones_do(shop, monkeypatch):
+    monkeypatch.setattr(privacy_study, "STEPS", 1)
+    found = privacy_study.tuned_vectors(privacy_study.FILMS)
+    for own in (found["frozen"], found["tuned"]):
+        assert own["float32"] > 0.8 > own["without the vector"] and own["int8"] > own["1 bit"]
+
+
+def test_who_trained_an_encoder_is_asked_of_its_weights_at_every_strength(shop, monkeypatch):
+    plan = replace(privacy_study.ATTACKED_PLAN, steps=1, rate=0.3)
+    monkeypatch.setattr(privacy_study, "ATTACKED_PLAN", plan)
+    monkeypatch.setattr(privacy_study, "STRENGTHS", (None, 1.0))
+    found = privacy_study.encoder_weights(privacy_study.FILMS)
+    assert set(found["membership"]) == {"no noise", "ε = 1"} and set(found["ndcg"]) == {
+        "before", "no noise", "ε = 1"
+    }  # fmt: skip
+    assert all(0 <= one["true positives"] <= 1 for one in found["membership"].values())

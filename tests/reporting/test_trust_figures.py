@@ -59,8 +59,41 @@ def test_the_title_names_the_best_release_with_a_guarantee_and_labels_stand_apar
     plt.close(fig)
     assert "float32, int8" in texts
     places = [place for name, place in texts.items() if name != "without the vector"]
-    assert len({(round(x), round(y, 3)) for x, y in places}) == len(places)
+    assert len({(round(x, 2), round(y, 3)) for x, y in places}) == len(places)
     assert "no defence" in privacy.pareto_title(table.loc[["float32", "int8", "1 bit"]])
+
+
+def test_dollars_name_what_saves_and_what_it_leaves():
+    inf = float("inf")
+    table = releases(
+        **{
+            "float32": [0.97, 0.27, 0.14, 1536, inf], "int8": [0.97, 0.27, 0.14, 388, inf],
+            "first 32 axes": [0.4, 0.27, 0.13, 128, inf], "noise, ε = 100": [0.3, 0.27, 0.04, 1536, 100.0],
+            "update": [0.99, 0.27, 0.34, 3076, inf],
+        }
+    ).assign(usd=[2000.0, 1500.0, 500.0, 2000.0, 400.0])  # fmt: skip
+    title = privacy.dollars_title(table)
+    assert title == (
+        "int8 saves 25% of float32's dollars and hides nothing; first 32 axes saves 75% and leaves 40%; "
+        "noise saves nothing"
+    )
+    fig, ax = plt.subplots()
+    privacy.dollars(ax, table, title)
+    assert ax.get_xscale() == "log" and "first 32 axes" in [t.get_text() for t in ax.texts]
+    plt.close(fig)
+
+
+def test_strengths_stand_in_rising_order_with_no_noise_last():
+    curve = pd.DataFrame(
+        {"epsilon": [float("inf"), 1.0], "auc": [0.9, 0.5], "ndcg": [0.4, 0.2]}, index=["no noise", "ε = 1"]
+    )
+    fig, axes = plt.subplots(ncols=2)
+    privacy.strengths(axes, {"EASE": curve, "unrecorded": curve[:0]})
+    assert [t.get_text() for t in axes[0].get_xticklabels()] == ["1", "none"]
+    assert axes[0].lines[0].get_ydata().tolist() == [0.5, 0.9]
+    said = axes[1].get_title(loc="left") or axes[1].get_title()
+    assert " ".join(said.split()) == "Its price: EASE 0.400 without noise, 0.200 at ε = 1"
+    plt.close(fig)
 
 
 @pytest.mark.parametrize(

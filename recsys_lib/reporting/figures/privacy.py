@@ -1,4 +1,4 @@
-"""Figures and findings of privacy: what each defence hides, at what quality and in how many bytes."""
+"""Figures of privacy and their titles: what each defence hides, at what quality, bytes and dollars."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsys_lib.reporting import plots
-from recsys_lib.reporting.takeaways_00_to_03 import bullets
-from recsys_lib.trust.privacy import price
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,46 +35,85 @@ def pareto(ax: Axes, table: pd.DataFrame, title: str) -> None:
     """NDCG@10 against the fraction of the history that the attack recovers; a point's area grows with the
     logarithm of its bytes.
     """
-    kinds = list(dict.fromkeys(family(str(name)) for name in table.index))
-    for kind, colour in zip(kinds, plots.PALETTE, strict=False):
-        rows = table[[family(str(name)) == kind for name in table.index]]
-        area = 8 * np.log10(rows["bytes"].astype(float)) ** 2
-        ax.scatter(
-            100 * rows["history recovered"],
-            rows["ndcg"],
-            s=area,
-            color=colour,
-            alpha=0.7,
-            label=kind,
-            zorder=3,
-        )
-    _label(ax, table)
+    recovered = 100 * table["history recovered"]
+    _points(ax, table, recovered, table["ndcg"])
     blind = 100 * float(table["without the vector"].mean())
     ax.axvline(blind, color=plots.GREY, linestyle="--", linewidth=1)
-    ax.set_xlim(0, 125)
+    ax.set_xlim(0, 130)
     ax.set_ylim(0, 1.15 * float(table["ndcg"].max()))
     ax.text(blind + 1, 0.004, "without the vector", fontsize=8, color="#555555")
     for handle in ax.legend(loc="lower right", fontsize=8).legend_handles:
         if handle is not None and hasattr(handle, "set_sizes"):
             handle.set_sizes([40])
     plots.finish(ax, title, "history that the attack recovers, %", "NDCG@10 (area: logarithm of bytes sent)")
+    _label(ax, table, recovered, table["ndcg"])
 
 
-def _label(ax: Axes, table: pd.DataFrame) -> None:
-    """Names beside the points: those of one place together, and none over another."""
-    heights = 0.033 * 1.15 * float(table["ndcg"].max())
-    groups: dict[tuple[int, int], list[tuple[str, float, float]]] = {}
-    for name, row in table.iterrows():
-        key = (round(float(row["history recovered"]) / 0.02), round(float(row["ndcg"]) / 0.004))
-        groups.setdefault(key, []).append((str(name), 100 * row["history recovered"], row["ndcg"]))
+def dollars(ax: Axes, table: pd.DataFrame, title: str) -> None:
+    """The fraction of the history that the attack recovers against dollars a month at the server; colours and
+    areas as in ``pareto``.
+    """
+    usd, recovered = table["usd"].astype(float), 100 * table["history recovered"]
+    _points(ax, table, usd, recovered)
+    ax.set_xscale("log")
+    ax.set_xlim(usd.min() / 1.6, usd.max() * 6)
+    ax.set_ylim(0, 112)
+    ax.axhline(100 * float(table["without the vector"].mean()), color=plots.GREY, linestyle="--", linewidth=1)
+    plots.finish(ax, title, "server, USD a month (log)", "history that the attack recovers, %")
+    _label(ax, table, usd, recovered)
+
+
+def _points(ax: Axes, table: pd.DataFrame, x: pd.Series, y: pd.Series) -> None:
+    """Points of one colour a kind of defence."""
+    kinds, area = np.array([family(str(name)) for name in table.index]), _areas(table)
+    for kind, colour in zip(dict.fromkeys(kinds), plots.PALETTE, strict=False):
+        own = kinds == kind
+        ax.scatter(x[own], y[own], s=area[own], color=colour, alpha=0.7, label=str(kind), zorder=3)
+
+
+def _areas(table: pd.DataFrame) -> pd.Series:
+    """In square points, growing with the logarithm of the bytes."""
+    return 8 * np.log10(table["bytes"].astype(float)) ** 2
+
+
+def _label(ax: Axes, table: pd.DataFrame, x: pd.Series, y: pd.Series) -> None:
+    """Names beside the points: those of one place together, and none over another.
+
+    Places are fractions of the axes, whose limits and scale must be set before.
+    """
+    data = np.column_stack([x.to_numpy(float), y.to_numpy(float)])
+    at = ax.transAxes.inverted().transform(ax.transData.transform(data))
+    radius = np.sqrt(_areas(table).to_numpy() / np.pi) / 72
+    groups: dict[tuple[int, int], list[tuple[str, np.ndarray]]] = {}
+    for name, place in zip(table.index, np.column_stack([at, radius]), strict=True):
+        groups.setdefault((round(place[0] / 0.017), round(place[1] / 0.012)), []).append((str(name), place))
+    inches = ax.figure.get_size_inches() * ax.get_position().size  # type: ignore[union-attr]
+    height = 0.14 / inches[1]
     taken: list[tuple[float, float, float]] = []
-    for places in sorted(groups.values(), key=lambda g: -g[0][2]):
-        text = ", ".join(name for name, _, _ in places)
-        x, y, width = places[0][1] + 2.2, float(places[0][2]), 0.95 * len(text)
-        while any(abs(y - other) < heights and x < end and x + width > start for other, start, end in taken):
-            y -= heights / 4
-        taken.append((y, x, x + width))
-        ax.text(x, y, text, fontsize=7.5, va="center")
+    for places in sorted(groups.values(), key=lambda g: -g[0][1][1]):
+        text = ", ".join(name for name, _ in places)
+        x0, up, wide = (float(value) for value in places[0][1])
+        left = x0 + (wide + 0.04) / inches[0]
+        right = left + 0.057 * len(text) / inches[0]
+        while any(abs(up - other) < height and left < e and right > s for other, s, e in taken):
+            up -= height / 4
+        taken.append((up, left, right))
+        ax.text(left, up, text, fontsize=7.5, va="center", transform=ax.transAxes)
+
+
+def dollars_title(table: pd.DataFrame) -> str:
+    """The finding: which releases cost the server less than plain vectors, and what they leave."""
+    plain = float(table.loc["float32", "usd"])
+    kinds = {str(name): family(str(name)) for name in table.index}
+    vectors = table.loc[[name for name, kind in kinds.items() if kind != "updates of a map"], "usd"]
+    cheap = str(vectors.astype(float).idxmin())
+    noisy = table.loc[[name for name, kind in kinds.items() if kind == "noise"], "usd"].astype(float)
+    said = (
+        f"int8 saves {1 - table.loc['int8', 'usd'] / plain:.0%} of float32's dollars and hides nothing; "
+        f"{cheap} saves {1 - table.loc[cheap, 'usd'] / plain:.0%} and leaves "
+        f"{table.loc[cheap, 'history recovered']:.0%}"
+    )
+    return said + ("; noise saves nothing" if len(noisy) and (noisy >= plain).all() else "")
 
 
 def pareto_title(table: pd.DataFrame) -> str:
@@ -104,57 +141,31 @@ def pareto_title(table: pd.DataFrame) -> str:
     )
 
 
-def takeaways(
-    table: pd.DataFrame,
-    members: pd.DataFrame,
-    persons: pd.DataFrame,
-    words: Mapping[str, float],
-    private: Mapping[float, float],
-    ease: float,
-    popular: float,
-    of_map: Mapping[float, float],
-    tokens: pd.DataFrame,
-) -> str:
-    """What the run found, in Markdown, from its own numbers.
+def strengths(axes: Sequence[Axes], curves: Mapping[str, pd.DataFrame]) -> None:
+    """Two panels over ε, no noise at the right: area under the curve of membership, and NDCG@10.
 
-    ``members``: rows models, columns auc and true positives. ``persons``: rows features, columns attributes.
-    ``words``: fraction of words by method. ``private``: NDCG of private EASE by ε, beside ``ease`` and
-    ``popular``. ``of_map``: NDCG of the federated map by ε. ``tokens``: what updates of an encoder give away.
+    ``curves``: by model, with columns epsilon, auc and ndcg, an index of labels.
     """
-    largest, shared = max(private), [e for e in sorted(private) if e in of_map]
-    lines = [
-        "**A user's vector is the history.** The fraction of it that comes back is "
-        f"{table.loc['float32', 'history recovered']:.2f} from float32, "
-        f"{table.loc['int8', 'history recovered']:.2f} from int8 and "
-        f"{table.loc['1 bit', 'history recovered']:.2f} from one bit; who sees no vector names "
-        f"{table['without the vector'].mean():.2f}.",
-        f"No release is better in all three respects than these: {', '.join(price.front(table))}.",
-        "**An update is the history too.** From what a device sends in one round of federated training "
-        f"{table.loc['update', 'history recovered']:.0%} of its history comes back, from one bit a number "
-        f"{table.loc['update, 1 bit', 'history recovered']:.0%}; the update of a whole encoder names "
-        f"{tokens['words recovered'].iloc[0]:.0%} of the words and "
-        f"{tokens['history recovered'].iloc[0]:.0%} of the items. Sums of 20 devices, "
-        "or noise on the sum of all, leave what popularity tells anyway.",
-        "At equal guarantees a private map of text has NDCG@10 "
-        + _listed(f"{of_map[e]:.3f} at ε = {e:g} (private EASE {private[e]:.3f})" for e in shared)
-        + f", without noise {of_map[np.inf]:.3f}: with fewer numbers to hide, it leads where noise is large.",
-        "Who was in the training data is told with an area under the curve of "
-        + _listed(f"{row['auc']:.2f} for {name}" for name, row in members.iterrows())
-        + f"; at 0.1% false alarms {members['true positives'].max():.1%} of the members at most are found.",
-        "Gender is guessed from a vector with an area of "
-        f"{persons.loc['float32', 'gender']:.2f}, from a list of ten of "
-        f"EASE with {persons.loc['list of EASE', 'gender']:.2f}; from one "
-        f"bit {persons.loc['1 bit', 'gender']:.2f}.",
-        f"A small inverter returns {words['inverter']:.0%} of the words of a "
-        f"private text, its topic {words['topic']:.0%}, "
-        f"the most frequent words {words['frequent']:.0%}.",
-        f"Private EASE costs most where there are few users: at ε = {largest:g}, "
-        "which is hardly a guarantee, NDCG@10 is "
-        f"{private[largest]:.3f}; EASE has {ease:.3f}, popularity {popular:.3f}.",
-    ]
-    return bullets(lines)
+    curves = {name: table.sort_values("epsilon") for name, table in curves.items() if len(table)}
+    found = sorted({float(e) for table in curves.values() for e in table["epsilon"]})
+    place = {e: i for i, e in enumerate(found)}
+    columns = (("auc", "membership, area under the curve"), ("ndcg", "NDCG@10"))
+    for ax, (column, y) in zip(axes, columns, strict=True):
+        for (name, rows), colour, marker in zip(curves.items(), plots.PALETTE, plots.MARKERS, strict=False):
+            x = [place[float(e)] for e in rows["epsilon"]]
+            ax.plot(x, rows[column].astype(float), marker=marker, color=colour, label=name)
+        ax.set_xticks(range(len(found)), ["none" if e == np.inf else f"{e:g}" for e in found])
+        ax.set_ylim(0.45 if column == "auc" else 0, 1.05 if column == "auc" else None)
+        plots.finish(ax, strength_title(curves, column), "noise: ε of all training together", y)
+    axes[0].axhline(0.5, color=plots.GREY, linestyle="--", linewidth=1)
+    axes[0].legend(loc="upper left", fontsize=8)
 
 
-def _listed(parts) -> str:
-    words: Sequence[str] = list(parts)
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+def strength_title(curves: Mapping[str, pd.DataFrame], column: str) -> str:
+    """What noise hides (auc) or costs (ndcg), from none to the smallest ε; ``curves`` in rising ε."""
+    said = "; ".join(
+        f"{name} {rows[column].iloc[-1]:{'.2f' if column == 'auc' else '.3f'}} without noise, "
+        f"{rows[column].iloc[0]:{'.2f' if column == 'auc' else '.3f'}} at {rows.index[0]}"
+        for name, rows in curves.items()
+    )
+    return f"{'Members are told' if column == 'auc' else 'Its price'}: {said}"

@@ -37,6 +37,9 @@ def test_training():
     curves = {"EASE": CURVE, "unrecorded": CURVE[:0]}
     said = privacy_findings.of_training(TABLE, tokens, members, curves, tuned)
     assert "0.59 at NDCG@10 0.210 (ε = 10; 0.1% found)" in said[2] and len(said) == 4
+    assert "fails without noise too" not in said[2]
+    failed = privacy_findings.of_training(TABLE, tokens, members, {"it": CURVE.assign(auc=0.5)}, None)
+    assert failed[2].endswith("says nothing of what noise protects.")
     assert "area of 0.49, where chance is 0.5, and 0.08% of them" in said[3]
     assert len(privacy_findings.of_training(TABLE, tokens, members, curves, None)) == 3
 

@@ -15,10 +15,12 @@ import pytest
 from fastapi.testclient import TestClient
 from shop_server import events, store_in
 
+from recsys_lib.benchmarks.serve import faults
 from recsys_lib.serving import http_app as applications
 from recsys_lib.serving.events import Event, EventLog, NewItem
 
 pytestmark = pytest.mark.slow
+WRITER_KILLS = int(os.environ.get("RECSYS_KILLS", "6"))
 
 
 def binaries():
@@ -141,3 +143,9 @@ def test_the_service_goes_on_after_the_database_was_away(database, tmp_path):
         assert answers[-1].status_code == 202
         assert sum(answer.json().get("accepted", 0) for answer in answers) == 1
         assert client.get("/ready").status_code == 200
+
+
+def test_a_client_that_is_killed_again_and_again_loses_nothing(database):
+    (row,) = faults.writer_kills(database.url, WRITER_KILLS, latest_s=0.5)
+    assert (row["kills"], row["lost"], row["twice"]) == (WRITER_KILLS, 0, 0)
+    assert row["acknowledged"] > 3 * WRITER_KILLS

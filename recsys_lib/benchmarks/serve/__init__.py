@@ -12,11 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from recsys_lib.benchmarks.serve import scenarios, servers
+from recsys_lib.benchmarks.serve import faults, scenarios, servers
 from recsys_lib.core import records
 from recsys_lib.core.errors import InputError
 from recsys_lib.hardware import machine
 
+# At every load: the 99.9th percentile of fewer rests on a handful.
 REQUESTS = 10_000
 
 
@@ -33,7 +34,7 @@ def _unbatched(store: Path, cores: list[int]) -> list[dict[str, Any]]:
     rows = []
     for name, chosen in options.items():
         start = partial(servers.ours, store, cores, *chosen)
-        rows += scenarios.under_load(name, start, contents, 5000, loads)
+        rows += scenarios.under_load(name, start, contents, REQUESTS, loads)
     return rows
 
 
@@ -50,11 +51,11 @@ def _texts(store: Path, cores: list[int]) -> list[dict[str, Any]]:
     contents, loads = scenarios.similar_texts(), (0.5, 0.8)
     first = ("/similar", b'{"text": "a first text"}')
     rows = scenarios.under_load(
-        "ours, texts", lambda: servers.ours(store, cores), contents, 800, loads, first
+        "ours, texts", lambda: servers.ours(store, cores), contents, REQUESTS, loads, first
     )
     start = partial(servers.baseline, "texts", cores)
     name = "FastAPI, sentence-transformers, faiss"
-    return rows + scenarios.under_load(name, start, contents, 800, loads, first)
+    return rows + scenarios.under_load(name, start, contents, REQUESTS, loads, first)
 
 
 def _changes(store: Path, cores: list[int]) -> list[dict[str, Any]]:
@@ -73,9 +74,26 @@ def _workers(store: Path, cores: list[int]) -> list[dict[str, Any]]:
         return scenarios.workers(store)
 
 
+def _refit_kills(store: Path, cores: list[int]) -> list[dict[str, Any]]:
+    """A refit that is killed; its log is one of its own."""
+    database = str(store.parent / "refits.sqlite")
+    return faults.refit_kills(store, database, scenarios.new_pairs(store))
+
+
+def _writer_kills(store: Path, cores: list[int]) -> list[dict[str, Any]]:
+    """A client of the database that is killed."""
+    return faults.writer_kills(str(store.parent / "writes.sqlite"))
+
+
+def _merge(store: Path, cores: list[int]) -> list[dict[str, Any]]:
+    """Lists of many shards."""
+    return scenarios.merges()
+
+
 PARTS: dict[str, Callable[[Path, list[int]], list[dict[str, Any]]]] = {
     "ours": _ours, "unbatched": _unbatched, "baseline": _baseline, "texts": _texts, "changes": _changes,
-    "overload": _overload, "workers": _workers, "kills": scenarios.kills,
+    "overload": _overload, "workers": _workers, "kills": faults.kills,
+    "refit kills": _refit_kills, "writer kills": _writer_kills, "merge": _merge,
 }  # fmt: skip
 
 
@@ -126,6 +144,7 @@ def _line(row: dict[str, Any]) -> str:
     shown = (
         "rate_per_s", "throughput_per_s", "p50_ms", "p99_ms", "p99.9_ms", "forecast_p99_ms",
         "cpu_ms_per_answer", "client_late_ms", "statuses", "lost", "twice", "acknowledged", "swaps",
+        "damaged", "new", "decision", "shards", "median_s",
     )  # fmt: skip
     values = "  ".join(
         f"{name} {row[name]:.2f}" if isinstance(row[name], float) else f"{name} {row[name]}"

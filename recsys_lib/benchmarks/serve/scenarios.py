@@ -1,10 +1,9 @@
 """What is measured of a server: its most requests a second, latencies at rates below and beyond it, bursts, a
-swap under load, events, and restarts after kill -9.
+swap under load, and events; and how long the lists of shards take to merge.
 """
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,21 +15,21 @@ import numpy as np
 
 from recsys_lib.benchmarks.serve import client, servers
 from recsys_lib.benchmarks.serve.client import request_bytes
+from recsys_lib.benchmarks.serve.faults import FIRST
 from recsys_lib.cost import queueing
 from recsys_lib.data import datasets
 from recsys_lib.hardware import load_patterns
 from recsys_lib.serving import artefact as artefacts
 from recsys_lib.serving import fitting
-from recsys_lib.serving.events import EventLog
+from recsys_lib.serving.events import Event
 from recsys_lib.serving.http_app import Settings
+from recsys_lib.vectors.search.updatable import merge_top_k
 
 # Fractions of the saturation at which latencies are measured, and beyond it; after these once more below it.
 LOADS, OVERLOADS, AFTER = (0.3, 0.5, 0.7), (1.2, 1.5, 2.0), 0.5
 CALLERS, SATURATION_S = 32, 3.0
-# Seconds of arrivals at one rate, at most: a slow server gets fewer requests, not a longer run.
-LONGEST_S = 8.0
-KILLS = 50
-FIRST = json.dumps({"user": "196"}).encode()
+# Lists that are merged: of so many shards, for a batch of so many queries, so many times.
+SHARDS, MERGED, REPEATS = (1, 10, 30, 100, 300), 32, 51
 
 
 def recommendations(n: int = 2000, seed: int = 0) -> list[bytes]:
@@ -65,9 +64,9 @@ def under_load(
 ) -> list[dict[str, Any]]:
     """Saturation by callers that never pause, then Poisson arrivals at fractions of it, one server for all.
 
-    At each load for at most ``LONGEST_S`` seconds. Rows: ``one caller``, ``saturation``, then ``poisson`` for
-    each load, with the forecast of the 99th percentile by the cost model's queue for a service time of one
-    over the saturation.
+    ``requests`` at each load, however long that takes. Rows: ``one caller``, ``saturation``, then ``poisson``
+    for each load, with the forecast of the 99th percentile by the cost model's queue for a service time of
+    one over the saturation.
     """  # fmt: skip
     with start() as server:
         server.wait(first[0], "POST", first[1])
@@ -78,8 +77,7 @@ def under_load(
         rows = [{"server": name, "scenario": "one caller", **alone}]
         rows.append({"server": name, "scenario": "saturation", "callers": CALLERS, **most})
         for load in loads:
-            n = min(requests, max(200, int(LONGEST_S * load * rate)))
-            arrivals = load_patterns.poisson_arrivals(load * rate, n, seed=int(100 * load))
+            arrivals = load_patterns.poisson_arrivals(load * rate, requests, seed=int(100 * load))
             row = _asked(server, partial(client.open_loop, server.port, contents, arrivals))
             rows.append({"server": name, "scenario": "poisson", "load": load, "rate_per_s": load * rate,
                          **_forecast(rate, load), **row})  # fmt: skip
@@ -119,8 +117,7 @@ def overload(store: Path, cores: list[int], requests: int) -> list[dict[str, Any
         rate = most["throughput_per_s"]
         rows.append({"server": "ours", "scenario": "saturation again", "callers": CALLERS, **most})
         for load in (*OVERLOADS, AFTER):
-            n = min(2 * requests, int(LONGEST_S * load * rate))
-            arrivals = load_patterns.poisson_arrivals(load * rate, n, seed=int(100 * load))
+            arrivals = load_patterns.poisson_arrivals(load * rate, 2 * requests, seed=int(100 * load))
             row = _asked(server, partial(client.open_loop, server.port, contents, arrivals))
             scenario = "overload" if load > 1 else "after overload"
             refused = row["statuses"].get("503", 0) / row["requests"]
@@ -150,9 +147,8 @@ def bursts_and_swaps(store: Path, cores: list[int], requests: int) -> list[dict[
         most = _saturated(server, contents)
         rate = 0.5 * most["throughput_per_s"]
         rows = []
-        n = min(requests, int(LONGEST_S * rate))
-        steady = load_patterns.poisson_arrivals(rate, n, seed=1)
-        bursty = load_patterns.bursty_arrivals(rate, n, seed=1)
+        steady = load_patterns.poisson_arrivals(rate, requests, seed=1)
+        bursty = load_patterns.bursty_arrivals(rate, requests, seed=1)
         for scenario, arrivals in (("poisson again", steady), ("bursts", bursty)):
             row = _asked(server, partial(client.open_loop, server.port, contents, arrivals))
             rows.append({"server": "ours", "scenario": scenario, "rate_per_s": rate, **row})
@@ -198,54 +194,35 @@ def events(store: Path, cores: list[int], seconds: float = 4.0) -> list[dict[str
     return rows
 
 
-def kills(store: Path, cores: list[int], n: int = KILLS, seed: int = 0) -> list[dict[str, Any]]:
-    """kill -9 at ``n`` random moments while events are sent: what was lost or stored twice, and the seconds
-    from each restart to the first answer.
-    """
-    rng, log = np.random.default_rng(seed), EventLog(store / "events.sqlite")
-    before = log.counts()["events"]
-    acknowledged: list[str] = []
-    restarts: list[float] = []
-    for round_ in range(n):
-        with servers.ours(store, cores) as server:
-            restarts.append(server.wait("/recommend", "POST", FIRST))
-            sending = _Sending(server.port, f"kill-{seed}-{round_}", acknowledged)
-            time.sleep(float(rng.uniform(0.02, 0.5)))
-        sending.join()
-    stored = [event.key for _, event in log.events_after() if event.key.startswith(f"kill-{seed}-")]
-    log.close()
-    kept = set(stored)
+def new_pairs(store: Path, n: int = 300, seed: int = 0) -> list[Event]:
+    """Events of pairs of users and items that the artefact in ``store`` does not have."""
+    own = artefacts.load(store)
+    rng, known = np.random.default_rng(seed), own.histories.toarray() > 0
+    users, items = np.nonzero(~known)
+    drawn = rng.choice(len(users), n, replace=False)
+    names, ids = own.interactions.user_ids, own.catalogue.ids
+    last = int(own.interactions.time.max())
     return [
-        {
-            "server": "ours", "scenario": "kills", "kills": n, "acknowledged": len(acknowledged),
-            "lost": sum(key not in kept for key in acknowledged), "twice": len(stored) - len(kept),
-            "stored_before": before, "restart_s": [round(s, 3) for s in restarts],
-        }
-    ]  # fmt: skip
+        Event(f"pair-{seed}-{k}", names[users[place]], ids[items[place]], last + k)
+        for k, place in enumerate(drawn)
+    ]
 
 
-class _Sending(threading.Thread):
-    """Sends events one after another until the server is gone; keeps the keys of those acknowledged."""
-
-    def __init__(self, port: int, name: str, acknowledged: list[str]):
-        super().__init__(daemon=True)
-        self._port, self._key, self._acknowledged = port, name, acknowledged
-        self.start()
-
-    def run(self) -> None:
-        import http.client
-
-        number = 0
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
-        try:
-            while True:
-                keys = [f"{self._key}-{number}-{part}" for part in range(3)]
-                body = json.dumps({"events": [{"key": k, "user": "196", "item": "50"} for k in keys]})
-                connection.request("POST", "/events", body, {"Content-Type": "application/json"})
-                answer = connection.getresponse()
-                answer.read()
-                if answer.status == 202:
-                    self._acknowledged += keys
-                number += 1
-        except (OSError, http.client.HTTPException):
-            return
+def merges(queries: int = MERGED, k: int = 10, seed: int = 0) -> list[dict[str, Any]]:
+    """How long ``merge_top_k`` takes for the lists of many shards with random scores, medians."""
+    rng, rows = np.random.default_rng(seed), []
+    for shards in SHARDS:
+        parts = []
+        for shard in range(shards):
+            scores = -np.sort(-rng.random((queries, k), dtype=np.float32), axis=1)
+            parts.append((rng.integers(0, 2**20, (queries, k)) * shards + shard, scores))
+        samples = []
+        for _ in range(REPEATS):
+            began = time.perf_counter()
+            merge_top_k(parts, k)
+            samples.append(time.perf_counter() - began)
+        measured = {"median_s": float(np.median(samples)), "samples": [round(s, 7) for s in samples]}
+        rows.append(
+            {"server": "ours", "scenario": "merge", "shards": shards, "queries": queries, "k": k, **measured}
+        )
+    return rows

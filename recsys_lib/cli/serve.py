@@ -59,8 +59,8 @@ def serve(
     engine: Engine = "local",
     address: Address = None,
 ) -> int:
-    """Serve recommendations over HTTP: POST /recommend /similar /events, PUT /items, GET /health /ready
-    /metrics.
+    """Serve recommendations over HTTP: POST /recommend /similar /events, PUT /items, DELETE /items/ID, GET
+    /health /ready /metrics.
 
     Without an artefact a model is fitted first, on --interactions and --items or else on MovieLens-100K. With
     one, --interactions fits a new version.

@@ -1,4 +1,4 @@
-"""The log of events and new items: SQLite in WAL mode, or PostgreSQL by URL; on disk before it is
+"""The log of events, new items and deletions: SQLite in WAL mode, or PostgreSQL by URL; on disk before it is
 acknowledged.
 
 Every event has an idempotency key, which the database keeps unique: a client that got no answer sends the
@@ -56,6 +56,13 @@ ITEMS = sa.Table(
     sa.Column("encoder", sa.Text, nullable=False),
     sqlite_autoincrement=True,
 )
+DELETIONS = sa.Table(
+    "deletions",
+    _tables,
+    sa.Column("seq", _SEQ, primary_key=True, autoincrement=True),
+    sa.Column("item_id", sa.Text, nullable=False, unique=True),
+    sqlite_autoincrement=True,
+)
 LISTS = sa.Table(
     "lists",
     _tables,
@@ -104,7 +111,7 @@ class Stored:
 
 
 class EventLog:
-    """Events, new items and shown lists in one database; any number of processes may use it."""
+    """Events, new items, deletions and shown lists in one database; any number of processes may use it."""
 
     def __init__(self, url: str | Path):
         """Open, and create what is missing. ``url``: a path of a SQLite file, or ``postgresql://...``.
@@ -205,6 +212,16 @@ class EventLog:
         known = {item.id for item in items} - new - conflicts
         return Stored(frozenset(new), frozenset(known), frozenset(conflicts))
 
+    def delete_items(self, ids: Sequence[str]) -> Stored:
+        """Keep that items are deleted, whatever is known of them; a deletion is never taken back."""
+        rows = [{"item_id": identifier} for identifier in dict.fromkeys(ids)]
+        if not rows:
+            return Stored(frozenset(), frozenset(), frozenset())
+        insert = self._insert(DELETIONS).on_conflict_do_nothing(index_elements=["item_id"])
+        with self._writing() as connection:
+            new = set(connection.execute(insert.returning(DELETIONS.c.item_id), rows).scalars())
+        return Stored(frozenset(new), frozenset(ids) - new, frozenset())
+
     def add_lists(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep what was shown, for off-policy estimates: id, user_id, version, time and shown (JSON)."""
         if rows:
@@ -225,6 +242,13 @@ class EventLog:
         """Items with a number above ``seq``, in the order of their numbers."""
         with self._reading() as connection:
             return list(_items(connection, ITEMS.c.seq > seq))
+
+    def deletions_after(self, seq: int = 0) -> list[tuple[int, str]]:
+        """Ids of deleted items with a number above ``seq``, in the order of their numbers."""
+        columns = (DELETIONS.c.seq, DELETIONS.c.item_id)
+        query = sa.select(*columns).where(DELETIONS.c.seq > seq).order_by(DELETIONS.c.seq)
+        with self._reading() as connection:
+            return [(row[0], row[1]) for row in connection.execute(query)]
 
     def lists(self) -> list[dict[str, Any]]:
         """All shown lists, each with ``shown`` read and ``chosen``, the ids of the items chosen from it."""

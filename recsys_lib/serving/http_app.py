@@ -1,4 +1,4 @@
-"""The FastAPI application: recommend, similar, items, events, health, ready and metrics."""
+"""The FastAPI application: recommend, similar, items put and deleted, events, health, ready and metrics."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class _Application:
             "batched_requests": ("Requests in those batches.", lambda: self.batcher.counts.questions),
             "swaps": ("Versions swapped in.", lambda: self.service.swaps),
             "failed_swaps": ("Versions that could not be loaded.", lambda: self.service.failed_swaps),
-            "items": ("Items of the catalogue.", lambda: self.service.state.served.n_items),
+            "items": ("Items of the catalogue.", lambda: self.service.state.served.n_available),
             "lists_dropped": (
                 "Shown lists not kept.",
                 lambda: self.writer.dropped_lists if self.writer else 0,
@@ -156,6 +156,7 @@ class _Application:
         app.post("/recommend", response_model=schemas.Recommendations)(self.recommend)
         app.post("/similar", response_model=schemas.Neighbours)(self.similar)
         app.put("/items", response_model=schemas.ItemsAnswer)(self.put_items)
+        app.delete("/items/{item:path}", response_model=schemas.DeletedAnswer)(self.delete_item)
         app.post("/events", response_model=schemas.EventsAnswer, status_code=202)(self.post_events)
         app.get("/health")(self.health)
         app.get("/ready")(self.ready)
@@ -232,6 +233,9 @@ class _Application:
         if len(given) < len(asked.items):
             raise InputError("items: expected each id once")
         known = [i for i in given.values() if i.id in served.artefact.catalogue.index]
+        gone = next((i.id for i in given.values() if i.id in served.deleted), None)
+        if gone is not None:
+            raise HTTPException(409, f"items: {gone[:60]!r} was deleted; choose another id")
         for item in known:
             if served.catalogue.titles[served.catalogue.index[item.id]] != item.title:
                 raise HTTPException(409, f"items: {item.id[:60]!r} is another item of the catalogue")
@@ -249,6 +253,17 @@ class _Application:
             )
         answer = {"added": len(stored.new), "known": len(stored.known) + len(known)}
         return JSONResponse({"version": served.version, **answer})
+
+    async def delete_item(self, item: schemas.Id) -> Response:
+        """Show an item never again, neither in lists nor among similar ones; events of it are still taken.
+
+        Sending it again changes nothing, and nothing takes it back. Other processes follow when they poll.
+        """
+        if not await self._knows([item]):
+            raise HTTPException(404, f"items: {item[:60]!r} is unknown")
+        stored = await asyncio.to_thread(self.service.delete_items, [item])
+        answer = {"deleted": len(stored.new), "known": len(stored.known)}
+        return JSONResponse({"version": self.service.state.served.version, **answer})
 
     async def post_events(self, asked: schemas.EventsRequest) -> Response:
         """Keep events: they are on disk before the answer 202. Sending one again changes nothing."""
@@ -270,11 +285,15 @@ class _Application:
         return JSONResponse({"accepted": len(stored.new), "duplicates": len(stored.known)}, 202)
 
     async def _known_items(self, items: Sequence[str]) -> None:
+        if not await self._knows(items):
+            self.service.state.served.places(items, "events")
+
+    async def _knows(self, items: Sequence[str]) -> bool:
         if all(item in self.service.state.served.catalogue.index for item in items):
-            return
+            return True
         # Another process may have added it a moment ago.
         await asyncio.to_thread(self.service.refresh)
-        self.service.state.served.places(items, "events")
+        return all(item in self.service.state.served.catalogue.index for item in items)
 
     async def _encode(self, texts: Sequence[str]) -> np.ndarray:
         return np.array(await self.texts.encode(texts), dtype=np.float32)
@@ -294,7 +313,7 @@ class _Application:
             {
                 "status": "ready",
                 "version": served.version,
-                "items": served.n_items,
+                "items": served.n_available,
                 "events": counts["events"],
                 "trial": trial.candidate.version if trial else None,
             }

@@ -120,7 +120,9 @@ def refit(store: Path, log: EventLog, policy: Policy | None = None, trial: bool 
 
 @dataclass(frozen=True, eq=False)
 class _News:
-    """What the log has beyond an artefact: events of items that are known, by time, and new items."""
+    """What the log has beyond an artefact: events of items that are known, by time, and new items; and which
+    items are deleted. These stay in the catalogue: what people chose of them still says what they like.
+    """
 
     events: list[Event]
     items: list[NewItem]
@@ -128,6 +130,7 @@ class _News:
     last_item: int
     catalogue: Catalogue
     raw: np.ndarray
+    deleted: frozenset[str]
 
     @staticmethod
     def read(running: Artefact, log: EventLog) -> _News:
@@ -142,7 +145,8 @@ class _News:
         events = [event for _, event in numbered if event.item in catalogue.index]
         events.sort(key=lambda event: event.time)
         last_event = numbered[-1][0] if numbered else running.watermark
-        return _News(events, items, last_event, last_item, catalogue, raw)
+        deleted = frozenset(item for _, item in log.deletions_after())
+        return _News(events, items, last_event, last_item, catalogue, raw, deleted)
 
 
 def _fitted(running: Artefact, news: _News, events: Sequence[Event], **more: Any) -> Artefact:
@@ -182,12 +186,14 @@ def _compared(running: Artefact, news: _News, policy: Policy) -> dict[str, Any]:
     n_items = len(news.catalogue.ids)
     held_out = np.arange(len(together.user)) >= len(known.user)
     histories = together.matrix(n_items, ~held_out)
-    test = together.matrix(n_items, held_out)
+    # No list shows a deleted item, so none is missed in one.
+    available = np.array([name not in news.deleted for name in news.catalogue.ids])
+    test = together.matrix(n_items, held_out & available[together.item])
     if not test.nnz:
         raise InputError("the newest slice holds no new interaction: wait for more events")
     candidate = fitting.fit(news.catalogue, known, running.encoder_from, news.raw, running.settings)
-    own = ranked(Served(running, news.items), histories, test, policy.k)
-    new = ranked(Served(candidate), histories, test, policy.k)
+    own = ranked(Served(running, news.items, news.deleted), histories, test, policy.k)
+    new = ranked(Served(candidate, (), news.deleted), histories, test, policy.k)
     difference = evaluation.compare(new, own, resamples=1000)
     return {
         "users": len(own.users),
@@ -210,10 +216,12 @@ class Ranker:
         return self
 
     def scores(self, users: np.ndarray) -> np.ndarray:
-        """As the service scores these histories, float32 ``[len(users), n_items]``."""
+        """As the service scores these histories, float32 ``[len(users), n_items]``; -inf at deleted items."""
         rows = self._histories[users].sorted_indices()
         parts = np.split(rows.indices.astype(np.int64), rows.indptr[1:-1])
-        return self._served.scores(parts)
+        found = self._served.scores(parts)
+        found[:, self._served.gone] = -np.inf
+        return found
 
 
 def ranked(served: Served, histories: sp.csr_matrix, test: sp.csr_matrix, k: int = 10) -> Evaluation:

@@ -167,6 +167,14 @@ class ItemsAnswer(BaseModel):
     known: int
 
 
+class DeletedAnswer(BaseModel):
+    """Whether the item was deleted by this request (1, 0) or before (0, 1)."""
+
+    version: str
+    deleted: int
+    known: int
+
+
 class EventsAnswer(BaseModel):
     """How many events were stored by this request, and how many were there already."""
 

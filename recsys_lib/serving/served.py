@@ -22,7 +22,7 @@ from recsys_lib.serving.fitting import extended
 from recsys_lib.serving.slate import Rule, Slate
 from recsys_lib.trust.explanations import weights_between
 from recsys_lib.trust.explanations.sentences import Reason, sentence
-from recsys_lib.vectors import similarity
+from recsys_lib.vectors.search.updatable import UpdatableIndex
 
 POPULAR = {"en": "Many people chose it; nothing of yours is known yet.", "zh": "很多人选过；还没有你的历史。"}
 NEW = {"en": "It is new, and nothing of yours is known yet.", "zh": "这是新上架的；还没有你的历史。"}
@@ -48,10 +48,18 @@ class Query:
 class Served:
     """An artefact with ``extra`` items, which the cold map has placed: they are ranked among all others.
 
-    A new item in a history says nothing of other items until a refit; it is only not shown again.
+    A new item in a history says nothing of other items until a refit; it is only not shown again. ``deleted``
+    items, by id, are never shown and never found; in a history they still say what somebody likes.
+    ``before``: what was served until now, whose index is kept up if the artefact is the same.
     """
 
-    def __init__(self, artefact: Artefact, extra: Sequence[NewItem] = ()):
+    def __init__(
+        self,
+        artefact: Artefact,
+        extra: Sequence[NewItem] = (),
+        deleted: frozenset[str] = frozenset(),
+        before: Served | None = None,
+    ):
         self.artefact = artefact
         known = artefact.catalogue.index
         self.extra = [item for item in extra if item.id not in known]
@@ -63,6 +71,11 @@ class Served:
         mapped = artefact.geometry.apply(raw.reshape(len(rows), artefact.raw.shape[1]))
         self.columns = artefact.cold_map.place(mapped)
         self._mapped = mapped
+        self.deleted = deleted
+        index = self.catalogue.index
+        self.gone = np.array(sorted(index[name] for name in deleted if name in index), dtype=np.int64)
+        built = before is not None and before.artefact is artefact and "index" in vars(before)
+        self._before = before.index if before is not None and built else None
         self._kept: dict[bytes, np.ndarray] = {}
 
     @property
@@ -74,11 +87,24 @@ class Served:
     def model(self) -> BaseRecommender:
         return self.artefact.recommender
 
+    @property
+    def n_available(self) -> int:
+        """Items that are not deleted."""
+        return self.n_items - len(self.gone)
+
     @cached_property
-    def rows(self) -> similarity.Rows:
-        """Unit text vectors of all items, for ``similar``."""
-        vectors = np.concatenate([np.asarray(self.artefact.vectors), self._mapped])
-        return similarity.Rows(similarity.normalize(vectors))
+    def index(self) -> UpdatableIndex:
+        """Exact search by cosine among the text vectors of all items that are not deleted, by places."""
+        if self._before is None:
+            vectors = np.concatenate([np.asarray(self.artefact.vectors), self._mapped])
+            kept = np.setdiff1d(np.arange(self.n_items), self.gone)
+            return UpdatableIndex(kept, vectors[kept])
+        index, self._before = self._before.fork(), None
+        # Items only come at the end of the catalogue, and no deletion is taken back.
+        later = np.setdiff1d(np.arange(self.artefact.n_items, self.n_items), index.items()[0])
+        index.insert(later, self._mapped[later - self.artefact.n_items])
+        index.delete(self.gone)
+        return index
 
     @cached_property
     def with_label(self) -> dict[str, np.ndarray]:
@@ -162,6 +188,7 @@ class Served:
         found = np.array(scores, dtype=np.float32)
         found[query.history] = -np.inf
         found[query.excluded] = -np.inf
+        found[self.gone] = -np.inf
         if query.label is not None:
             found[~self._labelled(query.label)] = -np.inf
         return found
@@ -172,16 +199,14 @@ class Served:
         return self.with_label[label]
 
     def similar(self, vectors: np.ndarray, k: int, left_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The ``k`` items nearest to raw text vectors ``[1, d]``: places and cosines.
+        """The ``k`` items nearest to raw text vectors ``[1, d]``: places and cosines, fewer where there are
+        not so many. Equal cosines go by the smaller place.
 
         ``left_out``: places not to name.
         """
-        unit = similarity.normalize(self.artefact.geometry.apply(vectors))
-        cosines = self.rows.scores(unit)[0]
-        allowed = cosines.copy()
-        allowed[left_out] = -np.inf
-        ids = slate.ranked(allowed, k)
-        return ids, cosines[ids]
+        ids, cosines = self.index.top_k(self.artefact.geometry.apply(vectors), k, [left_out.tolist()])
+        found = ids[0] >= 0
+        return ids[0][found], cosines[0][found]
 
     def raw_vector(self, place: int) -> np.ndarray:
         """The text vector of an item as the encoder gave it, ``[1, d]``."""

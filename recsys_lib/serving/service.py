@@ -14,7 +14,7 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.serving import artefact as artefacts
 from recsys_lib.serving import fitting
 from recsys_lib.serving.artefact import Artefact
-from recsys_lib.serving.events import EventLog, NewItem
+from recsys_lib.serving.events import EventLog, NewItem, Stored
 from recsys_lib.serving.served import Served
 from recsys_lib.serving.trial import Trial
 
@@ -23,8 +23,8 @@ logger = logging.getLogger("recsys_lib.serving")
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """One artefact with what came after it. recent: for every user the item ids of events that it lacks.
-    trial: the version that is interleaved with it, if one is.
+    """One artefact with what came after it, and without what was deleted. recent: for every user the item ids
+    of events that it lacks. trial: the version that is interleaved with it, if one is.
 
     ``recent`` only grows, while requests read it; everything else never changes.
     """
@@ -67,7 +67,7 @@ class Service:
         """
         self.store, self.log = store, log
         self._lock = threading.Lock()
-        self._event_seq = self._item_seq = 0
+        self._event_seq = self._item_seq = self._deletion_seq = 0
         self.swaps = self.failed_swaps = 0
         self._failed: str | None = None
         self.state = self._started(artefacts.load(store))
@@ -81,25 +81,34 @@ class Service:
         for seq, event in self.log.events_after(event_seq):
             recent.setdefault(event.user, []).append(event.item)
             event_seq = seq
-        state = State(Served(artefact, items), recent, items)
+        deletions = self.log.deletions_after()
+        deleted = frozenset(item for _, item in deletions)
+        state = State(Served(artefact, items, deleted), recent, items)
         self._event_seq = event_seq
+        self._deletion_seq = deletions[-1][0] if deletions else 0
         self._item_seq = items[-1].seq if items else artefact.item_watermark
         return state
 
     def refresh(self) -> None:
-        """Read events and new items that came since the last reading, by this process or another."""
+        """Read events, new items and deletions that came since the last reading, by this process or
+        another.
+        """
         with self._lock:
             state = self.state
             for seq, event in self.log.events_after(self._event_seq):
                 state.recent.setdefault(event.user, []).append(event.item)
                 self._event_seq = seq
             more = self.log.items_after(self._item_seq)
-            if more:
-                items = (*state.items, *fitting.encoded(state.served.artefact, more))
-                grown = State(Served(state.served.artefact, items), state.recent, items)
+            deletions = self.log.deletions_after(self._deletion_seq)
+            if more or deletions:
+                before = state.served
+                items = (*state.items, *fitting.encoded(before.artefact, more))
+                deleted = before.deleted.union(item for _, item in deletions)
+                grown = State(Served(before.artefact, items, deleted, before), state.recent, items)
                 candidate = state.trial.candidate.artefact if state.trial else None
                 self.state = _with_trial(grown, candidate)
-                self._item_seq = more[-1].seq
+                self._item_seq = more[-1].seq if more else self._item_seq
+                self._deletion_seq = deletions[-1][0] if deletions else self._deletion_seq
 
     def follow(self) -> bool:
         """Swap to the version that the store points to, and begin or end a trial, where the store says so;
@@ -134,7 +143,13 @@ class Service:
         """Raw text vectors of new texts, float32 ``[n, d]``."""
         return self.state.served.artefact.encoder.encode(list(texts), progress=False)
 
-    def add_items(self, items: Sequence[NewItem]):
+    def delete_items(self, ids: Sequence[str]) -> Stored:
+        """Keep on disk that items are deleted, then show them no more."""
+        stored = self.log.delete_items(ids)
+        self.refresh()
+        return stored
+
+    def add_items(self, items: Sequence[NewItem]) -> Stored:
         """Store new items on disk, then rank them with all others."""
         stored = self.log.add_items(items)
         self.refresh()

@@ -174,3 +174,15 @@ def test_closing_writes_what_waits(log):
     writer.close()
     assert all(future.done() for future in futures)
     assert log.counts() == {"events": 5, "items": 0, "lists": 1}
+
+
+def test_deletions_are_kept_once_in_order(tmp_path):
+    log = EventLog(tmp_path / "e.sqlite")
+    assert log.delete_items([]).new == set()
+    found = log.delete_items(["b", "a", "b"])
+    assert (found.new, found.known) == ({"a", "b"}, set())
+    again = log.delete_items(["a", "c"])
+    assert (again.new, again.known) == ({"c"}, {"a"})
+    assert [item for _, item in log.deletions_after()] == ["b", "a", "c"]
+    last = log.deletions_after()[1][0]
+    assert [item for _, item in EventLog(tmp_path / "e.sqlite").deletions_after(last)] == ["c"]

@@ -119,3 +119,20 @@ def test_mistakes_are_named():
     with pytest.raises(InputError, match="NaN"):
         index.insert([9], np.full((1, 4), np.nan, np.float32))
     assert len(index) == 4
+
+
+def test_a_fork_and_its_origin_go_their_own_ways():
+    rng = np.random.default_rng(0)
+    rows, queries = rng.standard_normal((40, 8)).astype(np.float32), rng.standard_normal((2, 8))
+    index = UpdatableIndex(np.arange(30), rows[:30])
+    fork = index.fork()
+    fork.insert(np.arange(30, 40), rows[30:])
+    fork.delete([0, 1])
+    index.delete([5])
+    items = dict(enumerate(rows))
+    one = {i: row for i, row in items.items() if i < 30 and i != 5}
+    other = {i: row for i, row in items.items() if i > 1}
+    for found, expected in ((index, one), (fork, other)):
+        ids, _ = naive(expected, queries.astype(np.float32), 8)
+        assert np.array_equal(found.top_k(queries.astype(np.float32), 8)[0], ids)
+        assert len(found) == len(expected)

@@ -7,6 +7,7 @@ keeps it to its end, so that it sees every update whole or not at all, and no se
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -124,6 +125,14 @@ class UpdatableIndex:
         """Take items out; unknown ids are no mistake."""
         with self._updating:
             self._state = self._compact(self._without(np.asarray(ids, np.int64)))
+
+    def fork(self) -> UpdatableIndex:
+        """Another index with the items of this moment, which shares what is built; updates of one do not
+        reach the other.
+        """
+        other = copy.copy(self)
+        other._updating = threading.Lock()
+        return other
 
     def items(self) -> tuple[np.ndarray, np.ndarray]:
         """Ids ``[n]``, increasing, and float32 rows ``[n, d]`` of this moment."""

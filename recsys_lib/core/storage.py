@@ -25,6 +25,12 @@ META = "meta.json"
 _DTYPES = {"bool", "float16", "float32", "float64"} | {
     f"{u}int{b}" for u in ("", "u") for b in (8, 16, 32, 64)
 }
+# What safetensors calls them.
+_NUMPY = {"BOOL": np.dtype(bool)} | {
+    f"{letter}{8 * size}": np.dtype(f"<{kind}{size}" if size > 1 else f"{kind}1")
+    for letter, kind, sizes in (("F", "f", (2, 4, 8)), ("I", "i", (1, 2, 4, 8)), ("U", "u", (1, 2, 4, 8)))
+    for size in sizes
+}
 _SAVE_AGAIN = "save the object again"
 
 
@@ -63,8 +69,12 @@ def save(folder: str | Path, kind: str, arrays: dict[str, np.ndarray], meta: dic
         raise InputError(f"{folder}: cannot be written ({reason}); choose another folder") from error
 
 
-def load(folder: str | Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def load(folder: str | Path, kind: str, mapped: bool = False) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays and the meta that ``save`` wrote to ``folder`` for an object of this ``kind``.
+
+    ``mapped``: arrays stay in the file, mapped into memory, so that all processes which read them share one
+    copy. Writing to them changes a copy of this process and never the file; a later save, which writes
+    another file, leaves them as they are.
 
     Raises:
         InputError: no saved object there, another kind, another format version, or damaged files.
@@ -75,7 +85,7 @@ def load(folder: str | Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str
         if content["kind"] != kind:
             raise InputError(f"{folder}: holds an object of kind {content['kind']!r}, expected {kind!r}")
         try:
-            return _arrays(folder, content), content["meta"]
+            return _arrays(folder, content, mapped), content["meta"]
         except FileNotFoundError as error:
             # A writer that finished between our two reads has removed the old arrays: read what it wrote.
             missing, content = content, _content(folder)
@@ -115,18 +125,34 @@ def _content(folder: Path) -> dict[str, Any]:
     return content
 
 
-def _arrays(folder: Path, content: dict[str, Any]) -> dict[str, np.ndarray]:
+def _arrays(folder: Path, content: dict[str, Any], mapped: bool) -> dict[str, np.ndarray]:
     from safetensors.numpy import load_file
 
     path = folder / content["arrays"]
     try:
         if sha256_of(path) != content["arrays_sha256"]:
             raise InputError(f"{path}: damaged, its checksum differs; {_SAVE_AGAIN}")
-        return load_file(path)
+        return _mapped(path) if mapped else load_file(path)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _mapped(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file of safetensors: 8 bytes, the header's length; a JSON header with the type, shape
+    and place of each; then their bytes (https://github.com/huggingface/safetensors#format).
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    whole = np.memmap(path, np.uint8, "c") if header else np.empty(0, np.uint8)
+    found = {}
+    for name, entry in header.items():
+        begin, end = (8 + length + offset for offset in entry["data_offsets"])
+        found[name] = whole[begin:end].view(_NUMPY[entry["dtype"]]).reshape(entry["shape"]).view(np.ndarray)
+    return found
 
 
 def _storable(name: str, array: np.ndarray) -> np.ndarray:

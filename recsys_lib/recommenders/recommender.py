@@ -121,12 +121,13 @@ class BaseRecommender:
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu") -> Self:
-        """What ``save`` wrote to ``folder``; it gives the same ``score`` of any history.
+        """What ``save`` wrote to ``folder``; it gives the same ``score`` of any history. Its arrays are
+        mapped into memory, see ``core.storage.load``.
 
         Raises:
             InputError: no saved object there, another class, a damaged one, no such device.
         """
-        arrays, meta = storage.load(folder, KIND + cls.__name__)
+        arrays, meta = storage.load(folder, KIND + cls.__name__, mapped=True)
         return cls._from_state(arrays, meta, str(folder), checks.device(device))
 
     def _state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -102,13 +102,17 @@ class Interactions:
 class Artefact:
     """What is served: a fitted recommender, its catalogue and its interactions, with what places new items.
 
+    The weights of the recommender and of the cold map, the interactions and the vectors are memory-mapped
+    when loaded, so that workers on one machine share them. Each worker has its own catalogue of texts, what
+    ``/similar`` searches (unit vectors, or 8-bit codes beside the mapped ones) and, from the first text on,
+    the encoder.
+
     recommender: scores histories ``[n, n_items]``. raw: text vectors as the encoder gives them, float32
-    ``[n_items, d]``; vectors: the same in ``geometry``, both memory-mapped when loaded, so that workers on
-    one machine share them. encoder_from: an encoder, or the folder from which it is loaded when it is first
-    needed: that takes seconds, and most requests need none. cold_map: places items that come later. watermark
-    and item_watermark: the last event and the last new item of the log that went into it. settings: what a
-    refit repeats. evaluation: how the version was evaluated before it was put in place. version: empty until
-    written.
+    ``[n_items, d]``; vectors: the same in ``geometry``. encoder_from: an encoder, or the folder from which it
+    is loaded when it is first needed: that takes seconds, and most requests need none. cold_map: places items
+    that come later. watermark and item_watermark: the last event and the last new item of the log that went
+    into it. settings: what a refit repeats. evaluation: how the version was evaluated before it was put in
+    place. version: empty until written.
     """
 
     catalogue: Catalogue
@@ -281,7 +285,7 @@ def load(store: Path, version: str | None = None, check: bool = True) -> Artefac
         for name, digest in manifest["sha256"].items():
             _check_file(folder / name, digest)
     try:
-        arrays, meta = storage.load(folder / INTERACTIONS, INTERACTIONS)
+        arrays, meta = storage.load(folder / INTERACTIONS, INTERACTIONS, mapped=True)
         catalogue = json.loads((folder / "catalogue.json").read_text(encoding="utf-8"))
         return Artefact(
             catalogue=Catalogue.from_json(catalogue),

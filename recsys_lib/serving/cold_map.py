@@ -81,5 +81,5 @@ class ColdMap:
         Raises:
             InputError: nothing saved there, another kind, another version, or damaged files.
         """
-        arrays, _ = storage.load(folder, KIND)
+        arrays, _ = storage.load(folder, KIND, mapped=True)
         return ColdMap(arrays["coefficients"], arrays["offset"])

@@ -210,3 +210,35 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 def test_what_cannot_be_stored(tmp_path, arrays, meta, message):
     refused(message, storage.save, tmp_path / "a", "x", arrays, meta)
     assert not (tmp_path / "a").exists()
+
+
+def test_mapped_arrays_are_those_of_a_plain_load_and_stay_apart_from_the_file(tmp_path):
+    types = (
+        "float16",
+        "float32",
+        "float64",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "uint8",
+        "uint16",
+        "uint32",
+        "uint64",
+    )
+    many = {name: np.arange(5).astype(name) for name in types} | ARRAYS
+    storage.save(tmp_path, "x", many, META)
+    plain, mapped = storage.load(tmp_path, "x"), storage.load(tmp_path, "x", mapped=True)
+    assert mapped[1] == plain[1] and set(mapped[0]) == set(many)
+    for name, array in plain[0].items():
+        found = mapped[0][name]
+        assert (found.dtype, found.shape) == (array.dtype, array.shape), name
+        assert np.array_equal(found, array) and type(found) is np.ndarray and found.flags.aligned, name
+    before = arrays_file(tmp_path).read_bytes()
+    mapped[0]["weights"][0, 0] = 77
+    assert arrays_file(tmp_path).read_bytes() == before
+    assert storage.load(tmp_path, "x", mapped=True)[0]["weights"][0, 0] == 0
+    storage.save(tmp_path, "x", {"weights": np.zeros(3)}, META)
+    assert mapped[0]["weights"][2, 3] == 11 and mapped[0]["weights"][0, 0] == 77
+    storage.save(tmp_path, "x", {}, META)
+    assert storage.load(tmp_path, "x", mapped=True)[0] == {}

@@ -150,8 +150,9 @@ class UpdatableIndex:
         return self._built(*_all(state))
 
     def _built(self, ids: np.ndarray, rows: np.ndarray) -> _State:
-        order = np.argsort(ids)
-        ids, rows = ids[order], np.ascontiguousarray(rows[order])
+        if not (np.diff(ids) > 0).all():  # rows in order may be a memory map, which stays one
+            order = np.argsort(ids)
+            ids, rows = ids[order], np.ascontiguousarray(rows[order])
         index = Index.build(quantize(rows, self.scheme), rows, self.metric) if len(ids) else None
         nothing = np.empty(0, np.int64)
         return _State(index, ids, nothing, np.empty((0, rows.shape[1]), np.float32), nothing)

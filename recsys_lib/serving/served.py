@@ -22,6 +22,7 @@ from recsys_lib.serving.fitting import extended
 from recsys_lib.serving.slate import Rule, Slate
 from recsys_lib.trust.explanations import weights_between
 from recsys_lib.trust.explanations.sentences import Reason, sentence
+from recsys_lib.vectors import similarity
 from recsys_lib.vectors.search.updatable import UpdatableIndex
 
 POPULAR = {"en": "Many people chose it; nothing of yours is known yet.", "zh": "很多人选过；还没有你的历史。"}
@@ -32,6 +33,9 @@ TRIAL = {
 }
 # Of scores that are kept for histories which come again.
 KEPT_BYTES = 64 * 2**20
+# Items below which one product with all vectors takes less time than a search by the index, which pays about
+# a millisecond whatever their number.
+PLAIN_ITEMS = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,16 +97,22 @@ class Served:
         return self.n_items - len(self.gone)
 
     @cached_property
+    def rows(self) -> similarity.Rows:
+        """Unit text vectors of all items."""
+        vectors = np.concatenate([np.asarray(self.artefact.vectors), self._mapped])
+        return similarity.Rows(similarity.normalize(vectors))
+
+    @cached_property
     def index(self) -> UpdatableIndex:
         """Exact search by cosine among the text vectors of all items that are not deleted, by places."""
+        known = self.artefact.n_items
         if self._before is None:
-            vectors = np.concatenate([np.asarray(self.artefact.vectors), self._mapped])
-            kept = np.setdiff1d(np.arange(self.n_items), self.gone)
-            return UpdatableIndex(kept, vectors[kept])
-        index, self._before = self._before.fork(), None
+            index = UpdatableIndex(np.arange(known), self.artefact.vectors)
+        else:
+            index, self._before = self._before.fork(), None
         # Items only come at the end of the catalogue, and no deletion is taken back.
-        later = np.setdiff1d(np.arange(self.artefact.n_items, self.n_items), index.items()[0])
-        index.insert(later, self._mapped[later - self.artefact.n_items])
+        later = np.setdiff1d(np.arange(known, self.n_items), index.items()[0])
+        index.insert(later, self._mapped[later - known])
         index.delete(self.gone)
         return index
 
@@ -204,9 +214,15 @@ class Served:
 
         ``left_out``: places not to name.
         """
-        ids, cosines = self.index.top_k(self.artefact.geometry.apply(vectors), k, [left_out.tolist()])
-        found = ids[0] >= 0
-        return ids[0][found], cosines[0][found]
+        mapped = self.artefact.geometry.apply(vectors)
+        if self.n_items < PLAIN_ITEMS:
+            cosines = self.rows.scores(similarity.normalize(mapped))[0]
+            allowed = cosines.copy()
+            allowed[left_out] = allowed[self.gone] = -np.inf
+            ids = slate.ranked(allowed, k)
+            return ids, cosines[ids]
+        ids, cosines = (found[0] for found in self.index.top_k(mapped, k, [left_out.tolist()]))
+        return ids[ids >= 0], cosines[ids >= 0]
 
     def raw_vector(self, place: int) -> np.ndarray:
         """The text vector of an item as the encoder gave it, ``[1, d]``."""

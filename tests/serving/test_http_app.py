@@ -16,6 +16,7 @@ from shop_server import LABELS, WORDS, events, shop, store_in
 from recsys_lib.serving import artefact, fitting
 from recsys_lib.serving import http_app as applications
 from recsys_lib.serving import refit as refits
+from recsys_lib.serving import served as served_module
 from recsys_lib.serving.events import EventLog, NewItem
 from recsys_lib.serving.http_app import Settings
 from recsys_lib.serving.service import Service
@@ -395,7 +396,9 @@ def shown(client, **asked):
     return {item["id"] for items in lists for item in items}
 
 
-def test_a_deleted_item_is_shown_no_more_also_after_a_restart_and_a_refit(store):
+@pytest.mark.parametrize("plain_items", [0, 1000])
+def test_a_deleted_item_is_shown_no_more_also_after_a_restart_and_a_refit(store, monkeypatch, plain_items):
+    monkeypatch.setattr(served_module, "PLAIN_ITEMS", plain_items)
     data = shop()
     with opened(store) as client:
         assert client.put("/items", json=NEW).json()["added"] == 1
@@ -451,8 +454,10 @@ def test_another_process_follows_a_deletion(store):
         assert "i10" not in shown(other)
 
 
-def test_similar_items_are_exact_while_items_come_and_go(store):
+@pytest.mark.parametrize("plain_items", [0, 1000])
+def test_similar_items_are_exact_while_items_come_and_go(store, monkeypatch, plain_items):
     """Every state that a request may hold finds what a naive search over its own items finds."""
+    monkeypatch.setattr(served_module, "PLAIN_ITEMS", plain_items)
     log = EventLog(store / "events.sqlite")
     service, states, over = Service(store, log), [], threading.Event()
     probe = service.encode(["oak spade scarf"])
@@ -481,5 +486,7 @@ def test_similar_items_are_exact_while_items_come_and_go(store):
         vectors = np.concatenate([np.asarray(served.artefact.vectors), served._mapped])
         left_out = np.union1d(served.gone, [3]).tolist()
         expected = similarity.top_k(served.artefact.geometry.apply(probe), vectors, 7, [left_out])
-        assert ids.tolist() == expected[0][0].tolist()
+        # Equal texts are equally near; a plain product may tell them apart in the last bit.
+        assert not set(ids.tolist()) & set(left_out)
+        assert plain_items or ids.tolist() == expected[0][0].tolist()
         np.testing.assert_allclose(cosines, expected[1][0], atol=1e-6)

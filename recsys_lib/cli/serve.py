@@ -58,6 +58,7 @@ def serve(
     ] = 0.0,
     engine: Engine = "local",
     address: Address = None,
+    shards: Annotated[int, _number("With --engine ray: parts of the vectors of /similar.")] = 0,
 ) -> int:
     """Serve recommendations over HTTP: POST /recommend /similar /events, PUT /items, DELETE /items/ID, GET
     /health /ready /metrics.
@@ -78,17 +79,19 @@ def serve(
             raise InputError(f"{name} {value}: expected from 0 to {most}")
     settings = Settings(rule=Rule(quota=quota), max_batch=max_batch, deadline_ms=deadline_ms,
                         max_waiting=max(256, max_batch))  # fmt: skip
-    start = _with_ray(address) if check_engine(engine, 0, address) else server.run
+    start = _with_ray(address, shards) if check_engine(engine, 0, address) else server.run
+    if shards and engine != "ray":
+        raise InputError(f"--shards {shards}: is for --engine ray; add it, or leave --shards out")
     _prepared(store, interactions, items, encoder)
     start(store, events or str(store / EVENTS), server.Address(host, port), settings, workers, token)
     return 0
 
 
-def _with_ray(address: str | None) -> Callable[..., None]:
+def _with_ray(address: str | None, shards: int) -> Callable[..., None]:
     """As ``server.run``, by replicas on a Ray cluster."""
     from recsys_lib.distributed import serve_on_cluster as replicas
 
-    return functools.partial(replicas.run, address=address)
+    return functools.partial(replicas.run, address=address, shards=shards)
 
 
 def _token(file: Path | None) -> str | None:

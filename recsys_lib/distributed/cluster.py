@@ -37,6 +37,8 @@ SETTINGS = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    # Otherwise a node gives up when its agent takes 15 s to start, as it does on a busy machine.
+    "RAY_agent_register_timeout_ms": "100000",
 }
 
 

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from recsys_lib.serving.slate import Rule, Slate
 from recsys_lib.serving.trial import Trial
 from recsys_lib.serving.writer import Full, Writer
 
+Search = Callable[[Served, np.ndarray, int, np.ndarray], Awaitable[tuple[np.ndarray, np.ndarray]]]
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     code: {"model": schemas.Problem} for code in (401, 404, 408, 409, 413, 422, 503)
 }
@@ -61,14 +62,20 @@ class Settings:
 
 
 def create(
-    store: Path, database: str | Path, settings: Settings | None = None, token: str | None = None
+    store: Path,
+    database: str | Path,
+    settings: Settings | None = None,
+    token: str | None = None,
+    search: Search | None = None,
 ) -> FastAPI:
     """The application over the artefacts in ``store`` and the events in ``database``; both are opened now.
+
+    ``search``: finds similar items in place of ``Served.similar``, with its arguments and answer.
 
     Raises:
         InputError: no artefact, a damaged one, no database.
     """
-    own = _Application(Service(store, EventLog(database)), settings or Settings())
+    own = _Application(Service(store, EventLog(database)), settings or Settings(), search or _similar)
     app = FastAPI(title="recsys_lib", lifespan=own.lifespan, responses=PROBLEMS)
     own.routes(app)
     _errors(app)
@@ -80,11 +87,17 @@ def create(
     return app
 
 
+async def _similar(
+    served: Served, vectors: np.ndarray, k: int, left_out: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    return served.similar(vectors, k, left_out)
+
+
 class _Application:
     """The routes and what they share."""
 
-    def __init__(self, service: Service, settings: Settings):
-        self.service, self.settings = service, settings
+    def __init__(self, service: Service, settings: Settings, search: Search):
+        self.service, self.settings, self.search = service, settings, search
         self.rng = np.random.default_rng(settings.seed)
         self.texts = TextBatcher(service.encode)
         self.admission = Admission(settings.max_in_flight, settings.max_wait_s)
@@ -218,7 +231,7 @@ class _Application:
             vectors = served.raw_vector(int(left_out[0]))
         else:
             vectors = await self._encode([asked.text or ""])
-        places, cosines = served.similar(vectors, asked.k, left_out)
+        places, cosines = await self.search(served, vectors, asked.k, left_out)
         ids, titles = served.catalogue.ids, served.catalogue.titles
         items = [
             {"id": ids[place], "title": titles[place], "cosine": round(float(cosine), 6)}

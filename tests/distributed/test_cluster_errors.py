@@ -92,3 +92,10 @@ def test_a_local_cluster_keeps_to_a_folder_of_its_own(monkeypatch):
         assert folder.is_dir()
     assert os.environ["RAY_TMPDIR"] == "/elsewhere"
     assert not folder.parent.exists()
+
+
+def test_shards_of_a_service_without_ray(tmp_path, capsys):
+    assert main(["serve", str(tmp_path), "--shards", "2"]) == 2
+    said = capsys.readouterr().err
+    assert "--shards 2: is for --engine ray; add it, or leave --shards out" in said
+    assert said.count("\n") == 1

@@ -233,3 +233,63 @@ def test_replicas_answer_as_one_server_does(nodes, tmp_path):
         assert answer.status_code == 200
         assert answer.json()["items"] == expected
         assert httpx.post(f"{url}/recommend", json={"k": -1}, timeout=60).status_code == 422
+
+
+def test_a_sharded_search_behind_the_service_is_that_of_one_server(nodes, tmp_path, monkeypatch):
+    import httpx
+    from fastapi.testclient import TestClient
+
+    sys.path.insert(0, str(ROOT / "tests" / "serving"))
+    shop_server = pytest.importorskip("shop_server")
+    from recsys_lib.distributed.serve_on_cluster import serving
+    from recsys_lib.serving import served
+    from recsys_lib.serving.http_app import Settings, create
+    from recsys_lib.serving.server import Address
+
+    monkeypatch.setattr(served, "PLAIN_ITEMS", 0)  # as for a large catalogue: exact to the last bit
+    store, settings = shop_server.store_in(tmp_path), Settings(seed=0)
+    database = str(tmp_path / "events.sqlite")
+    asked = [{"text": text, "k": 100} for text in shop_server.WORDS] + [{"item": "i7", "k": 9}]
+
+    def answers(client, base=""):
+        return [client.post(f"{base}/similar", json=body).json()["items"] for body in asked]
+
+    with (
+        httpx.Client(timeout=60) as client,
+        serving(store, database, Address("127.0.0.1", 0), settings, replicas=2, shards=3) as url,
+    ):
+        for change in range(3):
+            if change == 1:
+                new = {"items": [{"id": f"n{n}", "title": f"oak spade {n}"} for n in range(5)]}
+                assert client.put(f"{url}/items", json=new).json()["added"] == 5
+                assert client.delete(f"{url}/items/i7").json()["deleted"] == 1
+                assert client.delete(f"{url}/items/n3").json()["deleted"] == 1
+            if change == 2:
+                replicas = [p for p in psutil.process_iter(["cmdline"]) if _is_shard(p, os.getpid())]
+                assert len(replicas) == 3
+                replicas[0].kill()
+            with TestClient(create(store, database, settings)) as one:
+                assert answers(client, url) == answers(one)
+                assert len(answers(one)[0]) == (60, 63, 63)[change]
+
+
+def _is_shard(process, ancestor):
+    """Whether it is a replica of a shard that this process has started."""
+    if not process.info["cmdline"] or "recsys_lib_shard_" not in process.info["cmdline"][0]:
+        return False
+    return ancestor in {parent.pid for parent in process.parents()}
+
+
+def test_more_shards_than_the_cores_carry_are_refused(nodes, tmp_path):
+    sys.path.insert(0, str(ROOT / "tests" / "serving"))
+    shop_server = pytest.importorskip("shop_server")
+    from recsys_lib.distributed.serve_on_cluster import serving
+    from recsys_lib.serving.http_app import Settings
+    from recsys_lib.serving.server import Address
+
+    store = shop_server.store_in(tmp_path)
+    with (
+        pytest.raises(InputError, match="--shards 7: 2 cores carry at most 6"),
+        serving(store, str(tmp_path / "e.sqlite"), Address("127.0.0.1", 0), Settings(), shards=7),
+    ):
+        pass

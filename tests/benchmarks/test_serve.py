@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from recsys_lib.benchmarks import serve
-from recsys_lib.benchmarks.serve import client
+from recsys_lib.benchmarks.serve import client, scenarios
 from recsys_lib.core.errors import InputError
 from recsys_lib.reporting.figures import serving as figures
 
@@ -92,12 +92,16 @@ def test_tables_read_what_the_bench_wrote():
     kills = {"server": "ours", "scenario": "kills", "kills": 3, "acknowledged": 9, "lost": 0, "twice": 0,
              "restart_s": [1.0, 3.0, 2.0]}  # fmt: skip
     names = ("poisson", "poisson again", "bursts", "swaps", "saturation")
+    refit = {**kills, "scenario": "refit kills", "damaged": 1}
     record = {"rows": [*(row("ours", name) for name in names), row("b", "poisson"), kills]}
     assert figures.load_table(record).loc[("b", 0.5), "answered"] == 99
     assert figures.load_table(record).loc[("b", 0.5), "times_forecast"] == 2.5
     assert figures.processor_ms(record) == {"ours": 0.5}
     assert figures.changes(record).loc["swaps", "failed"] == 1
     assert figures.faults(record)["restart median s"] == 2.0
+    table = figures.killed({"rows": [*record["rows"], refit]})
+    assert table.loc["server", "artefacts damaged"] == "-" and table.loc["refit", "artefacts damaged"] == 1
+    assert table.loc["refit", "kills"] == 3 and table.columns[0] == "kills"
 
 
 def test_overload_is_said_with_or_without_a_bound():
@@ -143,3 +147,63 @@ def test_processor_time_is_compared_at_every_common_load(plain, words):
     ratios = figures.processor_ratios({"rows": rows})
     assert ratios == pytest.approx({0.3: 0.5 / plain[0], 0.5: 0.5 / plain[1]})
     assert figures._more(ratios) == words
+
+
+def compared(ratio, *p99):
+    """A record of both servers of lists: saturations, and pairs of p99 at increasing loads."""
+    kills = {"server": "ours", "scenario": "kills", "kills": 2, "restart_s": [0.5, 3.0]}
+    rows = [kills, row("ours", "saturation", throughput_per_s=49.0 * ratio), row(figures.PLAIN, "saturation")]
+    for place, (own, other) in enumerate(p99):
+        load = (0.3, 0.7)[place]
+        rows += [
+            row("ours", "poisson", load=load, p99_ms=own),
+            row(figures.PLAIN, "poisson", load=load, p99_ms=other),
+        ]
+    return {"rows": rows}
+
+
+@pytest.mark.parametrize(
+    ("ratio", "p99", "verdict"),
+    [
+        (2.5, [(4.0, 4.0), (9.0, 10.0)], "met."),
+        (2.5, [(5.0, 4.0), (9.0, 10.0)], "met at 70% only."),
+        (2.5, [(5.0, 4.0), (11.0, 10.0)], "missed."),
+        (1.9, [(1.0, 4.0), (1.0, 10.0)], "missed."),
+    ],
+)
+def test_goals_are_held_against_the_record(ratio, p99, verdict):
+    restart, lists = figures.goals(compared(ratio, *p99))
+    assert "after 0.5 to 3.0 s (1.8 in the median), in time 1 of 2 times: the goal is missed." in restart
+    assert f"Measured is {ratio:.2f} times its rate" in lists and lists.endswith(f"The goal is {verdict}")
+    assert f"{p99[1][0]:.0f} and {p99[1][1]:.0f} ms at 70%" in lists
+
+
+def test_loads_of_few_requests_are_counted():
+    rows = [row("ours", "poisson", requests=n) for n in (9_999, 10_000, 20_000)]
+    assert figures.requests_said({"rows": rows}).startswith("1 of 3 loads were measured on fewer than 10,000")
+    assert "their p99.9 rests on a few" in figures.requests_said({"rows": rows})
+    assert "every p99.9 rests on ten or more" in figures.requests_said({"rows": rows[1:]})
+    assert figures.load_table({"rows": rows})["requests"].tolist() == [9_999, 10_000, 20_000]
+
+
+@pytest.mark.parametrize("requests", [40])
+def test_every_load_has_all_its_requests(requests):
+    class Server(Answering):
+        def wait(self, *arguments):
+            return 0.0
+
+        def cpu_s(self):
+            return 1.0
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(scenarios, "SATURATION_S", 0.05)
+        rows = scenarios.under_load("x", Server, CONTENTS, requests, (0.01, 0.9))
+    assert [r["requests"] for r in rows if r["scenario"] == "poisson"] == [requests, requests]
+
+
+def test_merges_are_measured_for_every_number_of_shards(monkeypatch):
+    monkeypatch.setattr(scenarios, "REPEATS", 2)
+    rows = scenarios.merges(queries=3, k=2)
+    assert [r["shards"] for r in rows] == list(scenarios.SHARDS)
+    assert all(r["median_s"] > 0 and len(r["samples"]) == 2 for r in rows)
+    assert {(r["scenario"], r["queries"], r["k"]) for r in rows} == {("merge", 3, 2)}

@@ -164,10 +164,24 @@ def processor_bars(axes: Sequence[Axes], record: Mapping[str, Any]) -> None:
 PERCENTILES = ("p50_ms", "p99_ms", "p99.9_ms", "forecast_p99_ms")
 
 
+ASKED = 10_000
+GOAL_RATIO, GOAL_RESTART_S = 2.0, 1.0
+
+
+def requests_said(record: Mapping[str, Any]) -> str:
+    """How many loads were measured on fewer requests than a 99.9th percentile asks for."""
+    counts = rows_of(record, "poisson")["requests"]
+    few = int((counts < ASKED).sum())
+    return (
+        f"{few} of {len(counts)} loads were measured on fewer than {ASKED:,} requests ({counts.min():,} at "
+        f"least): {'their p99.9 rests on a few' if few else 'every p99.9 rests on ten or more'}"
+    )
+
+
 def load_table(record: Mapping[str, Any]) -> pd.DataFrame:
-    """A row a server and load: the rate, how many were answered, percentiles of the time to an answer beside
-    the p99 that the queueing model forecasts, all in milliseconds, how many times the forecast was measured,
-    and the processor time of an answer.
+    """A row a server and load: the rate, how many were asked and answered, percentiles of the time to an
+    answer beside the p99 that the queueing model forecasts, all in milliseconds, how many times the forecast
+    was measured, and the processor time of an answer.
     """
     table = rows_of(record, "poisson").reset_index()
     table["times_forecast"] = table["p99_ms"] / table["forecast_p99_ms"]
@@ -175,6 +189,7 @@ def load_table(record: Mapping[str, Any]) -> pd.DataFrame:
         "server",
         "load",
         "rate_per_s",
+        "requests",
         "answered",
         *PERCENTILES,
         "times_forecast",
@@ -247,6 +262,58 @@ def faults(record: Mapping[str, Any]) -> dict[str, float]:
     return kept | {"restart median s": float(np.median(seconds)), "restart slowest s": float(seconds.max())}
 
 
+KILLED = {"kills": "server", "refit kills": "refit", "writer kills": "client of the database"}
+
+
+def killed(record: Mapping[str, Any]) -> pd.DataFrame:
+    """A row for what was killed: how often, events acknowledged to it or given to it, lost and stored twice,
+    and artefacts that were not whole afterwards.
+    """
+    columns = ["kills", "acknowledged", "lost", "twice"]
+    rows = {KILLED[row["scenario"]]: row for row in record["rows"] if row["scenario"] in KILLED}
+    table = pd.DataFrame({name: [row[c] for c in columns] for name, row in rows.items()}, index=columns).T
+    table["artefacts damaged"] = [row.get("damaged", "-") for row in rows.values()]
+    return table.rename_axis("killed")
+
+
+def p99_pairs(record: Mapping[str, Any], ours: str, theirs: str) -> dict[float, tuple[float, float]]:
+    """Our and the other server's p99 in milliseconds at each common fraction of its saturation."""
+    p99 = rows_of(record, "poisson").reset_index().set_index(["server", "load"])["p99_ms"]
+    loads = sorted(set(p99[ours].index) & set(p99[theirs].index))
+    return {float(load): (float(p99[ours, load]), float(p99[theirs, load])) for load in loads}
+
+
+def goals(record: Mapping[str, Any]) -> list[str]:
+    """What was aimed at, and whether the record reaches it."""
+    (row,) = [row for row in record["rows"] if row["scenario"] == "kills"]
+    seconds = np.array(row["restart_s"])
+    within = int((seconds <= GOAL_RESTART_S).sum())
+    lines = [
+        f"**Restart**: the goal was an answer within {GOAL_RESTART_S:g} s of a restart. The first came after "
+        f"{seconds.min():.1f} to {seconds.max():.1f} s ({np.median(seconds):.1f} in the median), in time "
+        f"{within} of {len(seconds)} times: the goal is {'met' if within == len(seconds) else 'missed'}."
+    ]
+    most = rows_of(record, "saturation")["throughput_per_s"]
+    for what, ours, theirs in (("Lists", "ours", PLAIN), ("Texts", *TEXT_SERVERS)):
+        if {ours, theirs} <= set(most.index):
+            lines.append(_rate_said(what, float(most[ours] / most[theirs]), p99_pairs(record, ours, theirs)))
+    return lines
+
+
+def _rate_said(what: str, ratio: float, p99: Mapping[float, tuple[float, float]]) -> str:
+    """The goal of the rate at no higher p99, held against the ratio of rates and the pairs of p99."""
+    met = [load for load, (own, other) in p99.items() if ratio >= GOAL_RATIO and own <= other]
+    pairs = ", ".join(f"{own:.0f} and {other:.0f} ms at {load:.0%}" for load, (own, other) in p99.items())
+    verdict = "met" if len(met) == len(p99) else "missed"
+    if met and verdict == "missed":
+        verdict = f"met at {' and '.join(f'{load:.0%}' for load in met)} only"
+    return (
+        f"**{what} beside a plain server**: the goal was {GOAL_RATIO:g} times its rate at no higher p99. "
+        f"Measured is {ratio:.2f} times its rate; the p99 of ours and of the plain one are {pairs} of each "
+        f"one's saturation. The goal is {verdict}."
+    )
+
+
 # ---------------------------------------------------------------- takeaways
 
 
@@ -281,7 +348,7 @@ def takeaways(
         f"{1 - last['ndcg'] / first['ndcg']:.0%}."
     )
     policies = f"**Off-policy estimates** from the logged draws: {_covered(estimates)}."
-    return bullets([refits, interleaved, mixed, policies, *_load(record)])
+    return bullets([refits, interleaved, mixed, policies, *_load(record), *goals(record)])
 
 
 def _covered(estimates: pd.DataFrame) -> str:

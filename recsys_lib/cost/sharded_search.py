@@ -13,11 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from recsys_lib.core import records
 from recsys_lib.core.errors import InputError
+from recsys_lib.core.paths import MEASUREMENTS
 from recsys_lib.cost.fleet import USABLE, machines_held
 from recsys_lib.cost.machines import Hardware
 from recsys_lib.cost.scaling import Network
@@ -189,12 +192,14 @@ class Measured:
     merge_s: Mapping[int, float]
 
 
-def recorded(search: Mapping[str, Any], machine: Mapping[str, Any], serve: Mapping[str, Any]) -> Measured:
-    """From the records ``search-bench``, of the machine on which it ran, and ``serve-bench``.
+def recorded(folder: Path = MEASUREMENTS) -> Measured:
+    """From the records of ``bench search``, of the machine on which it ran, and of ``bench serve``.
 
     Raises:
-        InputError: one of them lacks what is needed.
+        InputError: one of them is absent, or lacks what is needed.
     """
+    names = ("search-bench", "intel-xeon-2-cores", "serve-bench")
+    search, machine, serve = (records.read(folder / f"{name}.json") for name in names)
     cores = search["runs"]["AMX"]["environment"]["cores_physical"]
     merges = {row["shards"]: row["median_s"] for row in serve["rows"] if row["scenario"] == "merge"}
     if not merges:

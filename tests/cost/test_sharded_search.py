@@ -1,5 +1,7 @@
 """Sharded search priced: what records say, the fork and join against the tabulated queue, the plan."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -86,9 +88,15 @@ def test_rates_take_groups_and_small_memories_take_shards():
         sharded_search.plan(10, STEADY, ShardedService(1.0), hardware("c7i-large"), scaling.ETHERNET)
 
 
-def test_what_is_not_recorded_is_named():
+def test_records_are_read_and_what_is_not_recorded_is_named(tmp_path):
     with pytest.raises(InputError, match="no int8 scan is recorded"):
         sharded_search.recorded_scatter([])
-    search = {"runs": {"AMX": {"environment": {"cores_physical": 2}}}, "rows": []}
-    with pytest.raises(InputError, match="no merge is recorded"):
-        sharded_search.recorded(search, {}, {"rows": []})
+    for name in ("search-bench", "intel-xeon-2-cores", "serve-bench"):
+        shutil.copy(paths.MEASUREMENTS / f"{name}.json", tmp_path)
+    found = sharded_search.recorded(tmp_path)
+    assert found.scans.cores == 2 and len(found.scatter) >= 20 and max(found.merge_s) >= 100
+    content = records.read(tmp_path / "serve-bench.json")
+    content["rows"] = [row for row in content["rows"] if row["scenario"] != "merge"]
+    records.write(tmp_path / "serve-bench.json", content)
+    with pytest.raises(InputError, match="no merge is recorded: run python -m recsys_lib bench"):
+        sharded_search.recorded(tmp_path)

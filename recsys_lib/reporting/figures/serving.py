@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from recsys_lib.core import paths, records
 from recsys_lib.evaluation import Comparison, p_text
 from recsys_lib.reporting import plots
 from recsys_lib.reporting.takeaways_00_to_03 import bullets
@@ -114,6 +115,11 @@ def off_policy(found: Mapping[str, Mapping[str, Estimate]], truth: Mapping[str, 
 
 
 # ---------------------------------------------------------------- recorded load
+
+
+def recorded() -> dict[str, Any]:
+    """What ``bench serve`` wrote."""
+    return records.read(paths.MEASUREMENTS / "serve-bench.json")
 
 
 def rows_of(record: Mapping[str, Any], scenario: str) -> pd.DataFrame:

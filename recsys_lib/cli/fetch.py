@@ -46,5 +46,6 @@ def fetch(
         found |= assets.fetch(chosen)
     for name, folder in found.items():
         size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-        print(f"{name:16} {size / 1e6:8.1f} MB  ready")
+        reason = locations.published(name).unpinned if name in published else ""
+        print(f"{name:16} {size / 1e6:8.1f} MB  ready" + (f", no hash compared: {reason}" if reason else ""))
     return 0

@@ -230,6 +230,54 @@ def test_bad_amazon_files_are_refused(tmp_path, lines, said):
         datasets.load("amazon-2018:Office_Products", put(tmp_path, files))
 
 
+# ---------------------------------------------------------------- groceries
+
+
+def purchases():
+    return pd.DataFrame({
+        "household_id": [7, 7, 8, 8], "product_id": [1, 1, 2, 9], "quantity": [2, 1, 0, 1],
+        "sales_value": [3.0, 2.5, 1.0, 1.0], "retail_disc": [1.0, 0.0, 0.0, 0.0],
+        "coupon_match_disc": [0.0, 0.5, 0.0, 0.0],
+        "transaction_timestamp": pd.to_datetime(
+            ["2017-01-01 10:00", "2017-01-02 10:00:00.9", "2017-03-01", "2017-03-01"], format="ISO8601"),
+    })  # fmt: skip
+
+
+def products():
+    return pd.DataFrame({
+        "product_id": [1, 2], "manufacturer_id": [3, 4], "department": ["GROCERY", "DRUG GM"],
+        "brand": ["Private", "National"], "product_category": ["BREAD, FRESH", None],
+        "product_type": ["ROLLS ", None], "package_size": ["12 OZ", None],
+    })  # fmt: skip
+
+
+def test_groceries_have_shelf_prices_and_categories(tmp_path):
+    pytest.importorskip("pyarrow")
+    purchases().to_parquet(tmp_path / "transactions.parquet")
+    products().to_parquet(tmp_path / "products.parquet")
+    data = datasets.load("complete-journey", tmp_path)
+    # The household bought product 1 twice: the later purchase stays; product 9 has no row.
+    assert pairs(data) == {("7", "1"), ("8", "2")} and (data.n_dropped, data.n_merged) == (1, 1)
+    assert data.timestamp[data.item == 0].tolist() == [1483351200]
+    assert data.items["title"].tolist() == ["ROLLS 12 OZ", ""]
+    assert data.items["genres"].tolist() == ["BREAD  FRESH, GROCERY", "DRUG GM"]
+    assert data.items["author"].tolist() == ["Private", "National"]
+    # Discounts are added back: (3 + 1) / 2 and 2.5 + 0.5; a purchase of nothing tells no price.
+    assert data.items["price"].tolist()[0] == 2.5 and np.isnan(data.items["price"].tolist()[1])
+    assert "calls them simulated" in data.notes[0]
+
+
+def test_bad_groceries_are_refused_in_one_line(tmp_path):
+    pytest.importorskip("pyarrow")
+    put(tmp_path, {"transactions.parquet": "no table", "products.parquet": "x"})
+    with pytest.raises(InputError, match=r"transactions\.parquet: not readable .* as published") as caught:
+        datasets.load("complete-journey", tmp_path)
+    assert "\n" not in str(caught.value)
+    purchases().drop(columns="quantity").to_parquet(tmp_path / "transactions.parquet")
+    with pytest.raises(InputError, match=r"transactions\.parquet: no column 'quantity'"):
+        datasets.load("complete-journey", tmp_path)
+
+
 # ---------------------------------------------------------------- news, questions
 
 
@@ -347,6 +395,17 @@ def test_without_the_library_datasets_one_line_says_so(monkeypatch):
 # ---------------------------------------------------------------- where they lie
 
 
+@pytest.mark.parametrize(
+    "name",
+    [*locations.TABLE, "amazon-2018:Office_Products", "amazon-2023:Office_Products", "stackexchange:ai"],
+)
+def test_every_data_set_has_an_address_and_a_hash_or_the_reason_for_none(name):
+    one = locations.published(name)
+    assert one.page.startswith("https://") and all(url.startswith("https://") for url in one.urls)
+    assert bool(one.md5) != bool(one.unpinned), f"{name}: expected a hash or a reason, one of them"
+    assert not one.md5 or (len(one.md5) == 32 and one.urls)
+
+
 def test_a_data_set_is_found_in_the_folder_of_the_variable(tmp_path, monkeypatch):
     monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv(locations.VARIABLE, raising=False)
@@ -399,7 +458,8 @@ def test_fetch_takes_a_published_set_from_a_folder(tmp_path, monkeypatch, capsys
     monkeypatch.delenv(locations.VARIABLE, raising=False)
     source = put(tmp_path / "s", {"ratings.csv": RATINGS, "movies.csv": MOVIES})
     assert main(["fetch", "ml-latest-small", "--from", str(source)]) == 0
-    assert "ml-latest-small" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "ml-latest-small" in said and "no hash compared: made anew from time to time" in said
     assert datasets.load("ml-latest-small").n_interactions == 3
     assert main(["fetch", "minilm", "--from", str(source)]) == 2
     assert main(["fetch", "ml-1m", "--from", str(tmp_path / "none")]) == 2

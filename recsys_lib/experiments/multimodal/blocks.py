@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from recsys_lib import encoders
 from recsys_lib.core.errors import InputError
@@ -25,6 +26,9 @@ POSTERS = "posters.zip"
 # Kinds that an encoder makes are centred; counts are not, as in notebook 05.
 CENTRED = ("text", "title", "image")
 GRAPH_DIMENSIONS = 512
+# Where bumps stand along standardized prices, and how wide they are, in standard deviations.
+STEP = 0.5
+SCALE = np.arange(-3.0, 3.0 + STEP, STEP)
 # How a film finds its entity in the graph of MovieLens-100K.
 BY_TITLE, DISTRIBUTED = "by title", "distributed"
 LINKS = (BY_TITLE, DISTRIBUTED)
@@ -58,6 +62,37 @@ def tags(data: Dataset) -> np.ndarray:
     """TF-IDF of what people wrote of an item; 0 for one without tags."""
     texts = data.items["tags"].astype("string").fillna("").tolist()
     return encoders.load("tfidf", corpus=[t for t in texts if t]).encode(texts)
+
+
+def tagged_films_data(min_ratings: int = 20) -> Dataset:
+    """The films of ``tagged_films``."""
+    data, posters = datasets.load("ml-latest-small").k_core(1, min_ratings), _posters()
+    return _sub_catalogue(data, np.flatnonzero([i in posters for i in data.items["id"]]))
+
+
+def price(data: Dataset) -> np.ndarray:
+    """Prices, float32 ``[n_items, 2 · len(SCALE)]``: the standardized logarithm of the price, and the same
+    less the mean of its category, each as Gaussian bumps along ``SCALE``.
+
+    A kernel of unit vectors would see only the sign of a single number, hence the bumps. An item without a
+    price, or with one of 0, has a row of zeros, which every method here takes for "has none". Without
+    categories the second half equals the first. ``price`` may be text such as "$1,299.00"; a range is none.
+    """
+    written = data.items["price"].astype("string").str.replace(r"[$,\s]", "", regex=True)
+    numbers = pd.to_numeric(written, errors="coerce").astype(float)
+    logs = np.log(numbers.where(numbers > 0))
+    labels = data.items["genres"].astype("string").fillna("") if "genres" in data.items else ""
+    groups = pd.Series(labels, index=logs.index)
+    within = logs - logs.groupby(groups).transform("mean")
+    return side_by_side([_along_scale(logs), _along_scale(within)])
+
+
+def _along_scale(values: pd.Series) -> np.ndarray:
+    """Standardized values as bumps along ``SCALE``, rows of zeros for missing ones."""
+    spread = float(values.std(ddof=0))
+    standard = ((values - values.mean()) / (spread if spread > 0 else 1.0)).clip(SCALE[0], SCALE[-1])
+    bumps = np.exp(-0.5 * ((standard.to_numpy()[:, None] - SCALE) / STEP) ** 2)
+    return np.nan_to_num(bumps).astype(np.float32)
 
 
 def films(encoder: str = "minilm", links: str = BY_TITLE, dimensions: int = GRAPH_DIMENSIONS) -> Items:
@@ -103,14 +138,33 @@ def films_with_posters(encoder: str = "minilm") -> Items:
         InputError: no posters on this machine.
     """
     whole = films(encoder)
-    ids = same_films(whole.data, datasets.load("ml-latest-small"))
-    linked, have = fusion.present(whole.blocks["graph"]), _posters()
-    found = [i for i, other in enumerate(ids) if other in have and linked[i]]
+    ids, pictured = _with_poster(whole.data)
+    linked = fusion.present(whole.blocks["graph"])
+    found = [i for i in pictured if linked[i]]
     data = _sub_catalogue(whole.data, np.array(found))
     chosen = [ids[int(i) - 1] for i in data.items["id"]]
     kept = data.items["id"].astype(int).to_numpy() - 1
     blocks = {name: block[kept] for name, block in whole.blocks.items()}
     return Items(data, blocks | _title_and_image(data, encoder, chosen))
+
+
+def _with_poster(data: Dataset) -> tuple[list[str], list[int]]:
+    """Ids of MovieLens-100K's films in the other numbering, and the places of those with a poster."""
+    ids, have = same_films(data, datasets.load("ml-latest-small")), _posters()
+    return ids, [i for i, other in enumerate(ids) if other in have]
+
+
+def posters_used() -> dict[str, int]:
+    """How many films of MovieLens-100K have a poster here, and how many of these the graph links, which
+    ``films_with_posters`` takes.
+
+    Raises:
+        InputError: no posters on this machine.
+    """
+    data = datasets.load("ml-100k")
+    pictured = _with_poster(data)[1]
+    linked = fusion.present(graph_block(data, BY_TITLE))
+    return {"with a poster": len(pictured), "with a poster and an entity": int(linked[pictured].sum())}
 
 
 def tagged_films(encoder: str = "minilm", min_ratings: int = 20) -> Items:
@@ -119,15 +173,52 @@ def tagged_films(encoder: str = "minilm", min_ratings: int = 20) -> Items:
     Raises:
         InputError: the data or the posters are not on this machine.
     """
-    data = datasets.load("ml-latest-small").k_core(1, min_ratings)
-    have = np.flatnonzero([i in _posters() for i in data.items["id"]])
-    data = _sub_catalogue(data, have)
+    data = tagged_films_data(min_ratings)
     blocks = {
         "text": encode(data, encoder, data.item_texts(("title", "genres", "year"))),
         "tags": tags(data),
         "metadata": metadata(data),
     }
     return Items(data, blocks | _title_and_image(data, encoder, data.items["id"].tolist()))
+
+
+def groceries(encoder: str = "minilm", min_households: int = 100) -> Items:
+    """The Complete Journey, products that ``min_households`` bought: text (type, size, brand, category and
+    department), categories (the last three as labels) and price.
+
+    Raises:
+        InputError: the data are not on this machine.
+    """
+    data = groceries_data(min_households)
+    blocks = {"text": encode(data, encoder), "categories": categories(data), "price": price(data)}
+    return Items(data, blocks)
+
+
+def groceries_data(min_households: int = 100) -> Dataset:
+    """The products of ``groceries``."""
+    return datasets.load("complete-journey").k_core(5, min_households)
+
+
+def categories(data: Dataset) -> np.ndarray:
+    """Category and department, and whose brand it is, as labels."""
+    return side_by_side([encode(data, "labels"), _labels(data, "author")])
+
+
+def office_products(encoder: str = "minilm", min_purchases: int = 5) -> Items:
+    """Amazon's office products with ``min_purchases``: text and brand; their files have no price and no
+    category.
+
+    Raises:
+        InputError: the data are not on this machine.
+    """
+    data = datasets.load("amazon-office-products").k_core(1, min_purchases)
+    text = encode(data, encoder, data.item_texts(("title", "author", "description")))
+    return Items(data, {"text": text, "brand": _labels(data, "author")})
+
+
+def _labels(data: Dataset, column: str) -> np.ndarray:
+    labels = data.items[column].astype("string").fillna("").str.replace(",", " ").tolist()
+    return encoders.load("genres", corpus=labels).encode(labels)
 
 
 def _sub_catalogue(data: Dataset, items: np.ndarray) -> Dataset:

@@ -19,6 +19,8 @@ Blocks = Mapping[str, np.ndarray]
 K = 10
 DISTRIBUTED, ALL_DISTRIBUTED = "graph as distributed", "all, graph as distributed"
 UNAWARDED, ALL_UNAWARDED = "graph without awards", "all, graph without awards"
+# The end of the name of a null: the same vectors, each at another item.
+SHUFFLED = "shuffled"
 # Blocks that take part only in conditions of their own.
 CONTROLS = ("title", "distributed", "unawarded")
 SHARES = [0.0, 0.25, 0.5, 1.0, 2.0, 4.0]
@@ -37,7 +39,7 @@ def conditions(kinds: Sequence[str]) -> dict[str, tuple[str, ...]]:
     Every kind alone, all of them, all without each, all with each shuffled. ``distributed`` is the graph by
     the links as distributed, ``unawarded`` the graph without awards: each alone, and in the graph's place.
     ``title`` is a part of the text and takes part only beside the image: alone, with it, and with it
-    shuffled.
+    shuffled. So does the price beside the text: what it adds to the text alone is a question of its own.
 
     >>> conditions(["text", "graph"])["all, graph shuffled"]
     ('text', 'graph*')
@@ -58,10 +60,10 @@ def conditions(kinds: Sequence[str]) -> dict[str, tuple[str, ...]]:
         found["title"] = ("title",)
         found["title and image"] = ("title", "image")
         found["title, image shuffled"] = ("title", "image*")
-    # Of two kinds, all without one is the other alone.
-    return {
-        name: parts for i, (name, parts) in enumerate(found.items()) if parts not in list(found.values())[:i]
-    }
+    if "price" in kinds and "text" in kinds:
+        found["text and price"] = ("text", "price")
+        found["text, price shuffled"] = ("text", "price*")
+    return found
 
 
 def questions(names: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -79,6 +81,9 @@ def questions(names: Sequence[str]) -> dict[str, tuple[str, str]]:
         asked["graph by title against as distributed"] = ("all", ALL_DISTRIBUTED)
     if ALL_UNAWARDED in names:
         asked["graph without awards, added to the rest"] = (ALL_UNAWARDED, "all without graph")
+    if "text, price shuffled" in names:
+        asked["price added to the text"] = ("text and price", "text")
+        asked["price against shuffled, beside the text"] = ("text and price", "text, price shuffled")
     if "title and image" in names:
         asked["image added to the title"] = ("title and image", "title")
         asked["image against shuffled, beside the title"] = ("title and image", "title, image shuffled")
@@ -155,13 +160,18 @@ def cold(
     """Every condition tuned and evaluated on one draw of cold items: its evaluation and its parameters."""
     task, blocks = cold_split(items, seed)
     columns, found = shared_columns(), {}
+    # Of two kinds, all without one is the other alone: what takes the same kinds is done once.
+    done: dict[tuple[str, ...], tuple[Evaluation, dict[str, Any]]] = {}
     for name, kinds in named.items():
+        if kinds in done:
+            found[name] = done[kinds]
+            continue
         parts = parts_of(blocks, kinds, seed)
         space, start = map_space(len(parts))
         best = coordinate_search.search(map_value(parts, task, columns), space, start, budget)[0]
         model = joined_map(parts, best.parameters, columns).fit(task.whole)
         result = evaluation.evaluate(model, task.whole, task.test, K, task.test_candidates)
-        found[name] = (result, _shares_by_kind(best.parameters, kinds))
+        found[name] = done[kinds] = (result, _shares_by_kind(best.parameters, kinds))
         progress(f"draw {seed}, {name}: {result.mean()['ndcg']:.4f}")
     return found
 
@@ -175,20 +185,28 @@ def _shares_by_kind(point: Mapping[str, Any], kinds: Sequence[str]) -> dict[str,
 
 
 def warm(items: Items, seed: int, trials: int) -> dict[str, Evaluation]:
-    """EASE, and EASE regularized towards the similarity of each kind, of all, and of all shuffled, on a
-    random split (80/20, a tenth to tune on); "and all shuffled": every kind's rows moved to other items.
+    """EASE, and EASE regularized towards the similarity of each kind and of all, on a random split (80/20, a
+    tenth to tune on); every one of them also with its null: "and text shuffled" moves the text's vectors
+    among the items that have a text, "and all shuffled" moves the joined rows among all items.
     """
     part = splits.random_split(items.data, 0.2, 0.1, seed, per_user=False)
     blocks = {n: b for n, b in items.ready(part.train).items() if n not in CONTROLS}
     ease = Method(recommenders.EASE, EASE_SPACE)
     order = np.random.default_rng(seed).permutation(items.data.n_items)
     joined = fusion.joined(list(blocks.values()))
-    sources = {**blocks, "all": joined, "all shuffled": joined[order]}
+    nulls = {f"{name} {SHUFFLED}": fusion.shuffled(block, seed) for name, block in blocks.items()}
+    sources = {**blocks, "all": joined, **nulls, f"all {SHUFFLED}": joined[order]}
     methods = {"EASE": ease} | {f"EASE and {name}": text_prior(v, ease) for name, v in sources.items()}
     done = tuning.compare_methods(methods, tuning.warm_task(part), trials, seed, K, keep_models=False)
     return {name: outcome.test for name, outcome in done.items()}
 
 
 def warm_questions(names: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Does each kind add to EASE?"""
-    return {f"{n.removeprefix('EASE and ')} added to EASE": (n, "EASE") for n in names if n != "EASE"}
+    """Does each kind, and each null, add to EASE, and does the kind rank better than its null?"""
+    kinds = [name.removeprefix("EASE and ") for name in names if name != "EASE"]
+    asked = {f"{kind} added to EASE": (f"EASE and {kind}", "EASE") for kind in kinds}
+    for kind in kinds:
+        null = f"{kind} {SHUFFLED}"
+        if null in kinds:
+            asked[f"{kind} against shuffled"] = (f"EASE and {kind}", f"EASE and {null}")
+    return asked

@@ -31,6 +31,8 @@ CATALOGUES: dict[str, Callable[[], Items]] = {
     "films": blocks.films,
     "films with posters": blocks.films_with_posters,
     "tagged films": blocks.tagged_films,
+    "groceries": blocks.groceries,
+    "office products": blocks.office_products,
 }
 # As many points for the one as for the other.
 # One space for both: with a second vector for each item CKE learns in fewer rounds than BPR.
@@ -207,12 +209,15 @@ def null_part(seeds: int = 1, trials: int = 6) -> dict[str, Any]:
 def _parts() -> dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any]]]:
     """Every part by name with its arguments, the most decisive first."""
     parts: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any]]] = {}
-    for name, seeds in (("films", 3), ("films with posters", 3), ("tagged films", 1)):
+    draws = {"films": 3, "films with posters": 3, "tagged films": 1, "groceries": 2, "office products": 1}
+    for name, seeds in draws.items():
         parts[f"cold: {name}"] = (cold_part, {"catalogue": name, "seeds": seeds, "budget": 16})
+    parts["posters"] = (lambda: {"films": blocks.posters_used()}, {})
     parts["links"] = (links_part, {"k": 10})
     parts["graph"] = (graph_part, {"dimension": 64, "epochs": 15, "fraction": 0.05})
     parts["costs"] = (costs.measure, {"n_texts": 256, "n_pictures": 64})
-    parts["fusion: films"] = (fusion_part, {"catalogue": "films", "seeds": 1, "budget": 12})
+    for name in ("films", "groceries"):
+        parts[f"fusion: {name}"] = (fusion_part, {"catalogue": name, "seeds": 1, "budget": 12})
     for name in CATALOGUES:
         parts[f"warm: {name}"] = (warm_part, {"catalogue": name, "seeds": 1, "trials": 6})
     parts["cke"] = (cke_part, {"seeds": 1, "trials": 12})

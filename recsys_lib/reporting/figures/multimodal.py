@@ -198,29 +198,6 @@ def fusion_methods(metrics: Mapping[str, Any]) -> Figure:
     return fig
 
 
-def costs(measured: Mapping[str, Any], cold: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """What each kind costs for an item, and for 0.01 of the NDCG that it adds to the rest in the catalogue
-    where it adds most; a kind that is not shown to add anything has no such price.
-    """
-    gains: dict[str, tuple[float, str]] = {}
-    for name, metrics in cold.items():
-        for kind, row in kinds(answers(metrics), by_chance(cold)[1]).iterrows():
-            if row["adds"] and float(row["added"]) > gains.get(str(kind), (0.0, ""))[0]:
-                gains[str(kind)] = (float(row["added"]), name)
-    rows = {}
-    for kind, cost in measured["found"].items():
-        gain, where = gains.get(kind, (0.0, "nowhere"))
-        per = 0.01 / gain if gain else np.nan
-        seconds = cost["cpu_seconds_per_item"]
-        rows[kind] = {
-            "core ms an item": 1000 * seconds, "model MB": cost["model_mb"],
-            "vectors MB per 1,000": cost["mb_per_1000_items"], "adds most in": where, "added": gain,
-            "core ms an item per 0.01": 1000 * seconds * per,
-            "MB per 0.01": (cost["model_mb"] + cost["mb_per_1000_items"]) * per,
-        }  # fmt: skip
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
 def takeaways(records: Sequence[Mapping[str, Any]], live: pd.DataFrame) -> str:
     """What was found here and in the record, as a list in Markdown."""
     cold = parts(records, "cold: ")
@@ -266,11 +243,43 @@ def _cold_lines(name: str, metrics: Mapping[str, Any], null: tuple[float, float]
     return lines + [f"* **{name.capitalize()}**, {q}: {_said(table.loc[q])}." for q in asked]
 
 
+def warm_kinds(metrics: Mapping[str, Any]) -> pd.DataFrame:
+    """Where items have interactions, a row for each kind and for all: what it adds to EASE, what its shuffled
+    self adds, and what it has over that one, with intervals and answers; blank where no null was run.
+    """
+    table, rows = answers(metrics), {}
+    for question in table.index[table.index.str.endswith(" added to EASE")]:
+        kind = question.removesuffix(" added to EASE")
+        if kind.endswith(" shuffled"):
+            continue
+        added = table.loc[question]
+        row = {"NDCG gained": added["NDCG gained"], "low": added["low"], "high": added["high"]}
+        row |= {"Holm p": added["Holm p"], "answer": added["answer"]}
+        null, over = f"{kind} shuffled added to EASE", f"{kind} against shuffled"
+        if null in table.index:
+            row["shuffled gained"] = table.loc[null, "NDCG gained"]
+        if over in table.index:
+            row |= {"over shuffled": table.loc[over, "NDCG gained"], "its answer": table.loc[over, "answer"]}
+        rows[kind] = row
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def adds_warm(table: pd.DataFrame) -> list[str]:
+    """The kinds of ``warm_kinds`` that are better than EASE and, where it was run, than their nulls."""
+    decided = table["answer"] == "better"
+    if "its answer" in table:
+        decided &= table["its answer"].isna() | (table["its answer"] == "better")
+    return [str(kind) for kind in table.index[decided]]
+
+
 def _warm_line(name: str, metrics: Mapping[str, Any]) -> str:
-    table = answers(metrics)
-    better = [str(q).removesuffix(" added to EASE") for q in table.index[table["answer"] == "better"]]
+    table = warm_kinds(metrics)
+    better = adds_warm(table)
     verb = "adds" if len(better) == 1 else "add"
     said = f"{_listed(better)} {verb}" if better else "nothing is shown to add"
     said += f" to EASE's {metrics['ndcg']['EASE']:.3f}, by at most {table['NDCG gained'].max():+.3f}"
-    null = table["NDCG gained"].get("all shuffled added to EASE")
-    return f"* **Warm items, {name}**: {said}{'' if null is None else f'; all shuffled {null:+.3f}'}."
+    if "shuffled gained" not in table:
+        return f"* **Warm items, {name}**: {said}."
+    nulls = table["shuffled gained"].dropna()
+    changed = f"shuffled kinds change it by {nulls.min():+.3f} to {nulls.max():+.3f}"
+    return f"* **Warm items, {name}**: {said}; {changed}."

@@ -20,6 +20,7 @@ from recsys_lib.experiments.catalogues import (
     people,
     protocol,
     scale,
+    wider_spaces,
 )
 from recsys_lib.recommenders import EASE, Interests, MaxSimilarity, Popularity, TextProfile
 from recsys_lib.recommenders.interests import interests_of
@@ -79,6 +80,31 @@ def test_gains_of_an_invented_shop_whose_texts_say_everything():
     assert gain["low"] <= gain["difference"] <= gain["high"] and gain["Holm p"] == gain["p"]
     assert gain["base"] in ("popularity", "EASE", "iALS", "ItemKNN") and gain["method"] not in gain["base"]
     assert set(found["warm"]["EASE"]["parameters"]) == {"regularization"}
+
+
+def test_wider_spaces_hold_the_usual_ones_and_reach_every_method(monkeypatch):
+    usual, wide = evaluated_methods.USUAL, wider_spaces.WIDE
+    for field, space in vars(usual).items():
+        wider = getattr(wide, field)
+        assert set(wider) == set(space), field
+        assert max(wider[next(iter(space))]) >= max(space[next(iter(space))]), field
+    assert max(wide.item_knn["shrinkage"]) > max(usual.item_knn["shrinkage"])
+    assert set(wider_spaces.CATALOGUES) <= set(protocol.CATALOGUES)
+    seen = {}
+
+    def compared(methods, task, trials):
+        seen.update({name: (method.space, trials) for name, method in methods.items()})
+        return tuning.compare_methods(methods, task, 1, keep_models=False)
+
+    monkeypatch.setattr(evaluated_methods, "_compared", compared)
+    monkeypatch.setattr(protocol, "catalogue", lambda name: shop(timed=True))
+    monkeypatch.setattr(wider_spaces, "ENCODER", "wordllama")
+    found = wider_spaces.measure("ml-100k", 3)
+    assert seen["ItemKNN"] == (wide.item_knn, 3) and seen["iALS"][0] == wide.ials
+    assert seen["recent popularity"][0] == wide.recent and seen["EASE"][0] == wide.ease
+    assert seen["best + TF-IDF"][0] == wide.weights and seen["EASE with TF-IDF inside"][0] == wide.prior
+    assert found["trials"] == 3 and set(found["warm"]) == set(seen)
+    assert found["gain"]["relative low"] <= found["gain"]["relative"] <= found["gain"]["relative high"]
 
 
 def test_the_study_resumes_and_names_what_is_missing(tmp_path, monkeypatch, capsys):
@@ -223,10 +249,10 @@ def test_chunks_are_averaged(monkeypatch):
 
 
 def test_the_whole_path_of_an_invented_catalogue():
-    shape = scale.Shape(400, 120, 6_000, columns=40, top=10, sample=50, texts=2)
+    shape = scale.Shape(400, 120, 6_000, columns=40, top=10, sample=50)
     found = scale.measure(shape)
     assert found["sizes"]["items"] == 120 and 3_000 < found["sizes"]["interactions"] <= 6_000
-    assert found["evaluated users"] == 50
+    assert found["evaluated users"] == 50 and found["texts encoded by MiniLM"] == 120
     stages = list(found["stages"])
     assert stages[:2] == ["invent and write", "read the CSV files"] and stages[-1] == "evaluate, EASE"
     peaks = [row["peak_gib"] for row in found["stages"].values()]

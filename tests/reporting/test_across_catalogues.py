@@ -66,6 +66,33 @@ def test_a_perfect_line_is_found_and_a_flat_one_is_not(measured):
     assert warm["ρ"] == 1 and warm["p"] < 0.001 and warm["slope"] == pytest.approx(0.1)
     assert warm["error of the line"] < 1e-9 < warm["error of the mean"]
     assert (found.loc["chosen", "ρ"] == 0).all() and (found.loc["chosen", "p"] == 1).all()
+    # Every catalogue here has the same share of cold items, and none knows when.
+    assert found.loc[("warm", "cold share"), "ρ"] == 0 and (found["n"] == 8).all()
+    assert ("warm", "days") not in found.index
+
+
+def test_age_is_tested_on_the_catalogues_that_know_it(measured):
+    for name, days in (("ml-100k", 10.0), ("ml-latest-small", 100.0), ("stackexchange", 1000.0)):
+        measured[name]["catalogue"]["days"] = days
+    found = explain.regressions(explain.gains(measured))
+    # The warm gain follows the words, 5, 6 and 100: in the order of the days.
+    assert found.loc[("warm", "days"), ["n", "ρ", "p"]].tolist() == [3, 1.0, 0.333]
+    measured["stackexchange"]["catalogue"]["days"] = None
+    assert ("warm", "days") not in explain.regressions(explain.gains(measured)).index
+
+
+def test_the_share_of_cold_items_can_explain_a_gain(measured):
+    for metrics in measured.values():
+        metrics["catalogue"]["cold share"] = metrics["gains"]["warm"]["relative"] / 5
+        metrics["catalogue"]["words per text"] = 10.0
+        metrics["catalogue"]["interactions per item"] = 10.0
+        metrics["catalogue"]["rare items"] = 0.5
+    table = explain.gains(measured)
+    assert explain.regressions(table).loc[("warm", "cold share"), "slope"] == pytest.approx(5.0)
+    own = {"words per text": 10.0, "interactions per item": 10.0, "rare items": 0.5, "cold share": 0.03}
+    value, error, variable = explain.expected(table, own, "warm")
+    assert variable == "cold share" and value == pytest.approx(0.15) and error < 1e-9
+    assert explain.place(table, own)["distance"].notna().all()
 
 
 def test_each_text_is_used_as_validation_prefers(measured):
@@ -92,7 +119,7 @@ def test_a_gain_is_held_against_the_best_on_the_test_too(measured):
 
 def test_a_line_that_chance_explains_is_no_prediction(measured):
     table = explain.gains(measured)
-    own = {"words per text": 95.0, "interactions per item": 1.05, "rare items": 0.47}
+    own = {"words per text": 95.0, "interactions per item": 1.05, "rare items": 0.47, "cold share": 0.1}
     table["warm"] = [0.1, 0.1, 0.2, 0.1, 0.2, 0.1, 0.2, 0.2]
     errors = explain.regressions(table).loc["warm"]
     assert (errors["error of the line"] < errors["error of the mean"]).any()
@@ -131,7 +158,7 @@ def test_the_committed_predictions_name_only_held_out_catalogues():
 
 def test_another_catalogue_is_placed_beside_the_nearest(measured):
     table = explain.gains(measured)
-    own = {"words per text": 95.0, "interactions per item": 1.05, "rare items": 0.47}
+    own = {"words per text": 95.0, "interactions per item": 1.05, "rare items": 0.47, "cold share": 0.1}
     assert explain.place(table, own).index[0] == "Stack Exchange"
     value, error, variable = explain.expected(table, own, "warm")
     assert variable and error < 0.01 and value == pytest.approx(0.1 * np.log10(95), abs=0.01)
@@ -173,10 +200,9 @@ def test_figures_tables_and_takeaways(measured):
     import matplotlib.pyplot as plt
 
     table = explain.gains(measured)
-    _, axes = plots.figure(3)
-    figures.gain_panels(
-        axes, table, "warm", {"words per text": 9, "interactions per item": 3, "rare items": 0.1}
-    )
+    _, axes = plots.figure(4)
+    own = {"words per text": 9, "interactions per item": 3, "rare items": 0.1, "cold share": 0.0}
+    figures.gain_panels(axes, table, "warm", own)
     assert axes[0].get_xscale() == "log" and axes[2].get_xscale() == "linear"
     assert figures.gains_title(table) == (
         "Text raises NDCG of warm items on 8 of 8 catalogues; for cold items MiniLM beats TF-IDF on 8 "

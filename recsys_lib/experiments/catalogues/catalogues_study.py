@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from recsys_lib.core import paths
-from recsys_lib.experiments.catalogues import alignment, evaluated_methods, long_texts, people, scale, twins
+from recsys_lib.experiments.catalogues import (
+    alignment,
+    evaluated_methods,
+    long_texts,
+    people,
+    scale,
+    twins,
+    wider_spaces,
+)
 from recsys_lib.experiments.catalogues.protocol import CATALOGUES
 from recsys_lib.experiments.notebook_record import resume
 
@@ -24,6 +32,7 @@ def parts() -> dict[tuple[str, str], Callable[[], dict[str, Any]]]:
     found |= {("long texts", name): partial(long_texts.measure, name) for name in long_texts.LONG}
     found |= {("people", name): partial(people.measure, name) for name in ("ml-100k", "articles")}
     found |= {("alignment", name): partial(alignment.measure, name) for name in CATALOGUES}
+    found |= {("wider spaces", name): partial(wider_spaces.measure, name) for name in wider_spaces.CATALOGUES}
     return found | {("twins", "articles"): twins.measure, ("scale", "invented"): scale.measure}
 
 

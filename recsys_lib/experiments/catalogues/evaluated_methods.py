@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,21 @@ WEIGHTS: spaces.Space = {"weight": [0.0, 0.05, 0.1, 0.2, 0.4, 0.8]}
 PRIOR_SPACE: spaces.Space = {"weight": [0.0, 0.01, 0.03, 0.1, 0.3, 1.0], "sharpness": [1.0, 2.0]}
 
 
+@dataclass(frozen=True)
+class Spaces:
+    """Where each warm method is searched: collaborative ones, the weight of a blend, the prior of EASE."""
+
+    item_knn: spaces.Space = field(default_factory=lambda: spaces.ITEM_KNN_SPACE)
+    ials: spaces.Space = field(default_factory=lambda: spaces.IALS_SPACE)
+    ease: spaces.Space = field(default_factory=lambda: EASE_SPACE)
+    recent: spaces.Space = field(default_factory=lambda: spaces.RECENT_POPULARITY_SPACE)
+    weights: spaces.Space = field(default_factory=lambda: WEIGHTS)
+    prior: spaces.Space = field(default_factory=lambda: PRIOR_SPACE)
+
+
+USUAL = Spaces()
+
+
 def measure(name: str) -> dict[str, Any]:
     """Metrics of every method on a catalogue of ``protocol.CATALOGUES``, what describes it, and the gains."""
     return measure_data(protocol.catalogue(name), draws=protocol.CATALOGUES[name].draws)
@@ -56,8 +72,8 @@ def measure_data(
     return {
         "catalogue": protocol.describe(data, data.item_texts(columns), parts[0]),
         "draws": draws,
-        "warm": _means({name: [outcome] for name, outcome in warm.items()}),
-        "cold": _means(cold),
+        "warm": means({name: [outcome] for name, outcome in warm.items()}),
+        "cold": means(cold),
         "test users": {
             "warm": len(next(iter(warm.values())).test.users),
             "cold": len(_averaged(cold)["chance"].users),
@@ -75,30 +91,32 @@ def measure_data(
 # ---------------------------------------------------------------- warm items
 
 
-def collaborative(timed: bool) -> dict[str, Method]:
+def collaborative(timed: bool, searched: Spaces = USUAL) -> dict[str, Method]:
     """Methods that read interactions only; with ``timed`` also one that reads when they were."""
     r = recommenders
     found = {
         "popularity": Method(r.Popularity),
-        "ItemKNN": Method(r.ItemKNN, spaces.ITEM_KNN_SPACE),
-        "iALS": Method(r.IALS, spaces.IALS_SPACE),
-        "EASE": Method(r.EASE, EASE_SPACE),
+        "ItemKNN": Method(r.ItemKNN, searched.item_knn),
+        "iALS": Method(r.IALS, searched.ials),
+        "EASE": Method(r.EASE, searched.ease),
     }
-    return found | (
-        {"recent popularity": Method(r.RecentPopularity, spaces.RECENT_POPULARITY_SPACE)} if timed else {}
-    )
+    return found | ({"recent popularity": Method(r.RecentPopularity, searched.recent)} if timed else {})
 
 
 def warm_outcomes(
-    data: Dataset, part: Split, sources: Mapping[str, Source], trials: int
+    data: Dataset,
+    part: Split,
+    sources: Mapping[str, Source],
+    trials: int,
+    searched: Spaces = USUAL,
 ) -> tuple[dict[str, Outcome], list[str]]:
     """Every method tuned and tested on one split, and the names of those that read interactions only."""
     task = tuning.warm_task(part)
     by_time = data.timestamp is not None and not part.name.startswith("random")
-    found = _compared(collaborative(by_time), task, trials)
+    found = _compared(collaborative(by_time, searched), task, trials)
     filtering = list(found)
     base = max(filtering, key=lambda name: found[name].validation)
-    fitted = FittedOnce(collaborative(by_time)[base].make(**found[base].parameters))
+    fitted = FittedOnce(collaborative(by_time, searched)[base].make(**found[base].parameters))
     strength = found["EASE"].parameters["regularization"]
     reading = {}
     for name, source in sources.items():
@@ -106,10 +124,10 @@ def warm_outcomes(
         text = FittedOnce(recommenders.TextProfile(vectors))
         reading[name] = Method(lambda v=vectors: recommenders.TextProfile(v))
         reading[f"best + {name}"] = Method(
-            lambda weight, t=text: recommenders.ScoreBlend([fitted, t], [1.0, weight]), WEIGHTS
+            lambda weight, t=text: recommenders.ScoreBlend([fitted, t], [1.0, weight]), searched.weights
         )
         reading[f"EASE with {name} inside"] = Method(
-            lambda v=vectors, **p: recommenders.TextEASE(v, strength, **p), PRIOR_SPACE
+            lambda v=vectors, **p: recommenders.TextEASE(v, strength, **p), searched.prior
         )
     return found | _compared(reading, task, trials), filtering
 
@@ -149,7 +167,7 @@ def _averaged(outcomes: Mapping[str, list[Outcome]]) -> dict[str, Evaluation]:
     return {name: evaluation.average([one.test for one in done]) for name, done in outcomes.items()}
 
 
-def _means(outcomes: Mapping[str, list[Outcome]]) -> dict[str, dict[str, Any]]:
+def means(outcomes: Mapping[str, list[Outcome]]) -> dict[str, dict[str, Any]]:
     """NDCG and recall of every method, its validation NDCG, and the point chosen last."""
     tests = _averaged(outcomes)
     return {

@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
 PREDICTIONS = paths.TABLES / "predictions.csv"
 # What may explain a gain, and whether its logarithm is used.
-VARIABLES = {"words per text": True, "interactions per item": True, "rare items": False}
+VARIABLES = {
+    "words per text": True,
+    "interactions per item": True,
+    "rare items": False,
+    "cold share": False,
+    "days": True,
+}
+# "days", from the first to the last interaction, is known of few: neither drawn nor predicted by.
+EVERYWHERE = tuple(variable for variable in VARIABLES if variable != "days")
 GAINS = ("warm", "language", "cold")
 # How cold items are ranked by each text: by the cosine with a profile, or mapped to EASE's columns.
 USES = {TFIDF: (TFIDF, TFIDF_MAP), ENCODER: (ENCODER, LANGUAGE_MAP)}
@@ -100,7 +108,9 @@ def best_collaborative(metrics: Mapping[str, Any]) -> str:
 
 
 def values_of(table: pd.DataFrame, variable: str) -> np.ndarray:
-    """A variable as it enters the regressions, float64 ``[catalogues]``."""
+    """A variable as it enters the regressions, float64 ``[catalogues]``, NaN where it is not known."""
+    if variable not in table:
+        return np.full(len(table), np.nan)
     values = table[variable].to_numpy(dtype=float)
     return np.log10(np.maximum(values, 1e-9)) if VARIABLES[variable] else values
 
@@ -128,8 +138,9 @@ def left_out_error(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 
 def regressions(table: pd.DataFrame, targets: Sequence[str] = ("warm", "chosen")) -> pd.DataFrame:
-    """For every gain and variable: Spearman's ρ over the catalogues with its exact p, the slope, and the mean
-    absolute error of leaving each catalogue out, by the line and by the mean of the others.
+    """For every gain and variable: of how many catalogues it is known, Spearman's ρ over these with its exact
+    p, the slope, and the mean absolute error of leaving each catalogue out, by the line and by the mean of
+    the others. A variable that fewer than three know is left out.
     """
     import pandas as pd
 
@@ -138,10 +149,15 @@ def regressions(table: pd.DataFrame, targets: Sequence[str] = ("warm", "chosen")
         y = table[target].to_numpy(dtype=float)
         for variable in VARIABLES:
             x = values_of(table, variable)
-            by_line, by_mean = left_out_error(x, y)
-            rho, p = spearman(x, y)
-            row = {"gain": target, "variable": variable, "ρ": rho, "p": p, "slope": line(x, y)[1]}
-            rows.append(row | {"error of the line": by_line, "error of the mean": by_mean})
+            known = np.isfinite(x)
+            if known.sum() < 3:
+                continue
+            x, own = x[known], y[known]
+            by_line, by_mean = left_out_error(x, own)
+            rho, p = spearman(x, own)
+            row = {"gain": target, "variable": variable, "n": len(x), "ρ": rho, "p": p}
+            row |= {"slope": line(x, own)[1], "error of the line": by_line, "error of the mean": by_mean}
+            rows.append(row)
     return pd.DataFrame(rows).set_index(["gain", "variable"])
 
 
@@ -220,11 +236,11 @@ def place(table: pd.DataFrame, described: Mapping[str, float]) -> pd.DataFrame:
     divided by its spread over the study; nearest first, with the gains measured there.
     """
     distances = np.zeros(len(table))
-    for variable, logged in VARIABLES.items():
-        x = values_of(table, variable)
+    for variable in EVERYWHERE:
+        logged, x = VARIABLES[variable], values_of(table, variable)
         own = np.log10(max(described[variable], 1e-9)) if logged else described[variable]
         distances += ((x - own) / max(float(x.std()), 1e-9)) ** 2
-    found = table[[*VARIABLES, "warm", "chosen"]].assign(distance=np.sqrt(distances))
+    found = table[[*EVERYWHERE, "warm", "chosen"]].assign(distance=np.sqrt(distances))
     return found.sort_values("distance", kind="stable")
 
 
@@ -237,7 +253,8 @@ def expected(table: pd.DataFrame, described: Mapping[str, float], target: str) -
     best = (left_out_error(np.zeros(len(y)), y)[1], "", float(y.mean()))
     tested = regressions(table)
     tested["Holm p"] = holm(tested["p"].tolist())
-    for variable, logged in VARIABLES.items():
+    for variable in EVERYWHERE:
+        logged = VARIABLES[variable]
         found = tested.loc[(target, variable)]
         if found["Holm p"] < 0.05 and found["error of the line"] < best[0]:
             intercept, slope = line(values_of(table, variable), y)

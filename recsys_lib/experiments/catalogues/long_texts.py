@@ -1,6 +1,6 @@
 """How much of a long text an encoder should read: cut at 64 to 512 tokens, in chunks, or field by field.
 
-Few abstracts pass 256 tokens: they are only cut, and compared with their titles.
+Few abstracts and few questions pass 256 tokens: they are only cut, and compared with their titles.
 
 Every variant goes through the same map to EASE's columns, tuned with the same budget, on the same cold items
 (a random fifth, ``DRAWS`` times). Only items with a long text take part.
@@ -31,7 +31,7 @@ CHUNK_WORDS, CHUNKS = 160, 2
 DRAWS, TRIALS, K = 2, 5, 10
 BASE = "256 tokens"
 # The column that holds the long text.
-LONG = {"articles": "body", "citeulike-a-abstracts": "description"}
+LONG = {"articles": "body", "citeulike-a-abstracts": "description", "stackexchange": "description"}
 
 
 def measure(name: str) -> dict[str, Any]:

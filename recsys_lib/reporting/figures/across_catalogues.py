@@ -105,14 +105,15 @@ def cold_methods(measured: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 def gain_panels(
     axes: Sequence[Axes], table: pd.DataFrame, gain: str, own: Mapping[str, float] | None
 ) -> None:
-    """A gain over each variable of ``explain.VARIABLES``, with intervals, a marker for each catalogue, which
+    """A gain over each variable of ``explain.EVERYWHERE``, with intervals, a marker for each catalogue, which
     the legend of the figure names; ``own``: another catalogue, whose place is a dashed line.
     """
     y = 100 * table[gain].to_numpy(dtype=float)
     low, high = (100 * table[f"{gain} {end}"].to_numpy(dtype=float) for end in ("low", "high"))
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-    for ax, (variable, logged) in zip(axes, explain.VARIABLES.items(), strict=True):
+    for ax, variable in zip(axes, explain.EVERYWHERE, strict=True):
+        logged = explain.VARIABLES[variable]
         x = table[variable].to_numpy(dtype=float)
         for i in range(len(table)):
             colour = SCENARIO_COLOURS[table["scenario"].iloc[i]]

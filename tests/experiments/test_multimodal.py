@@ -305,6 +305,11 @@ def test_costs_are_of_an_item_and_name_where_a_kind_adds(recorded, tmp_path):
     # Nothing was measured of warm items here.
     assert (table["warm: adds most in"] == "nowhere").all()
     assert table.loc["tags", "labour, not priced"] == "12.0 tags for a film that has any, by 5 people"
+    beside = [_row(question, 0.5, 0.4, 0.6, "better") for question in figures.BESIDE_TEXT]
+    shop = recorded | {"answers": [*recorded["answers"], *beside]}
+    priced_table = multimodal_costs.costs({"found": {"price": cost}}, {"shop": shop})
+    assert priced_table.loc["price", "cold: adds most in"] == "shop, to text alone"
+    assert priced_table.loc["price", "cold: core ms per 0.01"] == pytest.approx(10 * 0.01 / 0.5)
     pictures = costs.sample_pictures(tmp_path, 3)
     assert [p.stat().st_size > 500 for p in pictures] == [True] * 3
 
@@ -336,10 +341,10 @@ def test_kinds_of_other_catalogues_are_measured_where_they_are(monkeypatch, caps
 
 def test_posters_are_used_of_films_that_the_graph_links(monkeypatch):
     monkeypatch.setattr(blocks.datasets, "load", lambda name: name)
-    monkeypatch.setattr(blocks, "same_films", lambda ours, theirs: ["7", "8", "", "9"])
+    monkeypatch.setattr(blocks, "same_films", lambda ours, theirs: ["7", "8", "", "9", "7"])
     monkeypatch.setattr(blocks, "_posters", lambda: {"7", "9"})
-    monkeypatch.setattr(blocks, "graph_block", lambda data, links: np.array([[1.0], [1.0], [1.0], [0.0]]))
-    assert blocks.posters_used() == {"with a poster": 2, "with a poster and an entity": 1}
+    monkeypatch.setattr(blocks, "graph_block", lambda data, links: np.array([[1.0]] * 3 + [[0.0], [1.0]]))
+    assert blocks.posters_used() == {"with a poster": 3, "posters": 2, "with a poster and an entity": 2}
 
 
 @pytest.mark.parametrize(("gained", "answer"), [(0.05, "better"), (-0.01, "worse")])
@@ -392,13 +397,41 @@ def test_the_figure_of_methods_counts_what_is_better(tmp_path, monkeypatch):
         _row("sum against text alone", 0.03, 0.02, 0.04, "better"),
         _row("gate against text alone", -0.02, -0.03, -0.01, "worse"),
     ]
-    figures.fusion_methods({"answers": rows, "ndcg": {"text alone": 0.35}})
-    title = (tmp_path / "14_methods.png").read_bytes().decode("latin-1")
-    assert "2 of 3 methods to join kinds rank better than the text alone; best: sum" in title
+    one = {"answers": rows, "ndcg": {"text alone": 0.35}}
+    other = {"answers": rows[:1], "ndcg": {"text alone": 0.2}}
+    fig = figures.fusion_methods({"films": one, "groceries": other})
+    titles = [" ".join(ax.get_title().split()) or " ".join(ax.get_title("left").split()) for ax in fig.axes]
+    assert titles[0] == "films: 2 of 3 rank better than the text alone; best: sum"
+    assert titles[1] == "groceries: 1 of 1 rank better than the text alone; best: blend"
+    assert "0.350" in fig.axes[0].get_xlabel() and "0.200" in fig.axes[1].get_xlabel()
+    said = figures.fusion_sentence({"films": one, "groceries": other})
+    assert "films: sum, +0.030 (+0.020 to +0.040), better; groceries: blend, +0.010" in said
+    assert "same method" not in said
+    assert "It is the same method" in figures.fusion_sentence({"films": one, "groceries": one})
+
+
+def test_what_became_of_the_posters_is_said():
+    counted = {"with a poster": 1061, "posters": 1052, "with a poster and an entity": 1006}
+    said = figures.posters_sentence([{"parameters": {"part": "posters"}, "metrics": {"films": counted}}])
+    assert said.startswith("1,061 films of MovieLens-100K match one of 1,052 posters")
+    assert (
+        "1,006 are used. The graph has no entity for the other 55," in said
+        and figures.posters_sentence([]) == ""
+    )
+
+
+def test_five_catalogues_stand_in_two_rows(recorded, tmp_path, monkeypatch):
+    monkeypatch.setenv("RECSYS_FIGURES", str(tmp_path))
+    fig = figures.knockout(dict.fromkeys("abcde", recorded))
+    assert len(fig.axes) == 6 and [ax.get_visible() for ax in fig.axes] == [True] * 5 + [False]
+    assert fig.axes[4].get_title("left").startswith("e: ") or fig.axes[4].get_title().startswith("e: ")
 
 
 def test_what_the_picture_adds_to_the_title_is_a_row_for_each_catalogue_with_pictures():
     rows = [_row(question, -0.004, -0.008, -0.001, "worse") for question in figures.BESIDE_TITLE]
     found = figures.beside_title({"plain": {"answers": [_row("x", 0, 0, 0, "")]}, "p": {"answers": rows}})
     assert list(found.index) == [("p", question) for question in figures.BESIDE_TITLE]
+    priced_rows = [_row(question, 0.02, 0.01, 0.03, "better") for question in figures.BESIDE_TEXT]
+    found = figures.beside_title({"shop": {"answers": priced_rows}})
+    assert list(found.index) == [("shop", question) for question in figures.BESIDE_TEXT]
     assert figures.beside_title({}).empty

@@ -236,7 +236,13 @@ def test_figures_tables_and_takeaways(measured):
     scored = explain.scored(table, made)
     figures.predictions(plots.figure(1)[1][0], scored)
     stages = {"read the CSV files": {"seconds": 9.0, "cpu_s": 6.0, "peak_gib": 2.0}}
-    scale = {"stages": stages, "sizes": {"users": 5, "items": 6}}
+    stages["encode, MiniLM"] = {"seconds": 200.0, "cpu_s": 120.0, "peak_gib": 2.5}
+    scale = {"stages": stages, "sizes": {"users": 5, "items": 600}, "precision": "auto"}
+    scale["texts encoded by MiniLM"] = 600
+    assert figures.scale_sentence(scale) == (
+        "MiniLM (auto) read 600 of 600 titles in 2.0 minutes of one core, 5 a second; the highest memory of "
+        "the whole path was 2.5 GiB."
+    )
     text = figures.takeaways(measured, table, scored, long, found, scale)
     assert "EASE 75%" in text and "+10% on ml-100k (3 vectors)" in text and "takes 6 s of it" in text
     assert "Scale" not in figures.takeaways(measured, table, scored, long, found, None)

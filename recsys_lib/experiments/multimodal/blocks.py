@@ -155,16 +155,20 @@ def _with_poster(data: Dataset) -> tuple[list[str], list[int]]:
 
 
 def posters_used() -> dict[str, int]:
-    """How many films of MovieLens-100K have a poster here, and how many of these the graph links, which
-    ``films_with_posters`` takes.
+    """How many films of MovieLens-100K have a poster here (which lists some films twice), how many different
+    posters these are, and how many of the films the graph links, which ``films_with_posters`` takes.
 
     Raises:
         InputError: no posters on this machine.
     """
     data = datasets.load("ml-100k")
-    pictured = _with_poster(data)[1]
+    ids, pictured = _with_poster(data)
     linked = fusion.present(graph_block(data, BY_TITLE))
-    return {"with a poster": len(pictured), "with a poster and an entity": int(linked[pictured].sum())}
+    return {
+        "with a poster": len(pictured),
+        "posters": len({ids[i] for i in pictured}),
+        "with a poster and an entity": int(linked[pictured].sum()),
+    }
 
 
 def tagged_films(encoder: str = "minilm", min_ratings: int = 20) -> Items:

@@ -322,6 +322,17 @@ def scale_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
     )
 
 
+def scale_sentence(metrics: Mapping[str, Any]) -> str:
+    """How long MiniLM took for the titles it read, and the highest memory of the whole path."""
+    n, stage = metrics["texts encoded by MiniLM"], metrics["stages"]["encode, MiniLM"]
+    peak = max(row["peak_gib"] for row in metrics["stages"].values())
+    return (
+        f"MiniLM ({metrics['precision']}) read {n:,} of {metrics['sizes']['items']:,} titles in "
+        f"{stage['cpu_s'] / 60:.1f} minutes of one core, {n / stage['cpu_s']:.0f} a second; the highest "
+        f"memory of the whole path was {peak:.1f} GiB."
+    )
+
+
 def takeaways(
     measured: Mapping[str, Mapping[str, Any]], table: pd.DataFrame, scored: pd.DataFrame, long: pd.DataFrame,
     people: Mapping[str, Mapping[str, Any]], scale: Mapping[str, Any] | None,
@@ -342,8 +353,8 @@ def takeaways(
         )
         lines.append(
             f"**Scale**: {scale['sizes']['users']:,} users and {scale['sizes']['items']:,} items go through "
-            f"the whole path in {total:.0f} s of one processor and {peak:.1f} GiB; reading "
-            f"25 million rows takes {stages['read the CSV files']['cpu_s']:.0f} s of it."
+            f"the whole path in {total:.0f} s of one processor and {peak:.1f} GiB; reading 25 million rows "
+            f"takes {stages['read the CSV files']['cpu_s']:.0f} s of it. {scale_sentence(scale)}"
         )
     return bullets(lines)
 

@@ -20,6 +20,7 @@ UNAWARDED = "graph without awards, added to the rest"
 DISTRIBUTED = "all, graph as distributed"
 ABOUT_LINKS = ("graph as distributed, added to the rest",)
 BESIDE_TITLE = ("image added to the title", "image against shuffled, beside the title")
+BESIDE_TEXT = ("price added to the text", "price against shuffled, beside the text")
 
 
 def parts(records: Sequence[Mapping[str, Any]], start: str = "") -> dict[str, Mapping[str, Any]]:
@@ -91,8 +92,12 @@ def knockout(found: Mapping[str, Mapping[str, Any]]) -> Figure:
     with it shuffled, with 95% intervals; in grey what a kind that says nothing added.
     """
     null = by_chance(found)
-    fig, axes = plots.figure(len(found), width=4.7 * len(found), height=4.5)
-    for ax, (name, metrics) in zip(axes, found.items(), strict=True):
+    columns = min(3, len(found))
+    rows = -(-len(found) // columns)
+    fig, axes = plots.figure(columns, rows, width=4.7 * columns, height=4.5 * rows)
+    for spare in axes[len(found) :]:
+        spare.set_visible(False)
+    for ax, (name, metrics) in zip(axes, found.items(), strict=False):
         asked = answers(metrics)
         table = kinds(asked, null[1])
         labels = _rows_of(ax, table, asked)
@@ -103,6 +108,7 @@ def knockout(found: Mapping[str, Mapping[str, Any]]) -> Figure:
         ax.set_yticks(range(len(labels)), labels)
         ax.invert_yaxis()
         title = f"{name}: {_graph_first(table, asked)}{finding(table)}"
+        ax.locator_params(axis="x", nbins=6)
         plots.finish(ax, title, "NDCG@10 of all kinds, less ... (95%)")
     axes[0].legend(loc="best", fontsize=8)
     plots.suptitle(fig, f"A kind that says nothing may add {null[1]:.3f}: smaller gains show nothing")
@@ -172,30 +178,64 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def beside_title(found: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Does the picture add to the title? A row for each catalogue that has pictures, and question."""
+    """Does the picture add to the title, and the price to the text? A row for each catalogue that has one,
+    and question.
+    """
     tables = {}
     for name, metrics in found.items():
         table = answers(metrics)
-        asked = [q for q in BESIDE_TITLE if q in table.index]
+        asked = [q for q in (*BESIDE_TITLE, *BESIDE_TEXT) if q in table.index]
         if asked:
             tables[name] = table.loc[asked]
     return pd.concat(tables, names=["catalogue", "question"]) if tables else pd.DataFrame(columns=COLUMNS)
 
 
-def fusion_methods(metrics: Mapping[str, Any]) -> Figure:
-    """Methods to join the kinds: NDCG less that of the text alone, best first."""
-    table = answers(metrics).sort_values("NDCG gained", ascending=False)
-    base = str(table.index[0]).partition(" against ")[2]
-    labels = [str(q).removesuffix(f" against {base}") for q in table.index]
-    fig, (ax,) = plots.figure(width=7.5, height=1.4 + 0.36 * len(table))
-    worse, better = table["high"] < 0, table["answer"] == "better"
-    colours = np.where(worse, plots.PALETTE[3], np.where(better, plots.PALETTE[0], plots.GREY))
-    plots.intervals(ax, labels, table["NDCG gained"].tolist(), table["low"], table["high"], colours)
-    best, n = labels[0], int(better.sum())
-    title = f"{n} of {len(table)} methods to join kinds rank better than the {base}; best: {best}"
-    plots.finish(ax, title, f"NDCG@10 among cold films, less {metrics['ndcg'][base]:.3f} of the {base}")
+def fusion_methods(found: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Methods to join the kinds, a panel for each catalogue: NDCG less that of the text alone, best first."""
+    tables = {
+        name: answers(metrics).sort_values("NDCG gained", ascending=False) for name, metrics in found.items()
+    }
+    height = 1.4 + 0.36 * max(len(table) for table in tables.values())
+    fig, axes = plots.figure(len(tables), width=7.0 * len(tables), height=height)
+    for ax, (name, table) in zip(axes, tables.items(), strict=True):
+        base = str(table.index[0]).partition(" against ")[2]
+        labels = [str(q).removesuffix(f" against {base}") for q in table.index]
+        worse, better = table["high"] < 0, table["answer"] == "better"
+        colours = np.where(worse, plots.PALETTE[3], np.where(better, plots.PALETTE[0], plots.GREY))
+        plots.intervals(ax, labels, table["NDCG gained"].tolist(), table["low"], table["high"], colours)
+        title = f"{name}: {int(better.sum())} of {len(table)} rank better than the {base}; best: {labels[0]}"
+        plots.finish(
+            ax, title, f"NDCG@10 among cold items, less {found[name]['ndcg'][base]:.3f} of the {base}"
+        )
     plots.save(fig, "14_methods")
     return fig
+
+
+def fusion_sentence(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """The method to join kinds that ranks best in each catalogue, its gain over the text, and over which of
+    the others.
+    """
+    best = {}
+    for name, metrics in found.items():
+        table = answers(metrics)
+        question = str(table["NDCG gained"].astype(float).idxmax())
+        best[name] = (question.partition(" against ")[0], table.loc[question])
+    said = "; ".join(f"{name}: {method}, {_said(row)}" for name, (method, row) in best.items())
+    same = len({method for method, _ in best.values()}) == 1 < len(best)
+    return f"**How to join**, best on {said}." + (" It is the same method." if same else "")
+
+
+def posters_sentence(records: Sequence[Mapping[str, Any]]) -> str:
+    """Of how many posters the study could use which, and why; empty where they were not counted."""
+    found = parts(records).get("posters", {}).get("films")
+    if not found:
+        return ""
+    have, used = found["with a poster"], found["with a poster and an entity"]
+    return (
+        f"{have:,} films of MovieLens-100K match one of {found['posters']:,} posters by title and year (it "
+        f"lists some films twice); {used:,} are used. The graph has no entity for the other {have - used}, "
+        "which are left out so that having one tells nothing."
+    )
 
 
 def takeaways(records: Sequence[Mapping[str, Any]], live: pd.DataFrame) -> str:
@@ -239,7 +279,7 @@ def _cold_lines(name: str, metrics: Mapping[str, Any], null: tuple[float, float]
         f"* **{name.capitalize()}** (recorded): {finding(kinds(table, null[1]))}; all kinds "
         f"{ndcg['all']:.3f}, text {ndcg['text']:.3f}, best: {best}, {ndcg[best]:.3f}."
     )
-    asked = [q for q in (*ABOUT_LINKS, *BESIDE_TITLE) if q in table.index]
+    asked = [q for q in (*ABOUT_LINKS, *BESIDE_TITLE, *BESIDE_TEXT) if q in table.index]
     return lines + [f"* **{name.capitalize()}**, {q}: {_said(table.loc[q])}." for q in asked]
 
 

@@ -29,7 +29,8 @@ def gains(
 ) -> dict[str, dict[str, tuple[float, str]]]:
     """For cold and for warm items, the most that each kind is shown to add and the catalogue where it does.
 
-    Cold: to the rest, above what a kind that says nothing may add; warm: to EASE, above its shuffled self.
+    Cold: to the rest, above what a kind that says nothing may add, or of the price also to the text alone;
+    warm: to EASE, above its shuffled self.
     """
     found: dict[str, dict[str, tuple[float, str]]] = {"cold": {}, "warm": {}}
 
@@ -39,9 +40,13 @@ def gains(
 
     above = multimodal.by_chance(cold)[1]
     for name, metrics in cold.items():
-        for kind, row in multimodal.kinds(multimodal.answers(metrics), above).iterrows():
+        asked = multimodal.answers(metrics)
+        for kind, row in multimodal.kinds(asked, above).iterrows():
             if row["adds"]:
                 kept("cold", str(kind), float(row["added"]), name)
+        beside = asked.reindex(multimodal.BESIDE_TEXT)
+        if (beside["answer"] == "better").all() and float(beside["NDCG gained"].iloc[0]) > above:
+            kept("cold", "price", float(beside["NDCG gained"].iloc[0]), f"{name}, to text alone")
     for name, metrics in warm.items():
         table = multimodal.warm_kinds(metrics)
         for kind in multimodal.adds_warm(table):

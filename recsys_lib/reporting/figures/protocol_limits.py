@@ -63,13 +63,18 @@ def edges_sentence(measured: Measured, wider: Measured) -> str:
     if not wider:
         return f"{said}."
     usual = {name: measured[name]["gains"]["warm"] for name in wider}
-    changed = [SHORT.get(n, n) for n in wider if _side(usual[n]) != _side(wider[n]["gain"])]
+    names = [SHORT.get(name, name) for name in wider]
+    changed = [
+        f"{SHORT.get(n, n)} ({_gain(usual[n], '')['']}%, wider {_gain(wider[n]['gain'], '')['']}%)"
+        for n in wider
+        if _side(usual[n]) != _side(wider[n]["gain"])
+    ]
     moved = max(abs(wider[n]["gain"]["relative"] - usual[n]["relative"]) for n in wider)
     verdict = f"text's gain is decided otherwise on {', '.join(changed)}"
     return (
-        f"{said}. In wider spaces with twice the points, on the {len(wider)} where ItemKNN did, it does so "
-        f"on {after['ItemKNN']} (before: {before['ItemKNN']}); gains move by up to {100 * moved:.0f} points "
-        f"and {verdict if changed else 'no gain is decided otherwise'}."
+        f"{said}. In wider spaces with twice the points, run on {', '.join(names)}, ItemKNN does so on "
+        f"{after['ItemKNN']} (before: {before['ItemKNN']}); gains move by up to {100 * moved:.0f} points and "
+        f"{verdict if changed else 'no gain is decided otherwise'}."
     )
 
 

@@ -239,12 +239,17 @@ def test_figures_tables_and_takeaways(measured):
     stages["encode, MiniLM"] = {"seconds": 200.0, "cpu_s": 120.0, "peak_gib": 2.5}
     scale = {"stages": stages, "sizes": {"users": 5, "items": 600}, "precision": "auto"}
     scale["texts encoded by MiniLM"] = 600
-    assert figures.scale_sentence(scale) == (
-        "MiniLM (auto) read 600 of 600 titles in 2.0 minutes of one core, 5 a second; the highest memory of "
-        "the whole path was 2.5 GiB."
-    )
     text = figures.takeaways(measured, table, scored, long, found, scale)
     assert "EASE 75%" in text and "+10% on ml-100k (3 vectors)" in text and "takes 6 s of it" in text
     assert "Scale" not in figures.takeaways(measured, table, scored, long, found, None)
     assert figures.scale_table(scale).columns.tolist() == ["s on the clock", "s of processor", "peak, GiB"]
     plt.close("all")
+
+
+def test_the_time_of_every_title_is_said():
+    stages = {"encode, MiniLM": {"cpu_s": 120.0, "peak_gib": 2.5}, "EASE": {"cpu_s": 1.0, "peak_gib": 3.0}}
+    scale = {"stages": stages, "sizes": {"items": 600}, "precision": "auto", "texts encoded by MiniLM": 600}
+    assert figures.scale_sentence(scale) == (
+        "MiniLM (auto) read 600 of 600 titles in 2.0 minutes of one core, 5 a second; the highest memory of "
+        "the whole path was 3.0 GiB."
+    )

@@ -14,7 +14,7 @@ from recsys_lib.reporting.figures import across_catalogues as figures
 def gain(value, method="m", base="b"):
     return {"method": method, "base": base, "relative": value, "relative low": value - 0.05,
             "relative high": value + 0.05, "difference": value / 5, "low": 0.0, "high": 1.0, "p": 0.01,
-            "Holm p": 0.02}  # fmt: skip
+            "Holm p": 0.001}  # fmt: skip
 
 
 def metrics(words, per_item, warm, language):
@@ -218,7 +218,7 @@ def test_figures_tables_and_takeaways(measured):
     assert (
         figures.long_texts_title(long) == "articles: best 256 tokens (0.200; 256 tokens 0.200, title 0.050)"
     )
-    assert long.loc[("articles", "64 tokens"), "Holm p"] == pytest.approx(0.02)
+    assert long.loc[("articles", "64 tokens"), "Holm p"] == pytest.approx(0.001)
     found = {"ml-100k": people()}
     figures.groups(plots.figure(1)[1], found["ml-100k"], ["gender"], ["EASE"])
     assert figures.groups_title(found["ml-100k"]) == "EASE's NDCG, last group less first: gender +0.03"

@@ -136,8 +136,7 @@ def gain_panels(
 
 def gains_title(table: pd.DataFrame) -> str:
     """How many of the catalogues gained from text, warm and by a language model."""
-    warm = int((table["warm low"].astype(float) > 0).sum())
-    better, worse = _decided_counts(table, "chosen")
+    (warm, _), (better, worse) = _decided_counts(table, "warm"), _decided_counts(table, "chosen")
     return (
         f"Text raises NDCG of warm items on {warm} of {len(table)} catalogues; for cold items MiniLM beats "
         f"TF-IDF on {better} and loses on {worse}"
@@ -145,10 +144,12 @@ def gains_title(table: pd.DataFrame) -> str:
 
 
 def _decided_counts(table: pd.DataFrame, gain: str) -> tuple[int, int]:
-    """On how many catalogues the interval of a gain lies above 0, and below."""
-    return int((table[f"{gain} low"].astype(float) > 0).sum()), int(
-        (table[f"{gain} high"].astype(float) < 0).sum()
-    )
+    """On how many catalogues a gain is decided, above 0 and below: its interval lacks 0, and Holm's p over
+    the catalogues is below 0.05.
+    """
+    sure = table[f"{gain} p"].astype(float) < 0.05
+    above, below = table[f"{gain} low"].astype(float) > 0, table[f"{gain} high"].astype(float) < 0
+    return int((sure & above).sum()), int((sure & below).sum())
 
 
 def gains_legend(fig: Figure, table: pd.DataFrame) -> None:

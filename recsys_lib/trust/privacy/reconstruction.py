@@ -18,7 +18,7 @@ from recsys_lib.vectors import similarity
 
 # What the attack may weigh popularity by: 0 trusts the vector alone, the last hardly looks at it.
 PENALTIES = (0.0001, 0.003, 0.01, 0.03, 0.1)
-ITERATIONS = 100
+ITERATIONS = 75
 
 
 def recovery_scores(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from recsys_lib.reporting.figures import llm
 from recsys_lib.reporting.figures import protocol_limits as limits
 
 
@@ -47,12 +48,11 @@ def test_it_is_said_whether_a_gain_is_decided_otherwise(measured):
 
 
 def rerank(catalogue, model, fused, difference, **parameters):
-    usual = {"control": "none", "language": "en", "history": 10, "permutations": 2, "seed": 0}
-    usual |= {"catalogue": catalogue, "stage": "EASE", "model": model, "method": "yes/no"}
-    test = {"difference": difference, "low": difference - 0.01, "high": difference + 0.01, "p": 0.5}
+    usual = llm.USUAL | {"catalogue": catalogue, "stage": "EASE", "model": model, "method": "yes/no"}
+    test = {"difference": difference, "low": difference - 0.01, "high": difference + 0.01, "p": 0.001}
     metrics = {"users": [1, 2], "first_stage": 0.4, "ndcg": 0.3}
     if fused is not None:
-        metrics |= {"fused": fused, "fused_minus_first_stage": test}
+        metrics |= {"fused": fused, "weight": 0.1, "fused_minus_first_stage": test}
     return {"parameters": usual | parameters, "metrics": metrics}
 
 
@@ -89,4 +89,9 @@ def test_roles_of_language_models_are_read_from_their_records():
     said = limits.roles_sentence(table, 8)
     ranked = "LLM ranking (06) was measured on 2 of 8 (ml-100k, book-crossing), with a gain above 0 in 1 of 2"
     assert ranked in said
-    assert "training (07) was measured on 1 of 8 (ml-100k), with a gain above 0 in 1 of 2 rows" in said
+    assert "training (07) was measured on 1 of 8 (ml-100k), with a gain above 0 in 0 of 2 rows" in said
+    reranked[0]["metrics"]["fused_minus_first_stage"]["p"] = 0.9
+    for record in reranked[1:]:
+        if "fused" in record["metrics"]:
+            record["metrics"]["fused_minus_first_stage"]["p"] = 0.04
+    assert "gain above 0 in 0 of 2" in limits.roles_sentence(limits.roles(reranked, courses), 8)

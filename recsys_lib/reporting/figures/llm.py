@@ -74,7 +74,8 @@ def quality(records: Sequence[dict[str, Any]], names: Sequence[str] | None = Non
 
 def fusion(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """A row a record with validation lists: the weight chosen there, and the fused list less the first
-    stage's."""
+    stage's, with Wilcoxon's p after Holm for all rows.
+    """
     rows = {}
     for r in records:
         m, p = r["metrics"], r["parameters"]
@@ -85,7 +86,24 @@ def fusion(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
                 "first stage": m["first_stage"], "fused": m["fused"],
                 "difference": d["difference"], "low": d["low"], "high": d["high"], "p": d["p"],
             }  # fmt: skip
-    return pd.DataFrame.from_dict(rows, orient="index", columns=list(FUSION))
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=list(FUSION))
+    table["p"] = evaluation.holm(table["p"].to_numpy(dtype=float))
+    return table
+
+
+def helped(mixed: pd.DataFrame) -> pd.DataFrame:
+    """The rows of ``fusion`` that gained: an interval above 0, and a p below 0.05."""
+    return mixed[(mixed["low"] > 0) & (mixed["p"] < 0.05)]
+
+
+def _unreadable(records: Sequence[dict[str, Any]]) -> str:
+    """Which reranker wrote no order that could be read, so that it returned the first stage's."""
+    names = [
+        label(r["parameters"])
+        for r in records
+        if r["metrics"].get("repaired", 0) >= len(r["metrics"]["users"])
+    ]
+    return f" Answers of {', '.join(names)} had to be repaired to the order they came in." if names else ""
 
 
 def costs(records: Sequence[dict[str, Any]], usd_per_core_hour: float, watts_per_core: float) -> pd.DataFrame:
@@ -231,7 +249,7 @@ def takeaways(records: Sequence[dict[str, Any]], bill: pd.DataFrame) -> str:
     above = [r for r in usual if r["metrics"]["minus_floor"]["low"] > 0]
     below = [r for r in usual if r["metrics"]["minus_floor"]["high"] < 0]
     mixed = fusion(usual)
-    gained = mixed[mixed["low"] > 0]
+    gained = helped(mixed)
     cheap, dear = bill["USD per million lists"].min(), bill["USD per million lists"].max()
     named = f": {'; '.join(case_label(r['parameters']) for r in above)}" if above else ""
     zero = int((mixed["weight"] == 0).sum())
@@ -240,9 +258,9 @@ def takeaways(records: Sequence[dict[str, Any]], bill: pd.DataFrame) -> str:
         f"and method; {len(worse)} are worse beyond chance. EASE's best 20 films reordered: "
         f"{'; '.join(_sentence(r) for r in films)}.",
         f"* **Better than a random order: {len(above)} of {len(usual)}**{named}; {len(below)} are worse "
-        "than it beyond chance (intervals of 95%, each case by itself).",
+        f"than it beyond chance (intervals of 95%, each case by itself).{_unreadable(usual)}",
         f"* **Fused with the first stage's score**, its weight chosen on validation lists: {len(gained)} of "
-        f"{len(mixed)} gain beyond chance; the weight is 0 in {zero}.",
+        f"{len(mixed)} gain beyond chance (interval, and Holm's p below 0.05); the weight is 0 in {zero}.",
         *_little_known(usual),
         f"* **Cost**: {cheap:,.0f} to {dear:,.0f} USD per million lists of 20 candidates, on cores. Where "
         "nothing is gained, a hundredth of NDCG has no price.",

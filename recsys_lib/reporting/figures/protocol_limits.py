@@ -88,10 +88,11 @@ def _side(gain: Mapping[str, Any]) -> int:
 
 def roles(reranked: Sequence[dict[str, Any]], trained: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """What ranking and training of language models gained where notebooks 06 and 07 measured it: a row for
-    each role and catalogue with NDCG@10 before and after, the paired difference and its 95% interval.
+    each role and catalogue with NDCG@10 before and after, the paired difference, its 95% interval and p.
 
     *Ranking*: EASE's candidates, and EASE's list fused with the reranker's by a weight that validation chose;
-    of several rerankers the one that gains most on its test users, which favours it. *Training*: MiniLM
+    of several rerankers the one that gains most on its test users, which favours it; its p is Holm-corrected
+    over all recorded. *Training*: MiniLM
     trained on the catalogue against itself as it is, by the same map (cold) and inside EASE (warm).
     """
     import pandas as pd
@@ -102,13 +103,15 @@ def roles(reranked: Sequence[dict[str, Any]], trained: Sequence[Mapping[str, Any
 
 def _ranking(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
+    corrected = llm.fusion(llm.select(records))["p"]
     names = dict.fromkeys(record["parameters"]["catalogue"] for record in records)
     for name in names:
         usual = [r for r in llm.select(records, catalogue=name, stage="EASE") if "fused" in r["metrics"]]
         for record in usual:
             metrics, test = record["metrics"], record["metrics"]["fused_minus_first_stage"]
             row = _row(RANKING, name, llm.label(record["parameters"]), len(metrics["users"]),
-                       metrics["first_stage"], metrics["fused"], test)  # fmt: skip
+                       metrics["first_stage"], metrics["fused"],
+                       {**test, "p": corrected[llm.case_label(record["parameters"])]})  # fmt: skip
             if name not in found or row["difference"] > found[name]["difference"]:
                 found[name] = row
     return list(found.values())
@@ -128,7 +131,7 @@ def _training(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             )
             test = evaluation.compare(after, before)
             row = _row(TRAINING, FILMS, f"{name}, {task} items", len(after.users), before.mean()["ndcg"],
-                       after.mean()["ndcg"], vars(test))  # fmt: skip
+                       after.mean()["ndcg"], {**vars(test), "p": test.p_value})  # fmt: skip
             if not best or row["difference"] > best["difference"]:
                 best = row
         rows += [best] if best else []
@@ -141,6 +144,7 @@ def _row(
     return {
         "role": role, "catalogue": catalogue, "best": method, "users": users, "before": before,
         "after": after, "difference": test["difference"], "low": test["low"], "high": test["high"],
+        "p": test["p"],
     }  # fmt: skip
 
 
@@ -149,7 +153,7 @@ def roles_sentence(table: pd.DataFrame, n_catalogues: int) -> str:
     parts = []
     for role, own in table.groupby(level=0, sort=False):
         names = list(dict.fromkeys(own.index.get_level_values(1)))
-        gained = int((own["low"] > 0).sum())
+        gained = int(((own["low"] > 0) & (own["p"] < 0.05)).sum())
         parts.append(
             f"{role} was measured on {len(names)} of {n_catalogues} ({', '.join(names)}), with a gain above "
             f"0 in {gained} of {len(own)} rows, {own['difference'].min():+.3f} to "

@@ -116,15 +116,6 @@ def cases() -> list[Case]:
         _films(small, 100, 0, control="ratings shown", **asked),
         _films(half, 50, 0, "int8", language="zh", **asked),
     ]
-    # More candidates, and users of whom little is known.
-    wider = [
-        _films(small, 50, 15, depth=50, **asked),
-        _films(cross, 100, 30, "int8", depth=50, **pairs),
-        *(_films(small, 100, 30, known=n, **asked) for n in (1, 5)),
-        *(_films(cross, 200, 60, "int8", known=n, **pairs) for n in (1, 3, 5)),
-        _films(half, 50, 15, "int8", known=3, **asked),
-        Case("citeulike", "EASE", large, "yes/no", 25, 0, "int8"),
-    ]
     others = [
         _films(cross, 200, 60, "int8", stage="ItemKNN", **pairs),
         _films(half, 50, 15, "int8", stage="cold map", **asked),
@@ -134,7 +125,21 @@ def cases() -> list[Case]:
         *(_films(small, 200, 40, seed=seed, **asked) for seed in (1, 2)),
         *(_films(cross, 200, 60, "int8", seed=seed, **pairs) for seed in (1, 2)),
     ]
-    return sizes + cold + controls + forms + others + wider
+    return sizes + cold + controls + forms + others + _wider()
+
+
+def _wider() -> list[Case]:
+    """More candidates, users of whom little is known, and the largest model on papers."""
+    small, half, large, cross = "smollm2", "qwen-coder-0.5b", "qwen-coder-1.5b", "ms-marco"
+    pairs, asked = {"method": "cross-encoder"}, {"method": "yes/no"}
+    return [
+        _films(small, 50, 15, depth=50, **asked),
+        _films(cross, 100, 30, "int8", depth=50, **pairs),
+        *(_films(small, 100, 30, known=n, **asked) for n in (1, 5)),
+        *(_films(cross, 200, 60, "int8", known=n, **pairs) for n in (1, 3, 5)),
+        _films(half, 50, 15, "int8", known=3, **asked),
+        Case("citeulike", "EASE", large, "yes/no", 25, 0, "int8"),
+    ]
 
 
 @lru_cache(maxsize=1)

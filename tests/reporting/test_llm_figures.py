@@ -93,3 +93,11 @@ def test_more_candidates_and_little_known_are_named_and_have_their_line():
     text = figures.takeaways([few, deep, record()], figures.costs([record()], 0.1, 5.0))
     assert "0 of 3** combinations" in text
     assert "cross-encoder, 33M 0.300, first stage 0.400 (3 known)" in text
+
+
+def test_a_list_that_was_repaired_is_no_better_than_a_random_order():
+    written = record(0.45, method="written")
+    written["metrics"]["repaired"] = 3
+    assert figures.readable([written, record()]) == [record()]
+    text = figures.takeaways([written, record()], figures.costs([record()], 0.1, 5.0))
+    assert "random order: 0 of 2" in text and "SmolLM2, 135M, written had to be repaired" in text

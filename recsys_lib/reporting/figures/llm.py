@@ -96,13 +96,16 @@ def helped(mixed: pd.DataFrame) -> pd.DataFrame:
     return mixed[(mixed["low"] > 0) & (mixed["p"] < 0.05)]
 
 
+def readable(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records of rerankers whose answers were orders: where as many had to be repaired as there are
+    users, the list is the first stage's.
+    """
+    return [r for r in records if r["metrics"].get("repaired", 0) < len(r["metrics"]["users"])]
+
+
 def _unreadable(records: Sequence[dict[str, Any]]) -> str:
     """Which reranker wrote no order that could be read, so that it returned the first stage's."""
-    names = [
-        label(r["parameters"])
-        for r in records
-        if r["metrics"].get("repaired", 0) >= len(r["metrics"]["users"])
-    ]
+    names = [label(r["parameters"]) for r in records if r not in readable([r])]
     return f" Answers of {', '.join(names)} had to be repaired to the order they came in." if names else ""
 
 
@@ -129,7 +132,8 @@ def between(ax: Axes, table: pd.DataFrame) -> None:
     place = np.arange(len(table))
     reach = table["ceiling"] - table["floor"]
     ax.barh(place, reach, left=table["floor"], color="#E4E8EC", height=0.62, label="floor to ceiling")
-    low, high = table["first stage"] + table["low"], table["first stage"] + table["high"]
+    low = np.maximum(table["first stage"] + table["low"], 0)
+    high = table["first stage"] + table["high"]
     ax.hlines(place, low, high, color=plots.PALETTE[0], linewidth=2)
     for column, colour, marker in (
         ("reranked", plots.PALETTE[0], "o"),
@@ -246,7 +250,7 @@ def takeaways(records: Sequence[dict[str, Any]], bill: pd.DataFrame) -> str:
     films = select(records, catalogue="ml-100k", stage="EASE")
     better = [r for r in usual if r["metrics"]["minus_first_stage"]["low"] > 0]
     worse = [r for r in usual if r["metrics"]["minus_first_stage"]["high"] < 0]
-    above = [r for r in usual if r["metrics"]["minus_floor"]["low"] > 0]
+    above = [r for r in readable(usual) if r["metrics"]["minus_floor"]["low"] > 0]
     below = [r for r in usual if r["metrics"]["minus_floor"]["high"] < 0]
     mixed = fusion(usual)
     gained = helped(mixed)

@@ -103,6 +103,19 @@ def takeaways(decisions: Mapping[str, Decision], groups: Mapping[str, Sequence[C
     return [*found, *one_list(decisions), *_misses(groups)]
 
 
+def with_quality_of(protocol: str, decisions: Mapping[str, Decision]) -> str:
+    """The choice for each service where quality is that of another catalogue, and whether a language model
+    is worth anything there.
+    """
+    parts = []
+    for name, decision in decisions.items():
+        model, cheap, _ = with_and_without(decision)
+        if decision.best:
+            worth = _worth(decision, model, cheap) if model else ""
+            parts.append(f"{name}: {decision.best.name} at {decision.best.usd_text} a month.{worth}")
+    return f"With the quality on {protocol}: {' '.join(parts)}"
+
+
 def _service(name: str, decision: Decision) -> str:
     model, cheap, without = with_and_without(decision)
     best = decision.best

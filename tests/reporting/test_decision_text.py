@@ -44,6 +44,12 @@ def test_a_lead_that_may_be_nothing_is_not_decided(cheap, says):
     assert ("tied with 1 other" in text) == (says == "not decided")
 
 
+def test_the_quality_of_another_catalogue_may_choose_otherwise():
+    text = decision_text.with_quality_of("books", {"half": decision(0.4, 0.0)})
+    assert text.startswith("With the quality on books: half: EASE + TF-IDF and metadata map at $")
+    assert "EASE + MiniLM map against EASE + TF-IDF and metadata map: worth less, -$" in text
+
+
 def test_one_list_keeps_the_part_of_the_gain_that_was_measured():
     (line,) = decision_text.one_list({"half": decision(0.2, 0.065)})
     # 0.26 with a list of their own, 0.065 in one: a quarter, up to the same bill.

@@ -64,7 +64,7 @@ def operations(n_items: int, n_users: int, n_interactions: int) -> tuple[float, 
 
     >>> downdate, fit = operations(1000, 1, 50)
     >>> f"{downdate / fit:.1e}"
-    '9.1e-04'
+    '9.0e-04'
     """
     n, m = float(n_items), float(n_users)
     products = 2 * n_interactions * n + 2 * n_interactions * m

@@ -49,6 +49,22 @@ def store_in(folder, rows=None):
     return store
 
 
+def opened(store, token=None, **settings):
+    """A client of the application over a store, in this process; a context manager."""
+    from fastapi.testclient import TestClient
+
+    from recsys_lib.serving import http_app
+
+    chosen = http_app.Settings(seed=0, **settings)
+    application = http_app.create(store, store / "events.sqlite", chosen, token)
+    return TestClient(application, raise_server_exceptions=False)
+
+
+def group(items):
+    """The groups of items of an answer."""
+    return [int(item["id"][1:]) % 3 for item in items]
+
+
 def events(keys, user="u0", item="i0", **more):
     """The body of a request with one event for each key."""
     return {"events": [{"key": key, "user": user, "item": item, **more} for key in keys]}

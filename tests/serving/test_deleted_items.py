@@ -1,46 +1,23 @@
 """Deleted items are shown no more, by any process, also after a restart and a refit; searches stay exact."""
 
-import shutil
 import threading
 import time
 
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
-from shop_server import WORDS, events, shop, store_in
+from shop_server import WORDS, events, group, opened, shop
 
-from recsys_lib.serving import http_app as applications
 from recsys_lib.serving import refit as refits
 from recsys_lib.serving import served as served_module
 from recsys_lib.serving.events import EventLog, NewItem
-from recsys_lib.serving.http_app import Settings
 from recsys_lib.serving.service import Service
 from recsys_lib.vectors import similarity
-
-
-def opened(store, **settings):
-    application = applications.create(store, store / "events.sqlite", Settings(seed=0, **settings))
-    return TestClient(application, raise_server_exceptions=False)
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    return store_in(tmp_path_factory.mktemp("shop"))
-
-
-@pytest.fixture
-def store(template, tmp_path):
-    return shutil.copytree(template, tmp_path / "store")
 
 
 @pytest.fixture
 def client(store):
     with opened(store) as opened_client:
         yield opened_client
-
-
-def group(items):
-    return [int(item["id"][1:]) % 3 for item in items]
 
 
 NEW = {"items": [{"id": "a/b c", "title": "steel garden spade, new", "labels": ["tools"]}]}

@@ -4,7 +4,6 @@ nothing is stored twice.
 
 import contextlib
 import os
-import shutil
 import signal
 import threading
 import time
@@ -28,11 +27,6 @@ SERVER_KILLS, REFIT_KILLS, WRITER_KILLS = KILLS or 4, KILLS or 8, KILLS or 8
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
     return store_in(tmp_path_factory.mktemp("faults"), np.arange(shop().n_interactions) % 3 > 0)
-
-
-@pytest.fixture
-def store(template, tmp_path):
-    return shutil.copytree(template, tmp_path / "store")
 
 
 def send(server, name, acknowledged, pending, stop):

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import threading
 import time
 
@@ -10,8 +9,7 @@ import httpx
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from fastapi.testclient import TestClient
-from shop_server import LABELS, events, shop, store_in
+from shop_server import LABELS, events, group, opened, shop
 
 from recsys_lib.serving import artefact, fitting
 from recsys_lib.serving import http_app as applications
@@ -22,29 +20,10 @@ from recsys_lib.serving.slate import Rule
 TOKEN = "a-secret-of-many-characters"
 
 
-def opened(store, token=None, **settings):
-    application = applications.create(store, store / "events.sqlite", Settings(seed=0, **settings), token)
-    return TestClient(application, raise_server_exceptions=False)
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    return store_in(tmp_path_factory.mktemp("shop"))
-
-
-@pytest.fixture
-def store(template, tmp_path):
-    return shutil.copytree(template, tmp_path / "store")
-
-
 @pytest.fixture
 def client(store):
     with opened(store, poll_s=0.05) as opened_client:
         yield opened_client
-
-
-def group(items):
-    return [int(item["id"][1:]) % 3 for item in items]
 
 
 # ---------------------------------------------------------------- recommend and similar

@@ -1,6 +1,5 @@
 """A refit reads what came since, decides by the newest slice, and swaps or leaves everything as it was."""
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -27,11 +26,6 @@ def parts():
 @pytest.fixture(scope="module")
 def template(tmp_path_factory, parts):
     return store_in(tmp_path_factory.mktemp("refit"), parts[0])
-
-
-@pytest.fixture
-def store(template, tmp_path):
-    return shutil.copytree(template, tmp_path / "store")
 
 
 @pytest.fixture

@@ -1,19 +1,15 @@
 """Two versions answer in one list: who picked what, what people choose, and how a trial ends."""
 
-import shutil
 import time
 
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
-from shop_server import shop, store_in
+from shop_server import opened, shop, store_in
 
 from recsys_lib.cli.app import main
 from recsys_lib.core.errors import InputError
 from recsys_lib.serving import artefact, fitting
-from recsys_lib.serving import http_app as applications
 from recsys_lib.serving.events import Event, EventLog, NewItem
-from recsys_lib.serving.http_app import Settings
 from recsys_lib.serving.refit import refit
 from recsys_lib.serving.served import Query, Served
 from recsys_lib.serving.service import Service
@@ -32,19 +28,9 @@ def template(tmp_path_factory):
     return store
 
 
-@pytest.fixture
-def store(template, tmp_path):
-    return shutil.copytree(template, tmp_path / "store")
-
-
 def candidate_of(store):
     running = artefact.current(store)
     return next(p.name for p in (store / artefact.VERSIONS).iterdir() if p.name not in (running, ".lock"))
-
-
-def opened(store):
-    application = applications.create(store, store / "events.sqlite", Settings(seed=0, poll_s=0.05))
-    return TestClient(application, raise_server_exceptions=False)
 
 
 def command(*arguments, capsys):
@@ -107,7 +93,7 @@ def artefact_width():
 
 def test_lists_are_interleaved_while_a_trial_runs_and_choices_are_counted(store):
     running, candidate = artefact.current(store), candidate_of(store)
-    with opened(store) as client:
+    with opened(store, poll_s=0.05) as client:
         assert client.get("/ready").json()["trial"] is None
         artefact.begin_trial(store, candidate)
         service = client.app.state.service

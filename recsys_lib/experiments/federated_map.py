@@ -36,6 +36,8 @@ LOCAL = 1000.0
 GROUPS = (5, 20)
 # The record of the study ``experiments.privacy_study``, and what of it a table shows.
 RECORD = "privacy-study"
+# Without noise: the label of the row, beside ``ε = 1`` and the like.
+NO_NOISE = "no noise"
 SHOWN = ("update", "update, 1 bit", "sum of 20 updates", "noisy sum, ε = 100", "noisy sum, ε = 10")
 
 
@@ -74,6 +76,15 @@ def fitted_maps(
     models["update, 1 bit"] = private_map(vectors, np.inf, one_bit=True, **settings)
     models[f"update, own noise, ε = {LOCAL:g}"] = local_map(vectors, train.shape[0], **settings)
     return {name: model.fit(train) for name, model in models.items()}
+
+
+def label(epsilon: float | None) -> str:
+    """How a strength is called; None and infinity are no noise.
+
+    >>> label(3.0), label(None), label(float("inf"))
+    ('ε = 3', 'no noise', 'no noise')
+    """
+    return NO_NOISE if epsilon is None or epsilon == np.inf else f"ε = {epsilon:g}"
 
 
 def name_of(epsilon: float) -> str:
@@ -194,8 +205,7 @@ def encoder_updates(
 
 def _of_private_encoder(place: str, epsilon: float | None, ndcg: Mapping[str, float]) -> dict[str, Any]:
     name = f"{place}: small encoder"
-    how = "no noise" if epsilon is None else f"ε = {epsilon:g}"
-    return {name: {"ndcg": ndcg["before"]}, f"{name}, DP-SGD, {how}": {"ndcg": ndcg["after"]}}
+    return {name: {"ndcg": ndcg["before"]}, f"{name}, DP-SGD, {label(epsilon)}": {"ndcg": ndcg["after"]}}
 
 
 def _membership(told: Mapping[str, float]) -> dict[str, float]:

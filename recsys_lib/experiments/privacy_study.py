@@ -22,7 +22,7 @@ from recsys_lib.evaluation.protocols import dataset_of, split_of
 from recsys_lib.evaluation.tuning import known_users
 from recsys_lib.experiments import federated_map
 from recsys_lib.experiments.notebook_record import resume
-from recsys_lib.experiments.private_curves import label, told
+from recsys_lib.experiments.private_curves import told
 from recsys_lib.experiments.study.item_texts import encode, whitened
 from recsys_lib.llm.finetune.batches import ItemBlocks
 from recsys_lib.llm.finetune.objectives import Contrastive
@@ -173,8 +173,7 @@ def encoder_weights(protocol: str) -> dict[str, Any]:
     texts, train, n = items.item_texts(), split.train, split.train.shape[0]
     start = small("minilm", texts, ATTACKED_LAYERS)
     first = weight_attacks.flat(start)
-    order = np.random.default_rng(0).random((SHADOWS, n)).argsort(axis=0)
-    member = order < SHADOWS // 2
+    member = membership.drawn_members(SHADOWS, n)
     changes, ndcg = [], {"before": _profile(start, train, split.test).mean()["ndcg"]}
     for strength in STRENGTHS:
         plan = replace(ATTACKED_PLAN, noise=_noise(strength, ATTACKED_PLAN))
@@ -185,10 +184,10 @@ def encoder_weights(protocol: str) -> dict[str, Any]:
             changes.append(weight_attacks.flat(model) - first)
             if number < 2:
                 found.append(_profile(model, train, split.test).mean()["ndcg"])
-        ndcg[label(strength)] = float(np.mean(found))
+        ndcg[federated_map.label(strength)] = float(np.mean(found))
     moved = weight_attacks.movement(start, changes, train, ATTACKED_PLAN).reshape(len(STRENGTHS), SHADOWS, n)
     attacks = {
-        label(strength): told(membership.Shadows(one, member))
+        federated_map.label(strength): told(membership.Shadows(one, member))
         for strength, one in zip(STRENGTHS, moved, strict=True)
     }
     return {"membership": attacks, "ndcg": ndcg, "plan": asdict(ATTACKED_PLAN), "weights": len(first)}

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from recsys_lib import evaluation
 from recsys_lib.core import paths, records
-from recsys_lib.experiments.federated_map import RECORD
+from recsys_lib.experiments.federated_map import NO_NOISE, RECORD, label
 from recsys_lib.recommenders import EASE, BaseRecommender
 from recsys_lib.trust.privacy import membership
 from recsys_lib.trust.privacy.private_ease import PrivateEASE
@@ -23,18 +23,6 @@ from recsys_lib.vectors import similarity
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# Without noise: the label of the row, beside ``ε = 1`` and the like.
-NO_NOISE = "no noise"
-
-
-def label(epsilon: float | None) -> str:
-    """How a strength is called; None and infinity are no noise.
-
-    >>> label(3.0), label(None), label(float("inf"))
-    ('ε = 3', 'no noise', 'no noise')
-    """
-    return NO_NOISE if epsilon is None or epsilon == np.inf else f"ε = {epsilon:g}"
 
 
 def told(shadows: membership.Shadows) -> dict[str, float]:

@@ -24,7 +24,7 @@ from recsys_lib import evaluation
 from recsys_lib.core.errors import InputError
 from recsys_lib.data.datasets import Dataset
 from recsys_lib.evaluation import Evaluation
-from recsys_lib.recommenders import RecentPopularity
+from recsys_lib.recommenders import RecentPopularity, checks
 from recsys_lib.serving import artefact as artefacts
 from recsys_lib.serving import fitting
 from recsys_lib.serving import http_app as applications
@@ -235,10 +235,7 @@ def _evaluate(state: _State, rows: np.ndarray) -> tuple[dict[str, Evaluation], d
 
 
 def _matrix(rows: Sequence[Any], n_items: int) -> sp.csr_matrix:
-    places = [np.unique(np.asarray(row, dtype=np.int64)) for row in rows]
-    starts = np.cumsum([0, *(len(row) for row in places)])
-    indices = np.concatenate([*places, np.empty(0, dtype=np.int64)])
-    return sp.csr_matrix((np.ones(len(indices), np.float32), indices, starts), shape=(len(rows), n_items))
+    return checks.as_matrix([np.unique(np.asarray(row, dtype=np.int64)) for row in rows], n_items)
 
 
 def _of(found: Evaluation, users: np.ndarray) -> Evaluation:

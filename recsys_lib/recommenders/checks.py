@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,17 @@ def interactions(train: Any) -> sp.csr_matrix:
     if not matrix.shape[0] or not matrix.shape[1]:
         raise InputError(f"train has shape {matrix.shape}: expected at least one user and one item")
     return matrix
+
+
+def as_matrix(histories: Sequence[np.ndarray], n_items: int) -> sp.csr_matrix:
+    """Histories of item ids, each once, as a matrix of ones, float32 ``[n, n_items]``.
+
+    >>> as_matrix([np.array([2, 0]), np.array([], dtype=int)], 3).toarray().tolist()
+    [[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
+    """
+    starts = np.cumsum([0, *map(len, histories)])
+    items = np.concatenate([*histories, np.empty(0, dtype=np.int64)]).astype(np.int64, copy=False)
+    return sp.csr_matrix((np.ones(len(items), np.float32), items, starts), shape=(len(histories), n_items))
 
 
 def new_histories(histories: Any, n_items: int) -> sp.csr_matrix:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,17 +64,16 @@ def _elsewhere() -> dict[str, dict[str, float]]:
     ``taggers``: how many people wrote them.
     """
     found: dict[str, dict[str, float]] = {}
-    try:
-        films = blocks.tagged_films_data()
-        found["tags"] = _block(blocks.tags, films) | tags_written()
-    except InputError as error:
-        print(f"costs: {error}", flush=True)
-    try:
-        shop = blocks.groceries_data()
-        found["price"] = _block(blocks.price, shop)
-        found["categories"] = _block(blocks.categories, shop)
-    except InputError as error:
-        print(f"costs: {error}", flush=True)
+    of_shop = {"price": partial(_block, blocks.price), "categories": partial(_block, blocks.categories)}
+    for load, measures in (
+        (blocks.tagged_films_data, {"tags": lambda films: _block(blocks.tags, films) | tags_written()}),
+        (blocks.groceries_data, of_shop),
+    ):
+        try:
+            data = load()
+            found |= {kind: measure(data) for kind, measure in measures.items()}
+        except InputError as error:
+            print(f"costs: {error}", flush=True)
     return found
 
 

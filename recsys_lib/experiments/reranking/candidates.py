@@ -197,7 +197,7 @@ def _lists(
     train, histories = split.train, histories_of(split, users, seed)
     if known:
         histories = [history[:known] for history in histories]
-        scores = np.array(checks.score(fitted, _as_rows(histories, train.shape[1])))
+        scores = np.array(checks.score(fitted, checks.as_matrix(histories, train.shape[1])))
         # All that was seen stays out, not only what is known: a test item is none of it.
         scores[train[users].nonzero()] = -np.inf
         if candidates is not None:
@@ -209,14 +209,6 @@ def _lists(
     return Candidates(
         users, ids, np.take_along_axis(scores, np.maximum(ids, 0), axis=1), relevant[users], histories
     )
-
-
-def _as_rows(histories: Sequence[np.ndarray], n_items: int) -> sp.csr_matrix:
-    """Histories of item ids as a matrix of ones ``[n, n_items]``."""
-    ends = np.cumsum([0, *map(len, histories)])
-    items = np.concatenate([np.empty(0, dtype=np.int64), *histories])
-    rows = (np.ones(len(items), dtype=np.float32), items, ends)
-    return sp.csr_matrix(rows, shape=(len(histories), n_items))
 
 
 def histories_of(split: Split, users: np.ndarray, seed: int) -> list[np.ndarray]:

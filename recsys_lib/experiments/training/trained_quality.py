@@ -22,6 +22,7 @@ from recsys_lib.experiments.study.search_spaces import (
     text_prior,
 )
 from recsys_lib.experiments.training.variants import centred
+from recsys_lib.recommenders import checks
 from recsys_lib.vectors import geometry, similarity
 
 K = 10
@@ -89,13 +90,11 @@ def shortened(histories: sp.csr_matrix, n: int, seed: int) -> sp.csr_matrix:
     >>> shortened(sp.csr_matrix(np.ones((2, 5))), 3, 0).sum(axis=1).ravel().tolist()
     [[3.0, 3.0]]
     """
-    rows, columns = [], []
+    kept = []
     for row in range(histories.shape[0]):
         own = histories.indices[histories.indptr[row] : histories.indptr[row + 1]]
-        drawn = np.random.default_rng([seed, row]).permutation(own)[:n]
-        rows += [row] * len(drawn)
-        columns += drawn.tolist()
-    return sp.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=histories.shape)
+        kept.append(np.random.default_rng([seed, row]).permutation(own)[:n])
+    return checks.as_matrix(kept, histories.shape[1])
 
 
 def _lists(model: Any, histories: sp.csr_matrix, task: Task, users: np.ndarray) -> Evaluation:

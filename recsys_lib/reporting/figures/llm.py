@@ -91,21 +91,28 @@ def fusion(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return table
 
 
-def helped(mixed: pd.DataFrame) -> pd.DataFrame:
-    """The rows of ``fusion`` that gained: an interval above 0, and a p below 0.05."""
-    return mixed[(mixed["low"] > 0) & (mixed["p"] < 0.05)]
+def helped(tested: pd.DataFrame) -> pd.DataFrame:
+    """The rows that gained, of ``fusion`` or a table with its ``low`` and ``p``: an interval above 0, and a p
+    below 0.05.
+    """
+    return tested[(tested["low"] > 0) & (tested["p"] < 0.05)]
+
+
+def _is_readable(record: dict[str, Any]) -> bool:
+    """Whether a reranker's answers were orders: where as many had to be repaired as there are users, the list
+    is the first stage's.
+    """
+    return record["metrics"].get("repaired", 0) < len(record["metrics"]["users"])
 
 
 def readable(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The records of rerankers whose answers were orders: where as many had to be repaired as there are
-    users, the list is the first stage's.
-    """
-    return [r for r in records if r["metrics"].get("repaired", 0) < len(r["metrics"]["users"])]
+    """The records of rerankers whose answers were orders."""
+    return [r for r in records if _is_readable(r)]
 
 
 def _unreadable(records: Sequence[dict[str, Any]]) -> str:
     """Which reranker wrote no order that could be read, so that it returned the first stage's."""
-    names = [label(r["parameters"]) for r in records if r not in readable([r])]
+    names = [label(r["parameters"]) for r in records if not _is_readable(r)]
     return f" Answers of {', '.join(names)} had to be repaired to the order they came in." if names else ""
 
 

@@ -92,8 +92,8 @@ def roles(reranked: Sequence[dict[str, Any]], trained: Sequence[Mapping[str, Any
 
     *Ranking*: EASE's candidates, and EASE's list fused with the reranker's by a weight that validation chose;
     of several rerankers the one that gains most on its test users, which favours it; its p is Holm-corrected
-    over all recorded. *Training*: MiniLM
-    trained on the catalogue against itself as it is, by the same map (cold) and inside EASE (warm).
+    over all recorded. *Training*: MiniLM trained on the catalogue against itself as it is, by the same map
+    (cold) and inside EASE (warm).
     """
     import pandas as pd
 
@@ -153,10 +153,9 @@ def roles_sentence(table: pd.DataFrame, n_catalogues: int) -> str:
     parts = []
     for role, own in table.groupby(level=0, sort=False):
         names = list(dict.fromkeys(own.index.get_level_values(1)))
-        gained = int(((own["low"] > 0) & (own["p"] < 0.05)).sum())
         parts.append(
             f"{role} was measured on {len(names)} of {n_catalogues} ({', '.join(names)}), with a gain above "
-            f"0 in {gained} of {len(own)} rows, {own['difference'].min():+.3f} to "
+            f"0 in {len(llm.helped(own))} of {len(own)} rows, {own['difference'].min():+.3f} to "
             f"{own['difference'].max():+.3f} NDCG"
         )
     return f"**Not under this protocol**: {'; '.join(parts)}."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from recsys_lib.cost import leads
 from recsys_lib.cost.machines import Hardware
 from recsys_lib.cost.scaling import Network
 from recsys_lib.cost.sharded_search import Measured, ShardedService, plan
@@ -48,15 +49,6 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     return table.round(digits).rename(index=lambda items: f"{items:g}")
 
 
-def _rounded(dollars: float) -> str:
-    """Dollars in two digits.
-
-    >>> _rounded(13_039.4), _rounded(260.8)
-    ('$13,000', '$260')
-    """
-    return f"${float(f'{dollars:.2g}'):,.0f}"
-
-
 def waiting(ax: Axes, table: pd.DataFrame) -> None:
     """Where the 99th percentile of a search comes from, by size of the catalogue."""
     one = table["p99 of one ms"]
@@ -86,13 +78,13 @@ def dollars(ax: Axes, table: pd.DataFrame, service: ShardedService) -> None:
     ax.loglog(table.index, table["USD a month"], marker="o", color=plots.PALETTE[0])
     for items, row in table.iterrows():
         ax.annotate(
-            _rounded(row["USD a month"]), (float(items), row["USD a month"]), (-6, 6),
+            leads.dollars(row["USD a month"]), (float(items), row["USD a month"]), (-6, 6),
             textcoords="offset points", ha="right", fontsize=9,
         )  # fmt: skip
     last = table.iloc[-1]
     title = (
         f"{service.rate_per_s:g} searches a second over {table.index[-1]:g} million items cost "
-        f"{_rounded(last['USD a month'])} a month, on {last['machines']:.0f} machines at a load of "
+        f"{leads.dollars(last['USD a month'])} a month, on {last['machines']:.0f} machines at a load of "
         f"{last['load']:.0%}"
     )
     ax.margins(x=0.18, y=0.15)

@@ -81,15 +81,22 @@ def own_score(model: BaseRecommender, histories: sp.csr_matrix) -> np.ndarray:
     )
 
 
+def drawn_members(n_models: int, n_users: int, seed: int = 0) -> np.ndarray:
+    """Which users are in which model's data, bool ``[n_models, n_users]``: every user in a random half of the
+    models (rounded), so that both distributions can be seen.
+    """
+    order = np.random.default_rng(seed).random((n_models, n_users)).argsort(axis=0)
+    return order < n_models // 2
+
+
 def shadow_models(
     make: Callable[[int], Fits], histories: sp.csr_matrix, n_models: int = 16, seed: int = 0
 ) -> Shadows:
     """Fit ``n_models`` models, each on a random half of the users, and take the statistic of all users from
     each.
 
-    Every user is in half of the models (rounded), so that both distributions can be seen. ``make`` gets the
-    number of the model: a randomized one needs a seed of its own each time, since an attacker does not know
-    the noise.
+    Who is in which: ``drawn_members``. ``make`` gets the number of the model: a randomized one needs a seed
+    of its own each time, since an attacker does not know the noise.
 
     Raises:
         InputError: fewer than 4 models or users.
@@ -98,8 +105,7 @@ def shadow_models(
     if n_models < 4 or n_users < 4:
         raise InputError(f"n_models={n_models!r}, {n_users} users: expected at least 4 of each")
     ones = (histories != 0).astype(np.float32)
-    order = np.random.default_rng(seed).random((n_models, n_users)).argsort(axis=0)
-    member = order < n_models // 2
+    member = drawn_members(n_models, n_users, seed)
     fitted = (make(number).fit(ones[np.flatnonzero(rows)]) for number, rows in enumerate(member))
     statistics = np.stack([own_score(model, ones) for model in fitted])
     return Shadows(statistics, member)

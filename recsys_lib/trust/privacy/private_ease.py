@@ -25,9 +25,7 @@ def clipped(train: sp.csr_matrix, most: int, seed: int = 0) -> sp.csr_matrix:
         rng.permutation(rows.indices[a:b])[:most]
         for a, b in zip(rows.indptr[:-1], rows.indptr[1:], strict=True)
     ]
-    starts = np.cumsum([0, *(len(items) for items in kept)])
-    indices = np.concatenate(kept) if kept else rows.indices[:0]
-    return sp.csr_matrix((np.ones(len(indices), np.float32), indices, starts), shape=rows.shape)
+    return checks.as_matrix(kept, rows.shape[1])
 
 
 class PrivateEASE(BaseRecommender):

@@ -315,7 +315,8 @@ def scan(
     """
     aside = not capacity and form.kind == forms.PRODUCT4
     capacity = max(MIN_ASIDE, 8 * k) if aside else capacity
-    problem, _kept = _problem(form, unit, queries, bounds, k, capacity, seen, aside)
+    problem, _kept = _problem(form, unit, queries, bounds, k, capacity, seen)
+    problem.aside = aside
     n_threads = threads_for(len(form.factor))
     out, limits = _room(n_threads, len(unit), k, capacity)
     _check(_library().scan(ctypes.byref(problem), _found(out, limits), _INT(n_threads)))
@@ -344,14 +345,7 @@ def refine(
 
 
 def _problem(
-    form: Form,
-    unit: np.ndarray,
-    queries: Queries,
-    bounds: Bounds,
-    k: int,
-    capacity: int,
-    seen,
-    aside: bool = False,
+    form: Form, unit: np.ndarray, queries: Queries, bounds: Bounds, k: int, capacity: int, seen
 ) -> tuple[ctypes.Structure, list[np.ndarray | None]]:
     """What the kernel is told of a scan, and the arrays that must live as long."""
     arrays = [
@@ -362,7 +356,7 @@ def _problem(
     ]  # fmt: skip
     row_bytes = form.codes.shape[1] * form.codes.itemsize
     sizes = (len(form.factor), form.d, form.kind, row_bytes, form.entries, len(unit), k, capacity)
-    return Scan(*sizes, len(form.terms), matrix_units(), aside, *map(address, arrays)), arrays
+    return Scan(*sizes, len(form.terms), matrix_units(), 0, *map(address, arrays)), arrays
 
 
 def _room(n_threads: int, n: int, k: int, capacity: int) -> tuple[Candidates, np.ndarray]:

@@ -11,7 +11,7 @@ the same arrivals; what tells them apart is the scatter of their scans, drawn fr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from recsys_lib.cost.fleet import USABLE, machines_held
 from recsys_lib.cost.machines import Hardware
 from recsys_lib.cost.scaling import Network
 from recsys_lib.cost.units import HOURS_PER_MONTH, positive
+from recsys_lib.hardware.load_patterns import simulated_server
 
 # Of an item in a shard beside its codes of one byte and its row of four bytes a number: scale, error, weight,
 # margin and the product with the common direction of 4 bytes each, and its id of 8.
@@ -130,23 +131,20 @@ def simulated_latencies(
 ) -> np.ndarray:
     """Seconds until all of ``shards`` have answered each of ``requests`` Poisson arrivals, ``[requests]``.
 
-    Each shard takes what waits, up to ``batch``, whenever it is free, for ``seconds_of`` so many requests
-    times a draw from ``scatter``.
+    Each shard is ``load_patterns.simulated_server`` with the same arrivals: it takes what waits, up to
+    ``batch``, for ``seconds_of`` so many requests times a draw from ``scatter``.
     """
-    rng = np.random.default_rng(seed)
-    arrived = np.cumsum(rng.exponential(1 / positive("rate_per_s", rate_per_s), requests))
-    answered = np.zeros(requests)
+    rng, slowest = np.random.default_rng([seed, 1]), np.zeros(requests)
     needed = [0.0, *(seconds_of(n) for n in range(1, batch + 1))]
     for _ in range(shards):
-        draws = rng.choice(scatter, requests)
-        first, free = 0, 0.0
-        while first < requests:
-            begun = max(free, arrived[first])
-            last = min(first + batch, int(np.searchsorted(arrived, begun, side="right")))
-            free = begun + needed[last - first] * draws[first]
-            answered[first:last] = np.maximum(answered[first:last], free)
-            first = last
-    return answered - arrived
+        draws = iter(rng.choice(scatter, requests + 1).tolist())  # one for the cold call before the first
+
+        def seconds(n: int, draws: Iterator[float] = draws) -> float:
+            return needed[n] * next(draws)
+
+        found = simulated_server(seconds, rate_per_s, requests, batch, seed)
+        slowest = np.maximum(slowest, found.latency.samples)
+    return slowest
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ LIKED = 4.0
 # Entries of a history that are shown; a longer one costs more and is cut.
 SHOWN = 6
 TESTED = 160
-PASSES = {16: 6, 64: 4, 256: 2}
+PASSES = {16: 6, 64: 4, 256: 2, 1024: 1, 4096: 1}
 
 
 def pairs(split: Split, rows: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -41,7 +41,9 @@ WRITING = {
 }  # fmt: skip
 # A fit of a network takes minutes, so each has two points; the others have six of theirs.
 TRIALS, NETWORK_TRIALS = 6, 2
-NETWORK_SPACE = {"epochs": [10, 20]}
+SASREC_SPACE, TIGER_SPACE = {"epochs": [20, 60]}, {"epochs": [20, 40]}
+# A third of the default's time for each step: ten items are forty tokens, and the latest say most.
+TIGER_SIZE: dict[str, Any] = {"dimension": 64, "length": 10}
 
 
 def prompt(titles: Sequence[str]) -> str:
@@ -143,8 +145,8 @@ def next_item() -> dict[str, Any]:
         "text": Method(lambda: recommenders.TextProfile(vectors)),
     }
     networks = {
-        "SASRec": Method(lambda **p: recommenders.SASRec(progress=False, **p), NETWORK_SPACE),
-        "TIGER": Method(lambda **p: TIGER(vectors, progress=False, **p), NETWORK_SPACE),
+        "SASRec": Method(lambda **p: recommenders.SASRec(progress=False, **p), SASREC_SPACE),
+        "TIGER": Method(lambda **p: TIGER(vectors, progress=False, **TIGER_SIZE, **p), TIGER_SPACE),
     }
     outcomes = tuning.compare_methods(ranking, task, TRIALS, k=K, keep_models=False)
     outcomes |= tuning.compare_methods(networks, task, NETWORK_TRIALS, k=K, keep_models=False)
@@ -152,6 +154,7 @@ def next_item() -> dict[str, Any]:
     return {
         "found": _means(evaluations),
         "parameters": {name: outcome.parameters for name, outcome in outcomes.items()},
+        "size of TIGER": TIGER_SIZE,
         "validation": {name: outcome.validation for name, outcome in outcomes.items()},
         "fit_s": {name: outcome.fit_s for name, outcome in outcomes.items()},
         "bootstrap": bootstrap_record(evaluations),

@@ -18,6 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -293,17 +294,19 @@ def measure(
 # What ``run`` records.
 RECORDS: tuple[dict[str, Any], ...] = (
     {"protocol": "ml-100k random", "seeds": 5, "trials": 12},
-    {"protocol": "book-crossing random", "seeds": 1, "trials": 3},
+    {"protocol": "book-crossing random", "seeds": 5, "trials": 6},
 )
 
 
-def run() -> str:
-    """Write ``data/measurements/deployment-quality-study.json``, record after record; returns what was
-    written.
+def run(path: Path | None = None) -> str:
+    """Measure what ``data/measurements/deployment-quality-study.json`` lacks, one record for a protocol, and
+    write the file after each; returns what it holds.
     """
-    path = paths.MEASUREMENTS / "deployment-quality-study.json"
-    found = []
+    path = path or paths.MEASUREMENTS / "deployment-quality-study.json"
+    found = {r["parameters"]["protocol"]: r for r in (records.read(path) if path.is_file() else [])}
     for arguments in RECORDS:
-        found.append(measure(**arguments))
-        records.write(path, found)
+        known = found.get(arguments["protocol"])
+        if known is None or any(known["parameters"][name] != value for name, value in arguments.items()):
+            found[arguments["protocol"]] = measure(**arguments)
+            records.write(path, [found[r["protocol"]] for r in RECORDS if r["protocol"] in found])
     return f"{path.name}: {len(found)} records"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from recsys_lib.core import records
 from recsys_lib.core.errors import InputError
 from recsys_lib.evaluation import Evaluation
 from recsys_lib.experiments import deployment_quality as study
@@ -51,3 +52,24 @@ def test_the_bootstrap_is_paired_and_centred_on_the_mean():
 def test_a_record_needs_at_least_one_split():
     with pytest.raises(InputError, match="seeds=0"):
         study.measure(seeds=0)
+
+
+def test_a_record_is_measured_once_and_again_where_its_splits_or_trials_change(tmp_path, monkeypatch):
+    path, made = tmp_path / "study.json", []
+
+    def measure(**arguments):
+        made.append(arguments)
+        shell = {"notebook": "16_cost_benefit", "metrics": {}, "environment": {}, "seconds": 1.0}
+        return shell | {"parameters": arguments | {"samples": 200}}
+
+    monkeypatch.setattr(study, "measure", measure)
+    first, second = ({"protocol": name, "seeds": 1, "trials": 3} for name in ("films", "books"))
+    monkeypatch.setattr(study, "RECORDS", (first, second))
+    study.run(path)
+    study.run(path)
+    assert made == [first, second]
+    more = second | {"seeds": 5}
+    monkeypatch.setattr(study, "RECORDS", (first, more))
+    assert study.run(path) == "study.json: 2 records"
+    assert made == [first, second, more]
+    assert [r["parameters"]["seeds"] for r in records.read(path)] == [1, 5]

@@ -105,14 +105,15 @@ def _token(file: Path | None) -> str | None:
 
 def _prepared(store: Path, interactions: Path | None, items: Path | None, encoder: str) -> None:
     """Fit a first version where there is none, or one on the files that were given."""
-    from recsys_lib.data import datasets
     from recsys_lib.serving import artefact as artefacts
-    from recsys_lib.serving import fitting
 
     if (interactions is None) != (items is None):
         raise InputError("--interactions and --items: expected both or none")
     if interactions is None and (store / artefacts.CURRENT).exists():
         return
+    from recsys_lib.data import datasets
+    from recsys_lib.serving import fitting
+
     if interactions is not None and items is not None:
         data = datasets.from_csv(interactions, items, duplicates="last")
     else:

@@ -134,7 +134,7 @@ def run(
     app = applications.create(store, folder / "events.sqlite", settings)
     log = EventLog(folder / "events.sqlite")
     with TestClient(app) as client:
-        state = _State(data, client, app.state.service, log, artefacts.load(store), k)
+        state = _State(data, client, app.service, log, artefacts.load(store), k)
         state.slates = {quota: {"ndcg": [], "cold": []} for quota in quotas}
         found = [_week(state, n, np.flatnonzero(week == n), store, policy or Policy())
                  for n in range(first_weeks, first_weeks + weeks)]  # fmt: skip

@@ -10,7 +10,16 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from recsys_lib.serving.arrivals import Stamped
-from recsys_lib.serving.guard import ADMISSION, ADMITTED, ARRIVED, HEADERS, OPEN, OVERLOADED, RETRY_AFTER_S
+from recsys_lib.serving.guard import (
+    ADMISSION,
+    ADMITTED,
+    ARRIVED,
+    HEADERS,
+    OPEN,
+    OVERLOADED,
+    RETRY_AFTER_S,
+    WHOLE,
+)
 
 _BODY = json.dumps({"error": OVERLOADED}).encode()
 _HEADERS = [
@@ -41,3 +50,8 @@ class FastArrivals(Stamped, HttpToolsProtocol):
             if not cycle.keep_alive:
                 self.transport.close()
             self.on_response_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        if self.cycle is not None:
+            self.cycle.scope["state"][WHOLE] = True

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recsys_lib import encoders
 from recsys_lib.core.errors import InputError
-from recsys_lib.data.datasets import Dataset
 from recsys_lib.encoders import Encoder
 from recsys_lib.recommenders import EASE, EASEMap
 from recsys_lib.serving.artefact import Artefact, Catalogue, Interactions
 from recsys_lib.serving.cold_map import ColdMap
 from recsys_lib.serving.events import NewItem
 from recsys_lib.vectors import geometry
+
+if TYPE_CHECKING:
+    # With it comes pandas, which takes longer to import than a server to start.
+    from recsys_lib.data.datasets import Dataset
 
 # What notebooks 04 and 05 chose on their validation parts for films.
 DEFAULTS: dict[str, Any] = {

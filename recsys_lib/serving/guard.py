@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hmac
 import json
 import time
@@ -20,9 +21,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 PATHS = ("/recommend", "/similar", "/items", "/events", "/health", "/ready", "/metrics")
 # Without a token: whether the service runs is asked by machines that hold none.
 OPEN = ("/health", "/ready")
-# Of the state that a request carries: when its bytes arrived (``time.monotonic``), who lets it in, and
-# whether it is in already.
-ARRIVED, ADMISSION, ADMITTED = "arrived", "admission", "admitted"
+# Of the state that a request carries: when its bytes arrived (``time.monotonic``), who lets it in, whether
+# it is in already, and whether its body is there to its end.
+ARRIVED, ADMISSION, ADMITTED, WHOLE = "arrived", "admission", "admitted", "whole"
 BODY_TIMEOUT_S = 10.0
 RETRY_AFTER_S = 1
 OVERLOADED = f"overloaded: come again after {RETRY_AFTER_S} s"
@@ -49,6 +50,9 @@ class Guard:
             "recsys_request_seconds", "Seconds from a request's body to its answer.", ["path"],
             buckets=SECONDS, registry=registry,
         )  # fmt: skip
+        # A look-up of labels takes longer than the count.
+        self._counter = functools.cache(lambda path, status: self._requests.labels(path, str(status)))
+        self._seconds = functools.cache(self._latency.labels)
         gauge = Gauge("recsys_requests_in_flight", "Requests that are being answered.", registry=registry)
         gauge.set_function(lambda: admission.in_flight)
         gauge = Gauge("recsys_refused", "Refused with 503, before a task is made too.", registry=registry)
@@ -66,11 +70,11 @@ class Guard:
         async def counted(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *HEADERS]
-                self._requests.labels(path, str(message["status"])).inc()
+                self._counter(path, message["status"]).inc()
             await send(message)
 
         await self._admitted(scope, receive, counted, path)
-        self._latency.labels(path).observe(time.perf_counter() - started)
+        self._seconds(path).observe(time.perf_counter() - started)
 
     async def _admitted(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
         state = scope.get("state", {})
@@ -97,8 +101,11 @@ class Guard:
     async def _read(self, scope: Scope, receive: Receive, send: Send) -> bytes | None:
         """The body; None where there is nothing left to answer."""
         try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                body = await self._body(scope, receive)
+            if scope.get("state", {}).get(WHOLE):
+                body = await self._body(scope, receive)  # nothing to wait for
+            else:
+                async with asyncio.timeout(BODY_TIMEOUT_S):
+                    body = await self._body(scope, receive)
         except TimeoutError:
             await refuse(send, 408, f"the body did not arrive within {BODY_TIMEOUT_S:g} seconds")
             return None

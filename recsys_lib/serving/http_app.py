@@ -1,32 +1,30 @@
-"""The FastAPI application: recommend, similar, items put and deleted, events, health, ready and metrics."""
+"""The application over HTTP: recommend, similar, items put and deleted, events, health, ready and metrics."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import dataclasses
+import os
+import threading
 import time
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import prometheus_client
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
-from pydantic import ValidationError
-from starlette.exceptions import HTTPException
-from starlette.routing import Route
+import pydantic_core
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.serving import schemas
 from recsys_lib.serving.admission import Admission
-from recsys_lib.serving.batching import Batcher, Overloaded, TextBatcher
+from recsys_lib.serving.batching import Batcher, TextBatcher
 from recsys_lib.serving.events import Event, EventLog, NewItem
-from recsys_lib.serving.guard import ADMISSION, OVERLOADED, RETRY_AFTER_S, Guard
+from recsys_lib.serving.guard import ADMISSION, Guard, Receive, Scope, Send
+from recsys_lib.serving.plain_routes import Answer, App, Headers, PlainRoutes, is_json
+from recsys_lib.serving.refusals import Refused, Unavailable
 from recsys_lib.serving.served import Query, Served
 from recsys_lib.serving.service import Service
 from recsys_lib.serving.slate import Rule, Slate
@@ -34,9 +32,6 @@ from recsys_lib.serving.trial import Trial
 from recsys_lib.serving.writer import Full, Writer
 
 Search = Callable[[Served, np.ndarray, int, np.ndarray], Awaitable[tuple[np.ndarray, np.ndarray]]]
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"model": schemas.Problem} for code in (401, 404, 408, 409, 413, 422, 503)
-}
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,7 @@ def create(
     settings: Settings | None = None,
     token: str | None = None,
     search: Search | None = None,
-) -> FastAPI:
+) -> Application:
     """The application over the artefacts in ``store`` and the events in ``database``; both are opened now.
 
     ``search``: finds similar items in place of ``Served.similar``, with its arguments and answer.
@@ -75,16 +70,8 @@ def create(
     Raises:
         InputError: no artefact, a damaged one, no database.
     """
-    own = _Application(Service(store, EventLog(database)), settings or Settings(), search or _similar)
-    app = FastAPI(title="recsys_lib", lifespan=own.lifespan, responses=PROBLEMS)
-    own.routes(app)
-    _errors(app)
-    app.add_middleware(
-        Guard, registry=own.registry, token=token, max_body=own.settings.max_body,
-        admission=own.admission,
-    )  # fmt: skip
-    app.state.service = own.service
-    return app
+    service = Service(store, EventLog(database))
+    return Application(service, settings or Settings(), token, search or _similar)
 
 
 async def _similar(
@@ -93,10 +80,10 @@ async def _similar(
     return served.similar(vectors, k, left_out)
 
 
-class _Application:
-    """The routes and what they share."""
+class Application:
+    """ASGI: the guard, then lists and probes as plain routes, then FastAPI; and what all answers share."""
 
-    def __init__(self, service: Service, settings: Settings, search: Search):
+    def __init__(self, service: Service, settings: Settings, token: str | None, search: Search):
         self.service, self.settings, self.search = service, settings, search
         self.rng = np.random.default_rng(settings.seed)
         self.texts = TextBatcher(service.encode)
@@ -107,6 +94,35 @@ class _Application:
         )
         self.registry = prometheus_client.CollectorRegistry()
         self._gauges()
+        self._fastapi: App | None = None
+        self._importing = threading.Lock()
+        routes: dict[tuple[str, str], Answer] = {
+            ("POST", "/recommend"): self._recommend,
+            ("GET", "/health"): lambda headers, body: self.health(),
+            ("GET", "/ready"): lambda headers, body: self.ready(),
+        }
+        self._guard = Guard(
+            PlainRoutes(self._other, routes), self.registry, token, settings.max_body, self.admission
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        else:
+            await self._guard(scope, receive, send)
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What is no plain route."""
+        await (self._fastapi or await asyncio.to_thread(self._routed))(scope, receive, send)
+
+    def _routed(self) -> App:
+        """FastAPI with all routes, imported once: that takes some tenths of a second."""
+        with self._importing:
+            if self._fastapi is None:
+                from recsys_lib.serving import fastapi_routes
+
+                self._fastapi = fastapi_routes.build(self)
+            return self._fastapi
 
     def _gauges(self) -> None:
         values = {
@@ -125,28 +141,34 @@ class _Application:
             gauge.set_function(value)
         self.accepted = prometheus_client.Counter("recsys_events", "Events stored.", registry=self.registry)
 
-    @contextlib.asynccontextmanager
-    async def lifespan(self, app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        """Start the writer and the poller with the server, and end both with it; gives the server who lets
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Start the writer and the poller with the server, and end both with it; tells the server who lets
         requests in, so that it can refuse before it makes a task.
         """
+        await receive()
         self.writer = Writer(self.service.log, self.service.refresh)
         polling = asyncio.create_task(self._poll())
+        scope.get("state", {})[ADMISSION] = self.admission
+        await send({"type": "lifespan.startup.complete"})
         try:
-            yield {ADMISSION: self.admission}
+            await receive()
         finally:
             polling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await polling
             await asyncio.to_thread(self.writer.close)
             self.service.log.close()
+        await send({"type": "lifespan.shutdown.complete"})
 
     async def _poll(self) -> None:
+        await asyncio.sleep(self.settings.poll_s)  # the first lists need no FastAPI
+        with contextlib.suppress(Exception):  # a request that needs it will say why
+            await asyncio.to_thread(self._routed)
         while True:
-            await asyncio.sleep(self.settings.poll_s)
             with contextlib.suppress(Exception):  # a database that is away now may be back at the next poll
                 await asyncio.to_thread(self.service.follow)
                 await asyncio.to_thread(self.service.refresh)
+            await asyncio.sleep(self.settings.poll_s)
 
     def _answer(self, questions: Sequence[tuple[Served | Trial, Query]]) -> list[Any]:
         """Lists for a batch; questions of one version, or of one trial, are scored together."""
@@ -162,42 +184,21 @@ class _Application:
                 answers[place] = answer
         return answers
 
-    def routes(self, app: FastAPI) -> None:
-        """Add all routes."""
-        # Answered by the plain route; FastAPI's is behind it, for the schema.
-        app.router.routes.append(Route("/recommend", self._recommend_plainly, methods=["POST"]))
-        app.post("/recommend", response_model=schemas.Recommendations)(self.recommend)
-        app.post("/similar", response_model=schemas.Neighbours)(self.similar)
-        app.put("/items", response_model=schemas.ItemsAnswer)(self.put_items)
-        app.delete("/items/{item:path}", response_model=schemas.DeletedAnswer)(self.delete_item)
-        app.post("/events", response_model=schemas.EventsAnswer, status_code=202)(self.post_events)
-        app.get("/health")(self.health)
-        app.get("/ready")(self.ready)
-        app.get("/metrics")(self.metrics)
-
     # ---------------------------------------------------------------- answers
 
-    async def _recommend_plainly(self, request: Request) -> Response:
-        """``recommend`` without FastAPI's way to arguments, which takes longer than the list."""
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        body = await request.body()
-        if kind != "application/json":
-            missing = {"type": "missing", "loc": (), "msg": "expected the content type application/json"}
-            raise RequestValidationError([missing])
-        try:
-            asked = schemas.RecommendRequest.model_validate_json(body)
-        except ValidationError as error:
-            raise RequestValidationError(error.errors()) from error
-        return await self.recommend(asked)
+    async def _recommend(self, headers: Headers, body: bytes) -> dict[str, Any]:
+        if not is_json(headers):
+            raise InputError("body: expected the content type application/json")
+        return await self.recommend(schemas.RecommendRequest.model_validate_json(body))
 
-    async def recommend(self, asked: schemas.RecommendRequest) -> Response:
+    async def recommend(self, asked: schemas.RecommendRequest) -> dict[str, Any]:
         """The best items for a user or a history, with a reason for each."""
         state = self.service.state
         served = state.served
         if asked.user is not None:
             history = state.history(asked.user)
             if history is None:
-                raise HTTPException(404, f"user: {asked.user[:60]!r} is unknown, give a history instead")
+                raise Refused(404, f"user: {asked.user[:60]!r} is unknown, give a history instead")
         else:
             history = served.places(asked.history or (), "history")
         excluded = served.places(asked.exclude, "exclude")
@@ -208,21 +209,23 @@ class _Application:
         chosen, scores = await self.batcher.ask((answering, query))
         reasons = answering.reasons(history, chosen, asked.language)
         ids, titles = served.catalogue.ids, served.catalogue.titles
+        places, propensities = chosen.ids.tolist(), chosen.propensities.round(6).tolist()
+        explored = chosen.explored.tolist()
         items = [
             {
-                "id": ids[item], "title": titles[item], "score": round(float(scores[item]), 6),
-                "reason": reason, "explored": bool(explored), "propensity": round(float(p), 6),
+                "id": ids[item], "title": titles[item], "score": round(score, 6),
+                "reason": reason, "explored": drawn, "propensity": propensity,
             }
-            for item, reason, explored, p in zip(
-                chosen.ids.tolist(), reasons, chosen.explored, chosen.propensities, strict=True
+            for item, score, reason, drawn, propensity in zip(
+                places, scores[chosen.ids].tolist(), reasons, explored, propensities, strict=True
             )
         ]  # fmt: skip
-        list_id = uuid.uuid4().hex
+        list_id = os.urandom(16).hex()
         if self.settings.log_lists and self.writer is not None:
             self.writer.show(_shown(list_id, asked.user or "", answering, chosen))
-        return JSONResponse({"version": served.version, "list_id": list_id, "items": items})
+        return {"version": served.version, "list_id": list_id, "items": items}
 
-    async def similar(self, asked: schemas.SimilarRequest) -> Response:
+    async def similar(self, asked: schemas.SimilarRequest) -> dict[str, Any]:
         """The items whose texts are nearest to a text or to an item."""
         served = self.service.state.served
         left_out: np.ndarray = np.empty(0, dtype=np.int64)
@@ -237,9 +240,9 @@ class _Application:
             {"id": ids[place], "title": titles[place], "cosine": round(float(cosine), 6)}
             for place, cosine in zip(places.tolist(), cosines, strict=True)
         ]
-        return JSONResponse({"version": served.version, "items": items})
+        return {"version": served.version, "items": items}
 
-    async def put_items(self, asked: schemas.ItemsRequest) -> Response:
+    async def put_items(self, asked: schemas.ItemsRequest) -> dict[str, Any]:
         """Add new items: they are encoded, placed by the map of cold items and recommended at once."""
         served = self.service.state.served
         given = {item.id: item for item in asked.items}
@@ -248,10 +251,10 @@ class _Application:
         known = [i for i in given.values() if i.id in served.artefact.catalogue.index]
         gone = next((i.id for i in given.values() if i.id in served.deleted), None)
         if gone is not None:
-            raise HTTPException(409, f"items: {gone[:60]!r} was deleted; choose another id")
+            raise Refused(409, f"items: {gone[:60]!r} was deleted; choose another id")
         for item in known:
             if served.catalogue.titles[served.catalogue.index[item.id]] != item.title:
-                raise HTTPException(409, f"items: {item.id[:60]!r} is another item of the catalogue")
+                raise Refused(409, f"items: {item.id[:60]!r} is another item of the catalogue")
         fresh = [i for i in given.values() if i.id not in served.artefact.catalogue.index]
         texts = [i.text or ". ".join([i.title, *([", ".join(i.labels)] if i.labels else [])]) for i in fresh]
         vectors = await self._encode(texts)
@@ -261,24 +264,22 @@ class _Application:
         ]
         stored = await asyncio.to_thread(self.service.add_items, items)
         if stored.conflicts:
-            raise HTTPException(
-                409, f"items: {min(stored.conflicts)[:60]!r} was added as another item before"
-            )
+            raise Refused(409, f"items: {min(stored.conflicts)[:60]!r} was added as another item before")
         answer = {"added": len(stored.new), "known": len(stored.known) + len(known)}
-        return JSONResponse({"version": served.version, **answer})
+        return {"version": served.version, **answer}
 
-    async def delete_item(self, item: schemas.Id) -> Response:
+    async def delete_item(self, item: schemas.Id) -> dict[str, Any]:
         """Show an item never again, neither in lists nor among similar ones; events of it are still taken.
 
         Sending it again changes nothing, and nothing takes it back. Other processes follow when they poll.
         """
         if not await self._knows([item]):
-            raise HTTPException(404, f"items: {item[:60]!r} is unknown")
+            raise Refused(404, f"items: {item[:60]!r} is unknown")
         stored = await asyncio.to_thread(self.service.delete_items, [item])
         answer = {"deleted": len(stored.new), "known": len(stored.known)}
-        return JSONResponse({"version": self.service.state.served.version, **answer})
+        return {"version": self.service.state.served.version, **answer}
 
-    async def post_events(self, asked: schemas.EventsRequest) -> Response:
+    async def post_events(self, asked: schemas.EventsRequest) -> dict[str, Any]:
         """Keep events: they are on disk before the answer 202. Sending one again changes nothing."""
         await self._known_items([event.item for event in asked.events])
         now = int(time.time())
@@ -291,11 +292,11 @@ class _Application:
         stored = await asyncio.wrap_future(self.writer.add(events))
         self.accepted.inc(len(stored.new))
         if stored.conflicts:
-            raise HTTPException(
+            raise Refused(
                 409,
                 f"events: key {min(stored.conflicts)[:60]!r} was used for another event; the others are kept",
             )
-        return JSONResponse({"accepted": len(stored.new), "duplicates": len(stored.known)}, 202)
+        return {"accepted": len(stored.new), "duplicates": len(stored.known)}
 
     async def _known_items(self, items: Sequence[str]) -> None:
         if not await self._knows(items):
@@ -315,88 +316,40 @@ class _Application:
         """The process answers."""
         return {"status": "alive"}
 
-    async def ready(self) -> Response:
+    async def ready(self) -> dict[str, Any]:
         """An artefact is loaded and the database answers."""
         served, trial = self.service.state.served, self.service.state.trial
         try:
             counts = await asyncio.to_thread(self.service.log.counts)
-        except Exception:
-            return JSONResponse({"error": "the database of events does not answer"}, 503, _RETRY)
-        return JSONResponse(
-            {
-                "status": "ready",
-                "version": served.version,
-                "items": served.n_available,
-                "events": counts["events"],
-                "trial": trial.candidate.version if trial else None,
-            }
-        )
-
-    async def metrics(self) -> Response:
-        """Counters in the text format of Prometheus, of this process."""
-        return Response(
-            prometheus_client.generate_latest(self.registry), media_type="text/plain; version=0.0.4"
-        )
-
-
-_RETRY = {"Retry-After": str(RETRY_AFTER_S)}
+        except Exception as error:
+            raise Unavailable from error
+        return {
+            "status": "ready",
+            "version": served.version,
+            "items": served.n_available,
+            "events": counts["events"],
+            "trial": trial.candidate.version if trial else None,
+        }
 
 
 def _shown(list_id: str, user: str, answering: Served | Trial, chosen: Slate) -> dict[str, Any]:
     """A list as it is kept: ids, which were drawn, with which probability, from which candidates; in a trial
     also which version picked which.
     """
-    import json
-
     served = answering.running if isinstance(answering, Trial) else answering
     ids = served.catalogue.ids
     shown: dict[str, Any] = {
         "ids": [ids[item] for item in chosen.ids.tolist()],
         "explored": chosen.explored.tolist(),
-        "propensities": np.round(chosen.propensities, 6).tolist(),
+        "propensities": chosen.propensities.round(6).tolist(),
         "pools": [[ids[item] for item in pool.tolist()] for pool in chosen.pools],
     }
     if isinstance(answering, Trial) and chosen.teams is not None:
         shown |= {"candidate": answering.candidate.version, "teams": chosen.teams.tolist()}
     return {
         "id": list_id, "user_id": user, "version": served.version, "time": int(time.time()),
-        "shown": json.dumps(shown),
+        "shown": pydantic_core.to_json(shown).decode(),
     }  # fmt: skip
-
-
-def _errors(app: FastAPI) -> None:
-    """Every refusal is ``{"error": sentence}``."""
-
-    @app.exception_handler(RequestValidationError)
-    async def _invalid(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            return JSONResponse({"error": "the body is not valid JSON"}, 422)
-        where = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
-        said = first["msg"].removeprefix("Value error, ")
-        return JSONResponse({"error": f"{where[:100]}: {said[:1].lower()}{said[1:200]}"}, 422)
-
-    @app.exception_handler(InputError)
-    async def _refused(request: Request, error: InputError) -> Response:
-        return JSONResponse({"error": str(error)}, 422)
-
-    @app.exception_handler(HTTPException)
-    async def _http(request: Request, error: HTTPException) -> Response:
-        return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
-
-    async def _full(request: Request, error: Exception) -> Response:
-        return JSONResponse({"error": OVERLOADED}, 503, _RETRY)
-
-    app.add_exception_handler(Overloaded, _full)
-    app.add_exception_handler(Full, _full)
-
-    @app.exception_handler(Exception)
-    async def _failed(request: Request, error: Exception) -> Response:
-        from recsys_lib.serving.events import UNAVAILABLE
-
-        if isinstance(error, UNAVAILABLE):
-            return JSONResponse({"error": "the database of events does not answer"}, 503, _RETRY)
-        return JSONResponse({"error": "the server failed; its log says why"}, 500)
 
 
 def settings_from(content: dict[str, Any]) -> Settings:

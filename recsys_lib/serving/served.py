@@ -6,9 +6,10 @@ a request holds.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 import scipy.sparse as sp
@@ -33,6 +34,8 @@ TRIAL = {
 }
 # Of scores that are kept for histories which come again.
 KEPT_BYTES = 64 * 2**20
+# Sentences of some hundred bytes: lists of many users give the same reasons.
+KEPT_REASONS = 20_000
 # Items below which one product with all vectors takes less time than a search by the index, which pays about
 # a millisecond whatever their number.
 PLAIN_ITEMS = 20_000
@@ -47,6 +50,11 @@ class Query:
     k: int
     label: str | None = None
     explore: bool = True
+
+
+def _because(catalogue: Catalogue, items: tuple[int, ...], language: str) -> str:
+    """The sentence that names ``items`` of a history as the reason."""
+    return sentence(Reason(-1, items, False), catalogue.titles, language, catalogue.kind)
 
 
 class Served:
@@ -80,7 +88,9 @@ class Served:
         self.gone = np.array(sorted(index[name] for name in deleted if name in index), dtype=np.int64)
         built = before is not None and before.artefact is artefact and "index" in vars(before)
         self._before = before.index if before is not None and built else None
+        self._cold: dict[int, np.ndarray] = {}
         self._kept: dict[bytes, np.ndarray] = {}
+        self._because = lru_cache(KEPT_REASONS)(partial(_because, self.catalogue))
 
     @property
     def version(self) -> str:
@@ -131,11 +141,19 @@ class Served:
         Raises:
             InputError: naming the first id that is unknown.
         """
+        if not ids:
+            return np.empty(0, dtype=np.int64)
         index = self.catalogue.index
         for identifier in ids:
             if identifier not in index:
                 raise InputError(f"{what}: item {identifier[:60]!r} is unknown")
         return np.unique(np.array([index[identifier] for identifier in ids], dtype=np.int64))
+
+    def cold(self, below: int) -> np.ndarray:
+        """Which items have fewer than ``below`` interactions, bool ``[n_items]``."""
+        if below not in self._cold:
+            self._cold[below] = self.counts < below
+        return self._cold[below]
 
     # ---------------------------------------------------------------- scores and lists
 
@@ -145,12 +163,16 @@ class Served:
         A history names each item once, in order. Scores of the histories asked last are kept: a user who
         comes again without a new event costs no sum.
         """
+        return np.array(self._kept_scores(histories)).reshape(len(histories), self.n_items)
+
+    def _kept_scores(self, histories: Sequence[np.ndarray]) -> list[np.ndarray]:
         keys = [history.tobytes() for history in histories]
         missing = {key: h for key, h in zip(keys, histories, strict=True) if key not in self._kept}
         if missing:
             computed = self._computed(list(missing.values()))
+            computed.flags.writeable = False
             self._kept.update(zip(missing, computed, strict=True))
-        found = np.array([self._kept[key] for key in keys])
+        found = [self._kept[key] for key in keys]
         for _ in range(len(self._kept) - max(KEPT_BYTES // (4 * self.n_items), 1)):
             del self._kept[next(iter(self._kept))]
         return found
@@ -185,9 +207,9 @@ class Served:
         Raises:
             InputError: a label that no item has.
         """
-        cold = self.counts < rule.cold_below
+        cold = self.cold(rule.cold_below)
         answers = []
-        for query, own in zip(queries, self.scores([q.history for q in queries]), strict=True):
+        for query, own in zip(queries, self._kept_scores([q.history for q in queries]), strict=True):
             allowed = self.allowed(query, own)
             chosen = slate.mixed(allowed, cold, query.k, rule.asked(query.explore), rng)
             answers.append((chosen, own))
@@ -241,20 +263,15 @@ class Served:
                 for item, explored in zip(ids, chosen.explored, strict=True)
             ]
         weights = self._weights(known, chosen.ids)
-        first = np.empty((min(most, len(known)), len(ids)), dtype=np.int64)
-        positive = np.empty(first.shape, dtype=bool)
-        columns = np.arange(len(ids))
-        for rank in range(len(first)):
-            first[rank] = weights.argmax(axis=0)
-            positive[rank] = weights[first[rank], columns] > 0
-            weights[first[rank], columns] = -np.inf
-        kind, titles = self.catalogue.kind, self.catalogue.titles
-        return [
-            sentence(
-                Reason(item, tuple(known[first[positive[:, n], n]].tolist()), False), titles, language, kind
-            )
-            for n, item in enumerate(ids)
-        ]
+        rows = np.arange(len(ids))
+        ranks, positive = [], []
+        for _ in range(min(most, len(known))):
+            first = weights.argmax(axis=1)
+            ranks.append(known[first].tolist())
+            positive.append((weights[rows, first] > 0).tolist())
+            weights[rows, first] = -np.inf
+        pairs = zip(zip(*ranks, strict=True), zip(*positive, strict=True), strict=True)
+        return [self._because(tuple(itertools.compress(*pair)), language) for pair in pairs]
 
     def _without_history(self, item: int, explored: bool) -> dict[str, str]:
         if not self.counts[item]:
@@ -262,9 +279,12 @@ class Served:
         return TRIAL if explored else POPULAR
 
     def _weights(self, items: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """What each of ``items [h]`` adds to each of ``targets [m]``, float64 ``[m, h]``."""
         known = self.artefact.n_items
-        weights = np.empty((len(items), len(targets)))
         old = targets < known
-        weights[:, old] = weights_between(self.model, items, targets[old])
-        weights[:, ~old] = self.columns[np.ix_(items, targets[~old] - known)]
+        if old.all():
+            return np.ascontiguousarray(weights_between(self.model, items, targets).T)
+        weights = np.empty((len(targets), len(items)))
+        weights[old] = weights_between(self.model, items, targets[old]).T
+        weights[~old] = self.columns[np.ix_(items, targets[~old] - known)].T
         return weights

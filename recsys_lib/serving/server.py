@@ -54,10 +54,14 @@ def run(
             artefact, no database.
     """
     import uvicorn
-    from uvicorn.supervisors import Multiprocess
 
     check_token(address.host, token)
-    artefacts.load(store)
+    artefacts.current(store)
+    app: Any = "recsys_lib.serving.server:application"
+    if workers > 1:
+        artefacts.load(store)  # a damaged one is said once, not by every worker
+    else:
+        app = create(store, database, settings, token)
     os.environ[SERVING] = json.dumps(
         {"store": str(store.absolute()), "database": database, "settings": as_json(settings)}
     )
@@ -66,8 +70,8 @@ def run(
         os.environ[TOKEN] = token
     with listening(address) as bound, contextlib.ExitStack() as copies:
         config = uvicorn.Config(
-            "recsys_lib.serving.server:application", factory=True, workers=workers, log_level="warning",
-            access_log=False, server_header=False, timeout_graceful_shutdown=10, http=arrivals.protocol(),
+            app, factory=workers > 1, workers=workers, log_level="warning", access_log=False,
+            server_header=False, timeout_graceful_shutdown=10, http=arrivals.protocol(), ws="none",
         )  # fmt: skip
         host, port = bound.getsockname()[:2]
         print(
@@ -75,6 +79,8 @@ def run(
         )
         sockets = [bound, *(copies.enter_context(bound.dup()) for _ in range(ACCEPTED - 1))]
         if workers > 1:
+            from uvicorn.supervisors import Multiprocess
+
             Multiprocess(config, sockets=sockets).run()
         else:
             uvicorn.Server(config).run(sockets=sockets)

@@ -131,9 +131,8 @@ def _drawn(first: np.ndarray, pool: np.ndarray, places: int, rng: np.random.Gene
 
 def ranked(scores: np.ndarray, k: int) -> np.ndarray:
     """At most ``k`` ids with a score above -inf, best first, equal scores by the smaller id."""
-    if k < len(scores):
-        cut = scores[np.argpartition(-scores, k - 1)[:k]].min()
-        candidates = np.flatnonzero((scores >= cut) & (scores > -np.inf))
-    else:
-        candidates = np.flatnonzero(scores > -np.inf)
-    return candidates[np.argsort(-scores[candidates], kind="stable")][:k]
+    order = -scores
+    # The value at a place is the same on every processor, unlike the order that a partition leaves.
+    cut = np.partition(order, k - 1)[k - 1] if k < len(order) else np.inf
+    candidates = np.flatnonzero(order <= cut if cut < np.inf else order < np.inf)
+    return candidates[np.argsort(order[candidates], kind="stable")][:k]

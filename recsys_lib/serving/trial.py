@@ -38,7 +38,7 @@ class Trial:
         self, queries: Sequence[Query], rule: Rule, rng: np.random.Generator
     ) -> list[tuple[Slate, np.ndarray]]:
         """As ``Served.recommend``: for every query an interleaved list, and the running version's scores."""
-        cold = self.running.counts < rule.cold_below
+        cold = self.running.cold(rule.cold_below)
         own = self.running.scores([q.history for q in queries])
         other = self.candidate.scores([self._moved(q.history) for q in queries])
         answers = []

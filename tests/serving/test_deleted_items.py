@@ -55,10 +55,10 @@ def test_a_deleted_item_is_shown_no_more_also_after_a_restart_and_a_refit(store,
         before = client.get("/ready").json()["version"]
         found = refits.refit(store, EventLog(store / "events.sqlite"), refits.Policy(margin=0.99))
         assert found.decision == "swapped" and found.new_items == 1
-        client.app.state.service.follow()
+        client.app.service.follow()
         assert client.get("/ready").json()["version"] == found.version != before
         assert not {"a/b c", "i10", "i59"} & shown(client)
-        kept = client.app.state.service.state.served
+        kept = client.app.service.state.served
         assert kept.counts[kept.catalogue.index["a/b c"]] == 40, "what people chose of it still counts"
         assert data.n_items + 1 == kept.n_items == kept.n_available + 3
 

@@ -259,7 +259,7 @@ def test_a_database_that_went_away_is_said(client, monkeypatch):
     def gone(*_):
         raise OperationalError("x", {}, Exception("gone"))
 
-    log = client.app.state.service.log
+    log = client.app.service.log
     monkeypatch.setattr(log, "add_events", gone)
     monkeypatch.setattr(log, "counts", gone)
     refused = client.post("/events", json=events(["k"]))

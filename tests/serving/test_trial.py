@@ -96,7 +96,7 @@ def test_lists_are_interleaved_while_a_trial_runs_and_choices_are_counted(store)
     with opened(store, poll_s=0.05) as client:
         assert client.get("/ready").json()["trial"] is None
         artefact.begin_trial(store, candidate)
-        service = client.app.state.service
+        service = client.app.service
         assert service.follow() is False and client.get("/ready").json()["trial"] == candidate
         for number in range(40):
             user = f"u{number}"

@@ -217,7 +217,7 @@ class Application:
                 "reason": reason, "explored": drawn, "propensity": propensity,
             }
             for item, score, reason, drawn, propensity in zip(
-                places, scores[chosen.ids].tolist(), reasons, explored, propensities, strict=True
+                places, scores, reasons, explored, propensities, strict=True
             )
         ]  # fmt: skip
         list_id = os.urandom(16).hex()

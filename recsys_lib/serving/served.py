@@ -20,7 +20,7 @@ from recsys_lib.serving import slate
 from recsys_lib.serving.artefact import Artefact, Catalogue
 from recsys_lib.serving.events import NewItem
 from recsys_lib.serving.fitting import extended
-from recsys_lib.serving.slate import Rule, Slate
+from recsys_lib.serving.slate import Candidates, Rule, Slate
 from recsys_lib.trust.explanations import weights_between
 from recsys_lib.trust.explanations.sentences import Reason, sentence
 from recsys_lib.vectors import similarity
@@ -34,6 +34,8 @@ TRIAL = {
 }
 # Of scores that are kept for histories which come again.
 KEPT_BYTES = 64 * 2**20
+# Histories whose candidates for lists of at most so many items are kept, some kilobytes each.
+KEPT_LISTS, KEPT_K = 4096, 100
 # Sentences of some hundred bytes: lists of many users give the same reasons.
 KEPT_REASONS = 20_000
 # Items below which one product with all vectors takes less time than a search by the index, which pays about
@@ -90,6 +92,8 @@ class Served:
         self._before = before.index if before is not None and built else None
         self._cold: dict[int, np.ndarray] = {}
         self._kept: dict[bytes, np.ndarray] = {}
+        self._lists: dict[tuple[bytes, int, int] | None, Candidates] = {}
+        self._said: dict[bytes, dict[tuple[int, str], str]] = {}
         self._because = lru_cache(KEPT_REASONS)(partial(_because, self.catalogue))
 
     @property
@@ -201,19 +205,42 @@ class Served:
 
     def recommend(
         self, queries: Sequence[Query], rule: Rule, rng: np.random.Generator
-    ) -> list[tuple[Slate, np.ndarray]]:
-        """For every query its list and the scores ``[n_items]`` of all items.
+    ) -> list[tuple[Slate, list[float]]]:
+        """For every query its list and the scores of the list's items.
 
         Raises:
             InputError: a label that no item has.
         """
-        cold = self.cold(rule.cold_below)
-        answers = []
-        for query, own in zip(queries, self._kept_scores([q.history for q in queries]), strict=True):
-            allowed = self.allowed(query, own)
-            chosen = slate.mixed(allowed, cold, query.k, rule.asked(query.explore), rng)
-            answers.append((chosen, own))
-        return answers
+        found = self._candidates(queries, rule)
+        return [
+            slate.mixed_from(candidates, query.k, rule.asked(query.explore), rng)
+            for query, candidates in zip(queries, found, strict=True)
+        ]
+
+    def _candidates(self, queries: Sequence[Query], rule: Rule) -> list[Candidates]:
+        """Of what each query's list is made. Those of histories asked last are kept, for a query of at most
+        ``KEPT_K`` items that excludes nothing.
+        """
+        keys = [self._key(query, rule) for query in queries]
+        found = [self._lists.get(key) for key in keys]
+        missing = [place for place, candidates in enumerate(found) if candidates is None]
+        if missing:
+            scores = self._kept_scores([queries[place].history for place in missing])
+            for place, own in zip(missing, scores, strict=True):
+                query, key = queries[place], keys[place]
+                k = query.k if key is None else KEPT_K
+                found[place] = Candidates.of(self.allowed(query, own), self.cold(rule.cold_below), k, rule)
+                if key is not None:
+                    self._lists[key] = found[place]
+            for _ in range(len(self._lists) - KEPT_LISTS):
+                del self._lists[next(iter(self._lists))]
+        return found
+
+    @staticmethod
+    def _key(query: Query, rule: Rule) -> tuple[bytes, int, int] | None:
+        if query.label is not None or len(query.excluded) or query.k > KEPT_K:
+            return None
+        return query.history.tobytes(), rule.cold_below, rule.pool
 
     def allowed(self, query: Query, scores: np.ndarray) -> np.ndarray:
         """A copy of ``scores [n_items]`` with -inf at what the query may not be shown."""
@@ -253,8 +280,11 @@ class Served:
 
     # ---------------------------------------------------------------- reasons
 
-    def reasons(self, history: np.ndarray, chosen: Slate, language: str = "en", most: int = 2) -> list[str]:
-        """One sentence for every item of a list: the items of the history that add most to its score."""
+    def reasons(self, history: np.ndarray, chosen: Slate, language: str = "en") -> list[str]:
+        """One sentence for every item of a list: the two items of the history that add most to its score.
+
+        Those of histories asked last are kept.
+        """
         known = history[history < self.artefact.n_items]
         ids = chosen.ids.tolist()
         if not len(known):
@@ -262,10 +292,19 @@ class Served:
                 self._without_history(item, explored)[language]
                 for item, explored in zip(ids, chosen.explored, strict=True)
             ]
-        weights = self._weights(known, chosen.ids)
-        rows = np.arange(len(ids))
+        said = self._said.setdefault(history.tobytes(), {})
+        new = [item for item in ids if (item, language) not in said]
+        if new:
+            keys = [(item, language) for item in new]
+            said.update(zip(keys, self._sentences(known, np.array(new), language), strict=True))
+            for _ in range(len(self._said) - KEPT_LISTS):
+                del self._said[next(iter(self._said))]
+        return [said[item, language] for item in ids]
+
+    def _sentences(self, known: np.ndarray, targets: np.ndarray, language: str) -> list[str]:
+        weights, rows = self._weights(known, targets), np.arange(len(targets))
         ranks, positive = [], []
-        for _ in range(min(most, len(known))):
+        for _ in range(min(2, len(known))):
             first = weights.argmax(axis=1)
             ranks.append(known[first].tolist())
             positive.append((weights[rows, first] > 0).tolist())

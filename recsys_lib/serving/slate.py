@@ -11,8 +11,11 @@ off-policy estimates divide by.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -69,21 +72,64 @@ def draw_probabilities(m: int) -> np.ndarray:
     return weights
 
 
+@lru_cache(1024)
+def _cumulative(m: int) -> np.ndarray:
+    return np.cumsum(draw_probabilities(m))
+
+
+class Ranked(NamedTuple):
+    """Items, best first: ``ids`` and their ``scores``."""
+
+    ids: list[int]
+    scores: list[float]
+
+    @staticmethod
+    def of(scores: np.ndarray, k: int) -> Ranked:
+        """At most the ``k`` best, as ``ranked`` gives them."""
+        ids = ranked(scores, k)
+        return Ranked(ids.tolist(), scores[ids].tolist())
+
+
+class Candidates(NamedTuple):
+    """What lists of a history are made of: its best items, and its best cold ones."""
+
+    best: Ranked
+    cold: Ranked
+
+    @staticmethod
+    def of(scores: np.ndarray, cold: np.ndarray, k: int, rule: Rule) -> Candidates:
+        """For any list of at most ``k`` items. ``scores [n_items]``: -inf at items that may not be shown;
+        ``cold``: bool ``[n_items]``.
+        """
+        # As many cold items as the quota is dealt from, beside those that are in the list's first part.
+        return Candidates(Ranked.of(scores, k), Ranked.of(np.where(cold, scores, -np.inf), k + rule.pool))
+
+
 def mixed(scores: np.ndarray, cold: np.ndarray, k: int, rule: Rule, rng: np.random.Generator) -> Slate:
     """The list of at most ``k`` items for ``scores [n_items]``, -inf at items that may not be shown.
 
     ``cold``: bool ``[n_items]``. Where fewer cold items can be shown than the quota asks for, the model's
     best fill the list; where nothing else can be shown, it is shorter. Equal scores go by the smaller id.
     """
+    return mixed_from(Candidates.of(scores, cold, max(k, 1), rule), k, rule, rng)[0]
+
+
+def mixed_from(
+    candidates: Candidates, k: int, rule: Rule, rng: np.random.Generator
+) -> tuple[Slate, list[float]]:
+    """As ``mixed``, from candidates for at least ``k`` items; and the scores of the list's items."""
     if k < 1:
         raise InputError(f"k={k!r}: expected at least 1")
-    best = ranked(scores, k)
+    best, cold = candidates
     for places in range(min(rule.quota, k - 1), 0, -1):
-        first = best[: k - places]
-        pool = _cold_pool(scores, cold, first, places, rule)
+        first = best.ids[: k - places]
+        pool = _cold_pool(cold.ids, first, rule)
         if len(pool) >= places:
-            return _drawn(first, pool, places, rng)
-    return Slate(best, np.zeros(len(best), dtype=bool), np.ones(len(best)))
+            drawn = _drawn(first, pool, places, rng)
+            scores = [cold.scores[cold.ids.index(item)] for item in drawn.ids[len(first) :].tolist()]
+            return drawn, best.scores[: len(first)] + scores
+    ids = np.array(best.ids[:k], dtype=np.int64)
+    return Slate(ids, np.zeros(len(ids), dtype=bool), np.ones(len(ids))), best.scores[:k]
 
 
 def interleaved(
@@ -96,9 +142,10 @@ def interleaved(
     if k < 1:
         raise InputError(f"k={k!r}: expected at least 1")
     whole = team_draft(ranked(running, k).tolist(), ranked(candidate, k).tolist(), k, rng)
+    own_cold = ranked(np.where(cold, running, -np.inf), k + rule.pool).tolist()
     for places in range(min(rule.quota, k - 1), 0, -1):
-        first = whole.ids[: k - places]
-        pool = _cold_pool(running, cold, first, places, rule)
+        first = whole.ids[: k - places].tolist()
+        pool = _cold_pool(own_cold, first, rule)
         if len(pool) >= places:
             teams = np.concatenate([whole.teams[: k - places], np.full(places, -1)])
             return replace(_drawn(first, pool, places, rng), teams=teams)
@@ -106,27 +153,26 @@ def interleaved(
     return Slate(whole.ids, np.zeros(n, dtype=bool), np.ones(n), (), whole.teams)
 
 
-def _cold_pool(
-    scores: np.ndarray, cold: np.ndarray, shown: np.ndarray, places: int, rule: Rule
-) -> np.ndarray:
+def _cold_pool(cold: Sequence[int], shown: Sequence[int], rule: Rule) -> list[int]:
     """The best cold items that are not ``shown``."""
-    rest = np.where(cold, scores, -np.inf)
-    rest[shown] = -np.inf
-    return ranked(rest, max(rule.pool, places))
+    taken = set(shown)
+    return list(itertools.islice((item for item in cold if item not in taken), rule.pool))
 
 
-def _drawn(first: np.ndarray, pool: np.ndarray, places: int, rng: np.random.Generator) -> Slate:
+def _drawn(first: list[int], pool: list[int], places: int, rng: np.random.Generator) -> Slate:
     """``first`` and one item of ``pool`` for each of the ``places``."""
-    pools = tuple(pool[s::places] for s in range(places))
-    drawn, chances = [], []
+    pools = [pool[s::places] for s in range(places)]
+    ids, propensities = first.copy(), [1.0] * len(first)
     for candidates in pools:
         p = draw_probabilities(len(candidates))
-        place = min(int(np.searchsorted(np.cumsum(p), rng.random(), side="right")), len(p) - 1)
-        drawn.append(candidates[place])
-        chances.append(p[place])
-    ids = np.concatenate([first, np.array(drawn, dtype=np.int64)])
+        place = min(int(np.searchsorted(_cumulative(len(p)), rng.random(), side="right")), len(p) - 1)
+        ids.append(candidates[place])
+        propensities.append(float(p[place]))
     explored = np.arange(len(ids)) >= len(first)
-    return Slate(ids, explored, np.concatenate([np.ones(len(first)), chances]), pools)
+    return Slate(
+        np.array(ids, dtype=np.int64), explored, np.array(propensities),
+        tuple(np.array(candidates, dtype=np.int64) for candidates in pools),
+    )  # fmt: skip
 
 
 def ranked(scores: np.ndarray, k: int) -> np.ndarray:

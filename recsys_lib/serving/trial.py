@@ -36,8 +36,8 @@ class Trial:
 
     def recommend(
         self, queries: Sequence[Query], rule: Rule, rng: np.random.Generator
-    ) -> list[tuple[Slate, np.ndarray]]:
-        """As ``Served.recommend``: for every query an interleaved list, and the running version's scores."""
+    ) -> list[tuple[Slate, list[float]]]:
+        """As ``Served.recommend``: for every query an interleaved list, with the running version's scores."""
         cold = self.running.cold(rule.cold_below)
         own = self.running.scores([q.history for q in queries])
         other = self.candidate.scores([self._moved(q.history) for q in queries])
@@ -48,7 +48,7 @@ class Trial:
                 self.running.allowed(query, first), self.running.allowed(query, theirs), cold, query.k,
                 rule.asked(query.explore), rng,
             )  # fmt: skip
-            answers.append((chosen, first))
+            answers.append((chosen, first[chosen.ids].tolist()))
         return answers
 
     def reasons(self, history: np.ndarray, chosen: Slate, language: str = "en") -> list[str]:

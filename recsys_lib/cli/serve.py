@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -68,10 +69,12 @@ def serve(
 
     Example: python -m recsys_lib serve --interactions sales.csv --items products.csv --port 8080
     """
+    gc.disable()  # imports leave nothing to collect, and make many objects
     from recsys_lib.serving import server
     from recsys_lib.serving.http_app import Settings
     from recsys_lib.serving.slate import Rule
 
+    gc.enable()
     store, token = artefact or default_store(), _token(token_file)
     server.check_token(host, token)
     for name, value, most in (("--port", port, 65535), ("--deadline-ms", deadline_ms, 1000)):

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 from sqlalchemy.pool import QueuePool
 
@@ -158,8 +158,11 @@ class EventLog:
             yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
     def _insert(self, table: sa.Table) -> Any:
-        kinds = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-        return kinds[self._engine.dialect.name](table)
+        if self._engine.dialect.name == "sqlite":
+            return sqlite.insert(table)
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)
 
     # ---------------------------------------------------------------- writing
 

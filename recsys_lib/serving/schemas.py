@@ -53,11 +53,14 @@ K = Annotated[StrictInt, Field(ge=1, le=MAX_K)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    # Compiled when it is first needed: a server that starts needs the schema of lists only.
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class RecommendRequest(_Strict):
     """A known user, or a history of item ids (which may be empty)."""
+
+    model_config = ConfigDict(defer_build=False)
 
     user: Id | None = None
     history: Annotated[list[Id], Field(max_length=MAX_HISTORY)] | None = None
@@ -125,7 +128,11 @@ class EventsRequest(_Strict):
 # ---------------------------------------------------------------- answers
 
 
-class Recommended(BaseModel):
+class _Answer(BaseModel):
+    model_config = ConfigDict(defer_build=True)
+
+
+class Recommended(_Answer):
     """An item of a list; ``explored``: drawn for the exploration quota, with this ``propensity``."""
 
     id: str
@@ -136,7 +143,7 @@ class Recommended(BaseModel):
     propensity: float
 
 
-class Recommendations(BaseModel):
+class Recommendations(_Answer):
     """A list; ``list_id`` names it, for the events of what is chosen from it."""
 
     version: str
@@ -144,7 +151,7 @@ class Recommendations(BaseModel):
     items: list[Recommended]
 
 
-class Neighbour(BaseModel):
+class Neighbour(_Answer):
     """A similar item."""
 
     id: str
@@ -152,14 +159,14 @@ class Neighbour(BaseModel):
     cosine: float
 
 
-class Neighbours(BaseModel):
+class Neighbours(_Answer):
     """Similar items, the nearest first."""
 
     version: str
     items: list[Neighbour]
 
 
-class ItemsAnswer(BaseModel):
+class ItemsAnswer(_Answer):
     """How many items were new, and how many were there already."""
 
     version: str
@@ -167,7 +174,7 @@ class ItemsAnswer(BaseModel):
     known: int
 
 
-class DeletedAnswer(BaseModel):
+class DeletedAnswer(_Answer):
     """Whether the item was deleted by this request (1, 0) or before (0, 1)."""
 
     version: str
@@ -175,14 +182,14 @@ class DeletedAnswer(BaseModel):
     known: int
 
 
-class EventsAnswer(BaseModel):
+class EventsAnswer(_Answer):
     """How many events were stored by this request, and how many were there already."""
 
     accepted: int
     duplicates: int
 
 
-class Problem(BaseModel):
+class Problem(_Answer):
     """What is wrong, in one sentence."""
 
     error: str

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
@@ -24,7 +25,9 @@ from recsys_lib.serving.slate import Candidates, Rule, Slate
 from recsys_lib.trust.explanations import weights_between
 from recsys_lib.trust.explanations.sentences import Reason, sentence
 from recsys_lib.vectors import similarity
-from recsys_lib.vectors.search.updatable import UpdatableIndex
+
+if TYPE_CHECKING:
+    from recsys_lib.vectors.search.updatable import UpdatableIndex
 
 POPULAR = {"en": "Many people chose it; nothing of yours is known yet.", "zh": "很多人选过；还没有你的历史。"}
 NEW = {"en": "It is new, and nothing of yours is known yet.", "zh": "这是新上架的；还没有你的历史。"}
@@ -119,6 +122,8 @@ class Served:
     @cached_property
     def index(self) -> UpdatableIndex:
         """Exact search by cosine among the text vectors of all items that are not deleted, by places."""
+        from recsys_lib.vectors.search.updatable import UpdatableIndex
+
         known = self.artefact.n_items
         if self._before is None:
             index = UpdatableIndex(np.arange(known), self.artefact.vectors)

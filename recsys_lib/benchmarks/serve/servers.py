@@ -58,6 +58,8 @@ class Running:
     def __init__(self, arguments: list[str], cores: list[int], **environment: str):
         variables = {**os.environ, **environment, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         variables["PYTHONPATH"] = str(ROOT)
+        # As wherever a server is restarted, Python finds the bytecode of its first start.
+        variables.pop("PYTHONDONTWRITEBYTECODE", None)
         self.started = time.perf_counter()
         self.process = subprocess.Popen(
             [sys.executable, "-m", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

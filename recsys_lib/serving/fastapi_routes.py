@@ -39,7 +39,7 @@ def build(own: Application) -> FastAPI:
         _as_response(own.post_events, 202)
     )
     app.get("/health")(_as_response(own.health))
-    app.get("/ready")(_as_response(own.ready))
+    app.get("/ready", response_model=None)(_as_response(own.ready))
 
     @app.get("/metrics")
     async def metrics() -> Response:

@@ -53,14 +53,11 @@ K = Annotated[StrictInt, Field(ge=1, le=MAX_K)]
 
 
 class _Strict(BaseModel):
-    # Compiled when it is first needed: a server that starts needs the schema of lists only.
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class RecommendRequest(_Strict):
     """A known user, or a history of item ids (which may be empty)."""
-
-    model_config = ConfigDict(defer_build=False)
 
     user: Id | None = None
     history: Annotated[list[Id], Field(max_length=MAX_HISTORY)] | None = None
@@ -128,11 +125,7 @@ class EventsRequest(_Strict):
 # ---------------------------------------------------------------- answers
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(defer_build=True)
-
-
-class Recommended(_Answer):
+class Recommended(BaseModel):
     """An item of a list; ``explored``: drawn for the exploration quota, with this ``propensity``."""
 
     id: str
@@ -143,7 +136,7 @@ class Recommended(_Answer):
     propensity: float
 
 
-class Recommendations(_Answer):
+class Recommendations(BaseModel):
     """A list; ``list_id`` names it, for the events of what is chosen from it."""
 
     version: str
@@ -151,7 +144,7 @@ class Recommendations(_Answer):
     items: list[Recommended]
 
 
-class Neighbour(_Answer):
+class Neighbour(BaseModel):
     """A similar item."""
 
     id: str
@@ -159,14 +152,14 @@ class Neighbour(_Answer):
     cosine: float
 
 
-class Neighbours(_Answer):
+class Neighbours(BaseModel):
     """Similar items, the nearest first."""
 
     version: str
     items: list[Neighbour]
 
 
-class ItemsAnswer(_Answer):
+class ItemsAnswer(BaseModel):
     """How many items were new, and how many were there already."""
 
     version: str
@@ -174,7 +167,7 @@ class ItemsAnswer(_Answer):
     known: int
 
 
-class DeletedAnswer(_Answer):
+class DeletedAnswer(BaseModel):
     """Whether the item was deleted by this request (1, 0) or before (0, 1)."""
 
     version: str
@@ -182,14 +175,14 @@ class DeletedAnswer(_Answer):
     known: int
 
 
-class EventsAnswer(_Answer):
+class EventsAnswer(BaseModel):
     """How many events were stored by this request, and how many were there already."""
 
     accepted: int
     duplicates: int
 
 
-class Problem(_Answer):
+class Problem(BaseModel):
     """What is wrong, in one sentence."""
 
     error: str

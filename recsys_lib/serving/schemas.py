@@ -26,6 +26,8 @@ LAST_SECOND = 253_402_300_799
 
 def _storable(text: str) -> str:
     """No lone surrogate, which no database stores, and no control character except white space."""
+    if text.isascii() and text.isprintable():  # most are, and a look at each character takes long
+        return text
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -36,6 +38,8 @@ def _storable(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
+    if text.isascii() and text.isprintable() and not text.isspace():
+        return text
     if not text.strip() or any(c in "\n\r\t" for c in text):
         raise ValueError("expected one line that is not blank")
     return _storable(text)

@@ -102,7 +102,9 @@ class Candidates(NamedTuple):
         ``cold``: bool ``[n_items]``.
         """
         # As many cold items as the quota is dealt from, beside those that are in the list's first part.
-        return Candidates(Ranked.of(scores, k), Ranked.of(np.where(cold, scores, -np.inf), k + rule.pool))
+        places = np.flatnonzero(cold)
+        some = Ranked.of(scores[places], k + rule.pool)
+        return Candidates(Ranked.of(scores, k), some._replace(ids=places[some.ids].tolist()))
 
 
 def mixed(scores: np.ndarray, cold: np.ndarray, k: int, rule: Rule, rng: np.random.Generator) -> Slate:

@@ -96,7 +96,7 @@ class Guard:
             return
         body = await self._read(scope, receive, send)
         if body is not None:
-            await self.app(scope, _replayed(body, receive), send)
+            await self.app(scope, replayed(body, receive), send)
 
     async def _read(self, scope: Scope, receive: Receive, send: Send) -> bytes | None:
         """The body; None where there is nothing left to answer."""
@@ -146,7 +146,8 @@ class _Gone(Exception):
     """The client went away."""
 
 
-def _replayed(body: bytes, receive: Receive) -> Receive:
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """What gives ``body`` first, then what comes."""
     sent = False
 
     async def again() -> MutableMapping[str, Any]:

@@ -23,7 +23,7 @@ from recsys_lib.serving.admission import Admission
 from recsys_lib.serving.batching import Batcher, TextBatcher
 from recsys_lib.serving.events import Event, EventLog, NewItem
 from recsys_lib.serving.guard import ADMISSION, Guard, Receive, Scope, Send
-from recsys_lib.serving.plain_routes import Answer, App, Headers, PlainRoutes, is_json
+from recsys_lib.serving.plain_routes import App, Headers, PlainRoute, PlainRoutes, is_json, read
 from recsys_lib.serving.refusals import Refused, Unavailable
 from recsys_lib.serving.served import Query, Served
 from recsys_lib.serving.service import Service
@@ -96,10 +96,12 @@ class Application:
         self._gauges()
         self._fastapi: App | None = None
         self._importing = threading.Lock()
-        routes: dict[tuple[str, str], Answer] = {
-            ("POST", "/recommend"): self._recommend,
-            ("GET", "/health"): lambda headers, body: self.health(),
-            ("GET", "/ready"): lambda headers, body: self.ready(),
+        routes = {
+            ("POST", "/recommend"): PlainRoute(self._recommend),
+            ("POST", "/similar"): PlainRoute(self._similar),
+            ("POST", "/events"): PlainRoute(self._events, 202),
+            ("GET", "/health"): PlainRoute(lambda headers, body: self.health()),
+            ("GET", "/ready"): PlainRoute(lambda headers, body: self.ready()),
         }
         self._guard = Guard(
             PlainRoutes(self._other, routes), self.registry, token, settings.max_body, self.admission
@@ -190,6 +192,12 @@ class Application:
         if not is_json(headers):
             raise InputError("body: expected the content type application/json")
         return await self.recommend(schemas.RecommendRequest.model_validate_json(body))
+
+    async def _similar(self, headers: Headers, body: bytes) -> dict[str, Any]:
+        return await self.similar(read(schemas.SimilarRequest, headers, body))
+
+    async def _events(self, headers: Headers, body: bytes) -> dict[str, Any]:
+        return await self.post_events(read(schemas.EventsRequest, headers, body))
 
     async def recommend(self, asked: schemas.RecommendRequest) -> dict[str, Any]:
         """The best items for a user or a history, with a reason for each."""

@@ -6,6 +6,7 @@ import logging
 import httpx
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 from shop_server import opened, store_in
 
 from recsys_lib.serving import schemas
@@ -49,6 +50,30 @@ def test_another_content_type_is_refused(client, kind):
 def test_parameters_and_case_of_the_content_type_are_left_out(client, kind):
     answer = client.post("/recommend", content=b'{"user": "u0"}', headers={"content-type": kind})
     assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/similar", "/events"])
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("text/plain", b"{}"), ("application/json", b"{"), ("application/json", b"[1]"),
+        ("application/json", b""),
+        ("application/json", b'{"text": "\\ud800"}'), ("application/vnd.x+json", b'{"k": 0}'), (None, b"{}"),
+        ("application/json", b'{"events": [{"key": "k", "user": 3, "item": "i0"}]}'),
+    ],
+)  # fmt: skip
+def test_what_a_plain_route_leaves_unread_is_refused_as_fastapi_does(client, path, kind, body):
+    headers = {} if kind is None else {"content-type": kind}
+    answer = client.post(path, content=body, headers=headers)
+    directly = TestClient(client.app._routed(), raise_server_exceptions=False)
+    expected = directly.post(path, content=body, headers=headers)
+    assert answer.status_code == expected.status_code == 422 and answer.json() == expected.json()
+
+
+def test_json_of_another_encoding_is_read_by_fastapi(client):
+    body = '{"item": "i2", "k": 5}'.encode("utf-16")
+    answer = client.post("/similar", content=body, headers={"content-type": "application/json"})
+    assert answer.json() == client.post("/similar", json={"item": "i2", "k": 5}).json()
 
 
 def test_other_methods_and_paths_are_fastapis(client):

@@ -115,7 +115,10 @@ class Application:
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What is no plain route."""
-        await (self._fastapi or await asyncio.to_thread(self._routed))(scope, receive, send)
+        app = self._fastapi
+        if app is None:
+            app = await asyncio.to_thread(self._routed)
+        await app(scope, receive, send)
 
     def _routed(self) -> App:
         """FastAPI with all routes, imported once: that takes some tenths of a second."""

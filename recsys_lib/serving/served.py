@@ -227,19 +227,19 @@ class Served:
         ``KEPT_K`` items that excludes nothing.
         """
         keys = [self._key(query, rule) for query in queries]
-        found = [self._lists.get(key) for key in keys]
-        missing = [place for place, candidates in enumerate(found) if candidates is None]
-        if missing:
-            scores = self._kept_scores([queries[place].history for place in missing])
-            for place, own in zip(missing, scores, strict=True):
-                query, key = queries[place], keys[place]
-                k = query.k if key is None else KEPT_K
-                found[place] = Candidates.of(self.allowed(query, own), self.cold(rule.cold_below), k, rule)
-                if key is not None:
-                    self._lists[key] = found[place]
-            for _ in range(len(self._lists) - KEPT_LISTS):
-                del self._lists[next(iter(self._lists))]
-        return found
+        found = {place: self._lists[key] for place, key in enumerate(keys) if key in self._lists}
+        missing = [place for place in range(len(queries)) if place not in found]
+        scores = self._kept_scores([queries[place].history for place in missing])
+        for place, own in zip(missing, scores, strict=True):
+            query, key = queries[place], keys[place]
+            k = query.k if key is None else KEPT_K
+            allowed = self.allowed(query, own)
+            found[place] = Candidates.of(allowed, self.cold(rule.cold_below), k, rule)
+            if key is not None:
+                self._lists[key] = found[place]
+        for _ in range(len(self._lists) - KEPT_LISTS):
+            del self._lists[next(iter(self._lists))]
+        return [found[place] for place in range(len(queries))]
 
     @staticmethod
     def _key(query: Query, rule: Rule) -> tuple[bytes, int, int] | None:

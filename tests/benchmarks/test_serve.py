@@ -1,6 +1,7 @@
 """The client counts from arrival and by status; tables read what the bench wrote."""
 
 import asyncio
+import json
 import threading
 
 import numpy as np
@@ -102,6 +103,19 @@ def test_tables_read_what_the_bench_wrote():
     table = figures.killed({"rows": [*record["rows"], refit]})
     assert table.loc["server", "artefacts damaged"] == "-" and table.loc["refit", "artefacts damaged"] == 1
     assert table.loc["refit", "kills"] == 3 and table.columns[0] == "kills"
+
+
+def test_first_lists_are_said_where_they_were_measured():
+    assert figures._first_lists({"rows": [row("ours", "saturation")]}) == ""
+    said = figures._first_lists({"rows": [row("ours", "new histories", cpu_ms_per_answer=0.321)]})
+    assert said.endswith("a history that comes for the first time costs 0.32.")
+
+
+def test_new_histories_come_once():
+    contents = scenarios.new_histories(50, films=5)
+    asked = [json.loads(content.split(b"\r\n\r\n")[1]) for content in contents]
+    assert len({tuple(one["history"]) for one in asked}) == 50
+    assert all(len(set(one["history"])) == 5 and one["k"] == 10 for one in asked)
 
 
 def test_overload_is_said_with_or_without_a_bound():

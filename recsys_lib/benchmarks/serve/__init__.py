@@ -22,9 +22,10 @@ REQUESTS = 10_000
 
 
 def _ours(store: Path, cores: list[int]) -> list[dict[str, Any]]:
-    """The service as it is."""
+    """The service as it is; for users who come again, and for histories that come once."""
     contents = scenarios.recommendations()
-    return scenarios.under_load("ours", lambda: servers.ours(store, cores), contents, REQUESTS)
+    rows = scenarios.under_load("ours", lambda: servers.ours(store, cores), contents, REQUESTS)
+    return rows + scenarios.first_lists(store, cores)
 
 
 def _unbatched(store: Path, cores: list[int]) -> list[dict[str, Any]]:

@@ -39,6 +39,14 @@ def recommendations(n: int = 2000, seed: int = 0) -> list[bytes]:
     return [request_bytes("/recommend", {"user": users[place], "k": 10}) for place in drawn]
 
 
+def new_histories(n: int = 20_000, films: int = 60, seed: int = 0) -> list[bytes]:
+    """Requests with histories of MovieLens-100K that no server has seen: as many random films in each."""
+    ids = datasets.load("ml-100k").items["id"].astype(str).tolist()
+    rng = np.random.default_rng(seed)
+    drawn = [rng.choice(len(ids), films, replace=False) for _ in range(n)]
+    return [request_bytes("/recommend", {"history": [ids[p] for p in own], "k": 10}) for own in drawn]
+
+
 def similar_texts(n: int = 500, seed: int = 0) -> list[bytes]:
     """Requests for the neighbours of texts that no cache knows: titles of two films."""
     titles = datasets.load("ml-100k").items["title"].tolist()
@@ -83,6 +91,15 @@ def under_load(
                          **_forecast(rate, load), **row})  # fmt: skip
             time.sleep(0.5)
     return rows
+
+
+def first_lists(store: Path, cores: list[int]) -> list[dict[str, Any]]:
+    """The most lists of histories that were never asked for before: nothing of them is kept."""
+    with servers.ours(store, cores) as server:
+        server.wait("/recommend", "POST", FIRST)
+        client.closed_loop(server.port, recommendations(), 8, 1.0)
+        most = _saturated(server, new_histories())
+    return [{"server": "ours", "scenario": "new histories", "callers": CALLERS, **most}]
 
 
 def _asked(server: servers.Running, ask: Callable[[], client.Load]) -> dict[str, Any]:

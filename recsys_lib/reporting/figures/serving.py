@@ -371,6 +371,14 @@ def _covered(estimates: pd.DataFrame) -> str:
     return f"{'; '.join(said)}. Two policies are two cases: the estimators share the draws"
 
 
+def _first_lists(record: Mapping[str, Any]) -> str:
+    """What a list of a history costs that was never asked for before, where the record has it."""
+    found = [row["cpu_ms_per_answer"] for row in record["rows"] if row["scenario"] == "new histories"]
+    if not found:
+        return ""
+    return f" That is for users who come again; a history that comes for the first time costs {found[0]:.2f}."
+
+
 def _load(record: Mapping[str, Any]) -> list[str]:
     cost, changed, stopped = processor_ms(record), changes(record), faults(record)
     ours, theirs, table = cost["ours"], cost[PLAIN], load_table(record)
@@ -378,7 +386,7 @@ def _load(record: Mapping[str, Any]) -> list[str]:
         f"**Load** (recorded, one run each): at saturation a list costs {ours:.2f} ms of a core, that of a "
         f"plain FastAPI over implicit and faiss {theirs:.2f}; at lower rates ours costs "
         f"{_more(processor_ratios(record))}. Ours includes reasons and an exploration quota, the plain one "
-        "does not.",
+        f"does not.{_first_lists(record)}",
         f"**The queueing forecast of p99 misses**: measured is {table['times_forecast'].min():.1f} to "
         f"{table['times_forecast'].max():.0f} times the forecast, {table['times_forecast'].median():.1f} in "
         f"the median of {len(table)} runs.",

@@ -97,7 +97,7 @@ def test_what_is_not_known_fails_in_one_sentence_and_is_counted(client, monkeypa
 def test_lists_at_once_are_each_their_users(store):
     from recsys_lib.serving import http_app
 
-    app = http_app.create(store, store / "events.sqlite", http_app.Settings(seed=0))
+    app = http_app.create(store, store / "events.sqlite", http_app.Settings(seed=0, max_wait_s=600.0))
 
     async def many():
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:

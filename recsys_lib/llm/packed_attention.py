@@ -26,10 +26,15 @@ CHUNK_TOKENS = 128
 
 @dataclass(eq=False)
 class Prefix:
-    """Tokens already read: ``length`` of them, and per layer their keys and values ``[key heads, length, head
-    dimension]``."""
+    """Tokens already read, ``length`` of them, which later passes of the same model continue."""
 
     length: int
+
+
+@dataclass(eq=False)
+class KeysAndValues(Prefix):
+    """A prefix as its keys and values per layer, ``[key heads, length, head dimension]`` each."""
+
     keys: list[Tensor]
     values: list[Tensor]
 
@@ -38,18 +43,18 @@ class Prefix:
 class Group:
     """New segments of tokens that continue one prefix (None: the beginning)."""
 
-    prefix: Prefix | None
+    prefix: Any
     segments: Sequence[Sequence[int]]
 
 
 @dataclass(eq=False)
 class Extension:
-    """Result of a pass: hidden states ``[tokens, d]`` of all new tokens, where each segment ends, and the new
-    prefixes if kept."""
+    """Result of a pass: hidden states ``[n, d]`` of every segment's last token, or of all its tokens, where
+    each segment ends among them, and the new prefixes if kept."""
 
     hidden: Tensor
     ends: list[int]
-    prefixes: list[Prefix]
+    prefixes: Sequence[Prefix]
 
     def last(self) -> Tensor:
         """Hidden state of the last token of every segment, ``[segments, d]``."""
@@ -61,7 +66,7 @@ class _Chunk:
     """Neighbouring segments of a group: tokens ``begin`` to ``end`` of the pass, and who sees whom (None:
     plain causal)."""
 
-    prefix: Prefix | None
+    prefix: KeysAndValues | None
     begin: int
     end: int
     mask: Tensor | None
@@ -75,7 +80,7 @@ class _Pass:
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
         self.ids: list[int] = []
         self.positions: list[int] = []
-        self.segments: list[tuple[Prefix | None, int, int]] = []
+        self.segments: list[tuple[KeysAndValues | None, int, int]] = []
         self.chunks: list[_Chunk] = []
         for group in groups:
             self._add(group, device)
@@ -85,8 +90,6 @@ class _Pass:
         pending: list[int] = []
         begin = len(self.ids)
         for segment in group.segments:
-            if not len(segment):
-                raise InputError("a segment of 0 tokens: expected at least one")
             if pending and len(self.ids) - begin + len(segment) > CHUNK_TOKENS:
                 self.chunks.append(_chunk(group.prefix, begin, pending, device))
                 begin, pending = len(self.ids), []
@@ -117,7 +120,7 @@ class _Pass:
             )[0]  # fmt: skip
         return out.transpose(0, 1)
 
-    def prefixes(self) -> list[Prefix]:
+    def prefixes(self) -> list[KeysAndValues]:
         """What was read so far at the end of every segment."""
         import torch
 
@@ -130,11 +133,12 @@ class _Pass:
                 keys = [torch.cat(pair, dim=1) for pair in zip(prefix.keys, keys, strict=True)]
                 values = [torch.cat(pair, dim=1) for pair in zip(prefix.values, values, strict=True)]
             length = end - begin + (0 if prefix is None else prefix.length)
-            found.append(Prefix(length, [k.contiguous() for k in keys], [v.contiguous() for v in values]))
+            keys, values = ([part.contiguous() for part in parts] for parts in (keys, values))
+            found.append(KeysAndValues(length, keys, values))
         return found
 
 
-def _chunk(prefix: Prefix | None, begin: int, lengths: list[int], device: Any) -> _Chunk:
+def _chunk(prefix: KeysAndValues | None, begin: int, lengths: list[int], device: Any) -> _Chunk:
     import torch
 
     size, before = sum(lengths), 0 if prefix is None else prefix.length
@@ -165,35 +169,54 @@ def register() -> None:
     AttentionInterface.register(NAME, _attention)
 
 
-def extend(language_model: Any, groups: Sequence[Group], keep: bool = False) -> Extension:
-    """Read the segments of all groups in one pass; ``keep`` their keys and values for later passes.
+def check_groups(language_model: Any, groups: Sequence[Group]) -> None:
+    """Refuse what no backend can read.
 
     Raises:
-        InputError: an empty segment, no group, or a prompt longer than the model's positions.
+        InputError: an empty segment, no segment, or a prompt longer than the model's positions.
+    """
+    segments = [(0 if g.prefix is None else g.prefix.length, len(ids)) for g in groups for ids in g.segments]
+    if not segments:
+        raise InputError("no tokens to read: expected at least one segment")
+    if not all(size for _, size in segments):
+        raise InputError("a segment of 0 tokens: expected at least one")
+    longest = max(before + size for before, size in segments)
+    if longest > language_model.max_tokens:
+        raise InputError(
+            f"a prompt of {longest} tokens: model {language_model.name!r} has "
+            f"{language_model.max_tokens} positions; expected a shorter history or fewer candidates"
+        )
+
+
+def extend(
+    language_model: Any, groups: Sequence[Group], keep: bool = False, every: bool = False
+) -> Extension:
+    """Read the segments of all groups in one pass; ``keep`` their keys and values for later passes; give the
+    hidden states of ``every`` token, or of each segment's last.
+
+    Raises:
+        InputError: as ``check_groups``.
     """
     import torch
 
+    check_groups(language_model, groups)
     run = _Pass(groups, keep, language_model.device)
     ids = torch.tensor([run.ids], device=language_model.device)
+    ends = [end for _, _, end in run.segments]
     with torch.inference_mode():
         hidden = _read(language_model, run, input_ids=ids)
         prefixes = run.prefixes() if keep else []
-    return Extension(hidden, [end for _, _, end in run.segments], prefixes)
+    if every:
+        return Extension(hidden, ends, prefixes)
+    return Extension(hidden[[end - 1 for end in ends]], list(range(1, len(ends) + 1)), prefixes)
 
 
 def _read(language_model: Any, run: _Pass, **tokens: Tensor) -> Tensor:
     """Hidden states ``[tokens, d]`` of a pass over ``input_ids`` or ``inputs_embeds``."""
     import torch
 
-    if not run.ids:
-        raise InputError("no tokens to read: expected at least one segment")
-    if max(run.positions) >= language_model.max_tokens:
-        raise InputError(
-            f"a prompt of {max(run.positions) + 1} tokens: model {language_model.name!r} has "
-            f"{language_model.max_tokens} positions; expected a shorter history or fewer candidates"
-        )
     positions = torch.tensor([run.positions], device=language_model.device)
-    out = language_model.model.get_decoder()(
+    out = language_model.module.get_decoder()(
         **tokens, position_ids=positions, use_cache=False, packed_pass=run
     )
     return out.last_hidden_state[0]
@@ -204,11 +227,13 @@ def differentiable(language_model: Any, ids: Sequence[int]) -> tuple[Tensor, Ten
     function of them that can be differentiated.
 
     Raises:
-        InputError: as ``extend``.
+        InputError: as ``check_groups``, or a model whose backend has no gradients.
     """
     import torch
 
-    run = _Pass([Group(None, [list(ids)])], False, language_model.device)
-    table = language_model.model.get_input_embeddings()
+    groups = [Group(None, [list(ids)])]
+    check_groups(language_model, groups)
+    run = _Pass(groups, False, language_model.device)
+    table = language_model.module.get_input_embeddings()
     embeddings = table(torch.tensor(list(ids), device=language_model.device)).detach().requires_grad_(True)
     return embeddings, _read(language_model, run, inputs_embeds=embeddings[None])[-1]

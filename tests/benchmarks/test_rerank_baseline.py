@@ -27,5 +27,6 @@ def test_scores_are_those_of_padded_forward_passes(once, tmp_path, monkeypatch, 
     assert difference < 1e-3
     assert found.ratio == pytest.approx(found.baseline_s / found.ours_s) and found.limit_s > 0
     assert capsys.readouterr().err.splitlines() == [
-        "bench rerank: without llama.cpp: pip install --no-deps llama-cpp-python diskcache"
+        "bench rerank: backend='llama.cpp' needs llama-cpp-python: run pip install --no-deps "
+        "llama-cpp-python diskcache"
     ]

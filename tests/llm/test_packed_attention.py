@@ -42,7 +42,7 @@ def test_a_tree_of_prefixes_gives_the_logits_of_whole_prompts(folder, model):
 
 def test_segments_without_a_prefix_do_not_see_each_other(folder, model):
     segments = [tokens(5, 1), tokens(8, 2), tokens(2, 3)]
-    found = extend(model, [Group(None, segments)])
+    found = extend(model, [Group(None, segments)], every=True)
     for end, segment in zip(found.ends, segments, strict=True):
         ours = model.logits(found.hidden[end - len(segment) : end])
         torch.testing.assert_close(ours, plain_logits(folder, segment), rtol=1e-4, atol=1e-4)

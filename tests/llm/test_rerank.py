@@ -58,6 +58,15 @@ def test_pointwise_scores_are_those_of_prompts_read_one_by_one(folder, prompts):
     )  # fmt: skip
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+@pytest.mark.parametrize("method", [rerank.YesNo, rerank.TitleLikelihood, rerank.FirstToken, rerank.AllPairs])
+def test_a_gpu_gives_the_scores_of_the_processor(folder, prompts, method):
+    there, _ = rerank.rerank(method(Prompts(language_model.load(str(folder), device="cuda"))), LISTS)
+    here, _ = rerank.rerank(method(prompts), LISTS)
+    for ours, theirs in zip(there, here, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
 def test_title_likelihood_is_the_mean_log_probability_less_its_prior(folder, prompts):
     scores, _ = rerank.rerank(rerank.TitleLikelihood(prompts), LISTS)
     raw, _ = rerank.rerank(rerank.TitleLikelihood(prompts, less_prior=False), LISTS)

@@ -4,75 +4,94 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
 from recsys_lib.benchmarks.baselines.rows import Row, row
-from recsys_lib.data import assets, datasets
+from recsys_lib.core.errors import InputError
+from recsys_lib.data import datasets
 from recsys_lib.hardware import machine, timing
 from recsys_lib.llm import language_model, perplexity, rerank
-from recsys_lib.llm.packed_attention import Group, extend
+from recsys_lib.llm.packed_attention import Group
 from recsys_lib.llm.prompts import Prompts
 from recsys_lib.llm.weights import linears
 
 USERS, CANDIDATES, HISTORY = 1, 20, 15
-PADDED, LLAMA = "transformers, padded", "llama.cpp"
+PADDED = "transformers, padded"
+# llama.cpp with the same float32 weights, and with the model's own packed ones.
+LLAMA = {"llama.cpp, float32": "float32", "llama.cpp, int4": "int4"}
 
 
 def rerank_rows(model: str = "smollm2") -> list[Row]:
     """Yes/no scores of 20 candidates for some users, with the same weights and threads, interleaved.
 
-    The baseline reads one whole prompt per candidate, those of a user as one padded batch, through
-    transformers' ``forward`` with its default attention. Quality is the largest difference of a score.
-    llama.cpp, where its Python package is installed, reads one user's prompt from the file of packed weights;
-    ours reads the same tokens in float32. The limit is two operations per weight and token that has to be
-    read, at the measured peak of float32. Core seconds, of one
-    call each, leave out what other processes took.
+    One baseline reads one whole prompt per candidate, those of a user as one padded batch, through
+    transformers' ``forward`` with its default attention. The other is llama.cpp, where its Python package is
+    installed, over prefixes that are shared as ours are. Quality is the largest difference of a score.
+    A second size is one user's prompt, read from its beginning. The limit is two operations per weight and
+    token that has to be read, at the measured peak of float32. Core seconds, of one call each, leave out what
+    other processes took.
     """
     language = language_model.load(model, device="cpu")
-    prompts = Prompts(language, max_history=HISTORY)
-    lists = sample_lists()
-    method = rerank.YesNo(prompts, users_at_once=len(lists))
-    found, usage = rerank.rerank(method, lists)
-    padded = PaddedForward(model, prompts)
-    started = time.process_time()
-    theirs = padded.score(lists)
-    core_s = {"ours": sum(usage.cpu_seconds), PADDED: time.process_time() - started}
-    difference = max(float(np.abs(a - b).max()) for a, b in zip(found, theirs, strict=True))
-    work: dict[str, Callable[[], object]] = {
-        "ours": lambda: rerank.rerank(method, lists),
-        PADDED: lambda: padded.score(lists),
-    }
+    prompts, lists = Prompts(language, max_history=HISTORY), sample_lists()
+    padded, llamas = PaddedForward(model, prompts), llama_cpp(model)
+    models = {"ours": language, **llamas}
+    methods = {name: rerank.YesNo(Prompts(m, max_history=HISTORY), len(lists)) for name, m in models.items()}
+    for method in methods.values():
+        rerank.rerank(method, lists)  # the instruction, which all users share, is read once
+    found, usage = rerank.rerank(methods["ours"], lists)
+    work: dict[str, Callable[[], Sequence[np.ndarray]]] = {PADDED: lambda: padded.score(lists)}
+    work |= {name: partial(scores, method, lists) for name, method in methods.items()}
+    checked = {name: against(found, score) for name, score in work.items() if name != "ours"}
     timed = timing.compare(work, min_samples=3, min_seconds=0.5, warmup=0)
     weights = sum(layer.in_features * layer.out_features for layer in linears(language.model).values())
     peak = machine.matmul_peak("float32", seconds=0.3).throughput
     limit = 2 * weights * usage.read_tokens / peak
     size = f"{len(lists)} lists of {CANDIDATES}, {usage.read_tokens / len(lists):.0f} tokens"
-    alone = usage.prompt_tokens / len(lists)
-    quality = f"largest difference of a score {difference:.0e}; read alone {alone:.0f} tokens; "
-    quality += f"core seconds {core_s['ours']:.2f} and {core_s[PADDED]:.2f}"
-    first = row("rerank", size, PADDED, timed, limit, quality)
-    return [first, *prompt_rows(language, prompts, weights, peak, lists)]
+    alone = f"read alone {usage.prompt_tokens / len(lists):.0f} tokens"
+    rows = []
+    for name, (difference, core_s) in checked.items():
+        seconds = f"core seconds {sum(usage.cpu_seconds):.2f} and {core_s:.2f}"
+        quality = f"largest difference of a score {difference:.0e}; {alone}; {seconds}"
+        rows.append(row("rerank", size, name, timed, limit, quality))
+    return rows + prompt_rows(prompts, llamas, 2 * weights / peak, lists)
 
 
-def prompt_rows(language: Any, prompts: Prompts, weights: int, peak: float, lists: rerank.Lists) -> list[Row]:
-    """One prompt of one user's history, read by ours and by llama.cpp; nothing without llama.cpp."""
+def scores(method: rerank.Reranker, lists: rerank.Lists) -> list[np.ndarray]:
+    """Scores ``[candidates]`` of every list."""
+    return rerank.rerank(method, lists)[0]
+
+
+def against(found: Sequence[np.ndarray], score: Callable[[], Sequence[np.ndarray]]) -> tuple[float, float]:
+    """Largest difference of a score to those in ``found``, and core seconds."""
+    started = time.process_time()
+    theirs = score()
+    core_s = time.process_time() - started
+    return max(float(np.abs(a - b).max()) for a, b in zip(found, theirs, strict=True)), core_s
+
+
+def prompt_rows(
+    prompts: Prompts,
+    llamas: dict[str, language_model.LanguageModel],
+    least_s: float,
+    lists: rerank.Lists,
+) -> list[Row]:
+    """One prompt of one user's history, read by ours and by llama.cpp, at ``least_s`` seconds a token."""
+    if not llamas:
+        return []
     ids = prompts.instruction("choose") + prompts.history("choose", lists.histories[0])
     ids += prompts.question("choose", [prompts.item(t) for t in lists.candidates[0]])
-    llama = llama_cpp(language.name, len(ids))
-    if llama is None:
-        return []
-    work: dict[str, Callable[[], object]] = {
-        "ours": lambda: extend(language, [Group(None, [ids])]),
-        LLAMA: lambda: read(llama, ids),
-    }
+    models = {"ours": prompts.model, **llamas}
+    work = {name: partial(m.extend, [Group(None, [ids])]) for name, m in models.items()}
     timed = timing.compare(work, min_samples=5, min_seconds=0.5)
-    ours, theirs = (len(ids) / timed[name].p50 for name in ("ours", LLAMA))
-    quality = f"{ours:.0f} tokens/s, {LLAMA} {theirs:.0f}"
-    limit = 2 * weights * len(ids) / peak
-    return [row("read prompt", f"{len(ids)} tokens, float32", LLAMA, timed, limit, quality)]
+    speed = {name: f"{len(ids) / timed[name].p50:.0f} tokens/s" for name in work}
+    return [
+        row("read prompt", f"{len(ids)} tokens", name, timed, least_s * len(ids),
+            f"{speed['ours']}, {name} {speed[name]}")
+        for name in llamas
+    ]  # fmt: skip
 
 
 def sample_lists(seed: int = 0) -> rerank.Lists:
@@ -110,23 +129,10 @@ class PaddedForward:
         return found
 
 
-def llama_cpp(model: str, tokens: int) -> Any:
-    """llama.cpp with the model's packed weights and torch's threads; None, and one line, without it."""
-    import torch
-
+def llama_cpp(model: str) -> dict[str, language_model.LanguageModel]:
+    """The model on llama.cpp, by name of the baseline; none, and one line, without it."""
     try:
-        from llama_cpp import Llama
-    except ModuleNotFoundError:
-        how = "pip install --no-deps llama-cpp-python diskcache"
-        print(f"bench rerank: without llama.cpp: {how}", file=sys.stderr)
-        return None
-    file = next(assets.locate(model).glob("*.gguf"))
-    threads = torch.get_num_threads()
-    options = {"n_ctx": 2 * tokens, "n_batch": 512, "n_threads": threads, "n_threads_batch": threads}
-    return Llama(str(file), verbose=False, **options)
-
-
-def read(llama: Any, ids: list[int]) -> None:
-    """Read a prompt from the beginning."""
-    llama.reset()
-    llama.eval(ids)
+        return {name: language_model.load(model, p, "cpu", "llama.cpp") for name, p in LLAMA.items()}
+    except InputError as error:
+        print(f"bench rerank: {error}", file=sys.stderr)
+        return {}

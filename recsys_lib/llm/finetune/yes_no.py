@@ -38,7 +38,8 @@ class YesNoTuner:
     as nothing.
 
     Raises:
-        InputError: ``peft`` is missing, or a rank, rate or batch that is not positive.
+        InputError: ``peft`` is missing, a backend without gradients, or a rank, rate or batch that is not
+        positive.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class YesNoTuner:
                 f"learning_rate={learning_rate!r}, batch={batch!r}: expected above 0, at least 1"
             )
         self.prompts, self.batch, self.seed = prompts, batch, seed
-        model = copy.deepcopy(prompts.model.model)
+        model = copy.deepcopy(prompts.model.module)
         model.set_attn_implementation("sdpa")  # one row a prompt here, not many in one
         self.adapted = with_adapters(model, rank, seed)
         self.tokens = prompts.answers(TASK)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.llm.packed_attention import Group, Prefix, extend
+from recsys_lib.llm.packed_attention import Group, Prefix
 from recsys_lib.llm.prompts import LETTERS, Prompts
 from recsys_lib.llm.rerank.reranker import Lists, PrefixReader, Usage, count, permutations
 
@@ -134,7 +134,7 @@ def write(
     running, prefixes = list(range(len(users))), list(users)
     segments = [list(q) for q in questions]
     while running and max_tokens:
-        read = extend(model, [Group(prefixes[i], [segments[i]]) for i in running], keep=True)
+        read = model.extend([Group(prefixes[i], [segments[i]]) for i in running], keep=True)
         count(usage, [prefixes[i] for i in running], [[segments[i]] for i in running])
         chosen = model.logits(read.last()).argmax(dim=1).tolist()
         for i, token, prefix in zip(running, chosen, read.prefixes, strict=True):

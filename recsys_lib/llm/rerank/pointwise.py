@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recsys_lib.llm.packed_attention import Group, Prefix, extend
+from recsys_lib.llm.packed_attention import Group, Prefix
 from recsys_lib.llm.prompts import Prompts
 from recsys_lib.llm.rerank.reranker import Lists, PrefixReader, Usage, count
 
@@ -73,13 +73,13 @@ class TitleLikelihood:
     ) -> list[np.ndarray]:
         """Mean log likelihood of each title's tokens; the question is read once per user."""
         model = self.prompts.model
-        read = extend(model, [Group(u, [question]) for u in users], keep=True)
+        read = model.extend([Group(u, [question]) for u in users], keep=True)
         count(usage, users, [[question]] * len(users))
         # The last token of a title predicts nothing that is needed; a title of one token needs no pass at
         # all.
         inner = [[i[:-1] for i in own if len(i) > 1] for own in ids]
         groups = [Group(prefix, own) for prefix, own in zip(read.prefixes, inner, strict=True) if own]
-        found = extend(model, groups) if groups else None
+        found = model.extend(groups, every=True) if groups else None
         count(usage, read.prefixes, inner)
         first, scores, at = read.last(), [], 0
         for user, own in enumerate(ids):

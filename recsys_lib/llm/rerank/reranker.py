@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.llm.packed_attention import Group, Prefix, extend
+from recsys_lib.llm.packed_attention import Group, Prefix
 from recsys_lib.llm.prompts import Prompts
 
 
@@ -122,12 +122,12 @@ class PrefixReader:
         model = self.prompts.model
         if self._root is None:
             ids = self.prompts.instruction(self.task)
-            self._root = extend(model, [Group(None, [ids])], keep=True).prefixes[0]
+            self._root = model.extend([Group(None, [ids])], keep=True).prefixes[0]
             usage.read_tokens += len(ids)
         asked = zip(histories, questions, strict=True)
         told = [self.prompts.history(self.task, h, self.prompts.room(self.task, q, answer)) for h, q in asked]
         usage.read_tokens += sum(map(len, told))
-        return extend(model, [Group(self._root, told)], keep=True).prefixes
+        return model.extend([Group(self._root, told)], keep=True).prefixes
 
     def ask(
         self,
@@ -142,7 +142,7 @@ class PrefixReader:
         asked = [(u, q) for u, q in zip(users, questions, strict=True) if q]
         found: list[np.ndarray] = []
         if asked:
-            hidden = extend(model, [Group(u, q) for u, q in asked]).last()
+            hidden = model.extend([Group(u, q) for u, q in asked]).last()
             logits = model.logits(hidden, tokens).cpu().numpy()
             found = np.split(logits, np.cumsum([len(q) for _, q in asked])[:-1])
         count(usage, users, questions)

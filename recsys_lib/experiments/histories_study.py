@@ -1,9 +1,9 @@
-"""The recorded study of histories: a user's vector from items, text or a written profile, and what a title
-that commands does.
+"""The recorded study of histories: a user's vector from items, text or a written profile, what a title that
+commands does, and how much of MovieLens a model knows by heart.
 
 ``run`` does what ``data/measurements/histories-study.json`` lacks: every way to make one vector of a history,
 by the lists that it gives on the whole catalogue; and for every way to ask a language model how far a
-candidate climbs whose title holds an instruction.
+candidate climbs whose title holds an instruction; and how many titles, years and rows a model completes.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from recsys_lib import encoders, evaluation
 from recsys_lib.core import paths
+from recsys_lib.data.datasets import Dataset
 from recsys_lib.evaluation import Evaluation
 from recsys_lib.experiments.notebook_record import resume
 from recsys_lib.experiments.reranking import candidates, results
 from recsys_lib.experiments.reranking.candidates import Candidates, Catalogue
 from recsys_lib.experiments.reranking.reranking_study import Case, reranker
-from recsys_lib.llm import injection, language_model
+from recsys_lib.llm import injection, language_model, memorization
 from recsys_lib.llm.prompts import Prompts
 from recsys_lib.llm.user_encoder import PROMPT, UserEncoder
 from recsys_lib.vectors import geometry, similarity
@@ -30,6 +33,10 @@ NOTEBOOK = "06_llm_ranking"
 USERS, HISTORY = 200, 10
 # Users whose profiles are written, and lists that are injected: a written answer takes seconds.
 PROFILES, LISTS, SORTED_LISTS = 60, 10, 3
+# Films of the memorization test, examples before each question, questions answered at once, and tokens of a
+# year, a title's end and a row.
+MEMORIZED, EXAMPLES, AT_ONCE = 200, 4, 50
+END_TOKENS = {"years": 6, "titles": 24, "rows": 24}
 CHINESE_PROMPT = "这位用户喜欢："
 READ = {
     "mean": ("mean", PROMPT), "recent mean": ("recent mean", PROMPT), "text": ("text", PROMPT),
@@ -55,7 +62,8 @@ def cases() -> list[dict[str, Any]]:
     methods = [*LOGITS, "cross-encoder", *SORTING]
     commanded = [{"part": "injection", "method": method, "marked": False} for method in methods]
     commanded += [{"part": "injection", "method": method, "marked": True} for method in LOGITS]
-    return read + commanded + written
+    known = [{"part": "memorization", "model": m} for m in ("smollm2", "qwen-coder-0.5b", "qwen-coder-1.5b")]
+    return read + commanded + written + known
 
 
 def _lists(n_users: int) -> tuple[Catalogue, Candidates]:
@@ -132,10 +140,52 @@ def injections(method: str, marked: bool) -> dict[str, Any]:
     return {"found": found_rows, "lists": n_lists}
 
 
+def completed(source: Catalogue, prompts: Prompts, n: int, seed: int = 0) -> dict[str, dict[str, int]]:
+    """How many years of ``n`` films, ends of their titles and rows of the file of ratings a model writes.
+
+    Rows are those of MovieLens' ``u.data``: ids of user and item, rating and time, separated by tabs.
+    """
+    chosen = np.random.default_rng(seed).choice(source.data.n_items, n + EXAMPLES, replace=False)
+    titles = [source.titles[i] for i in chosen]
+    years = source.data.items["year"].astype("Int64").fillna(0)
+    asked = {
+        "years": memorization.year_questions(titles, [int(years[i]) for i in chosen], EXAMPLES),
+        "titles": memorization.title_questions(titles, EXAMPLES),
+        "rows": memorization.row_questions(rating_rows(source.data, n // 2 + EXAMPLES), EXAMPLES),
+    }
+    found = {}
+    for name, questions in asked.items():
+        known: list[bool] = []
+        for begin in range(0, len(questions), AT_ONCE):
+            part = questions[begin : begin + AT_ONCE]
+            known += memorization.completed(prompts, part, END_TOKENS[name])
+        found[name] = {"completed": sum(known), "asked": len(known)}
+    return found
+
+
+def rating_rows(data: Dataset, n: int) -> list[str]:
+    """The first ``n`` rows of ``u.data`` as MovieLens publishes them."""
+    assert data.timestamp is not None
+    users, items = data.users["id"].to_numpy(), data.items["id"].to_numpy()
+    return [
+        f"{users[data.user[i]]}\t{items[data.item[i]]}\t{data.rating[i]:.0f}\t{data.timestamp[i]}"
+        for i in range(n)
+    ]
+
+
+def memorized(model: str) -> dict[str, Any]:
+    """``completed`` for ``MEMORIZED`` films."""
+    precision = "float32" if model == "smollm2" else "int8"
+    source = candidates.catalogue("ml-100k")
+    prompts = Prompts(language_model.load(model, precision), kind=source.kind)
+    return {"found": completed(source, prompts, MEMORIZED), "precision": precision}
+
+
 PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "user vectors": user_vectors,
     "injection": injections,
     "profiles": profiles,
+    "memorization": memorized,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recsys_lib.core.errors import InputError
-from recsys_lib.llm.packed_attention import Group, extend
+from recsys_lib.llm.packed_attention import Group
 from recsys_lib.llm.prompts import Prompts
 from recsys_lib.llm.rerank.listwise import write
 from recsys_lib.llm.rerank.reranker import Usage
@@ -22,7 +22,7 @@ def completions(prompts: Prompts, beginnings: Sequence[str], max_tokens: int) ->
     short = next((text for text, i in zip(beginnings, ids, strict=True) if len(i) < 2), None)
     if short is not None:
         raise InputError(f"beginning={short!r}: expected a text of at least two tokens")
-    read = extend(model, [Group(None, [i[:-1] for i in ids])], keep=True)
+    read = model.extend([Group(None, [i[:-1] for i in ids])], keep=True)
     return write(prompts, read.prefixes, [i[-1:] for i in ids], max_tokens, Usage())
 
 
@@ -46,6 +46,15 @@ def year_questions(titles: Sequence[str], years: Sequence[int], examples: int = 
     years."""
     head = "".join(f"{t} ({y})\n" for t, y in zip(titles[:examples], years[:examples], strict=True))
     return [(f"{head}{t} (", f"{y}") for t, y in zip(titles[examples:], years[examples:], strict=True)]
+
+
+def title_questions(titles: Sequence[str], examples: int = 4) -> list[tuple[str, str]]:
+    """The first half of each title's words after the first few titles as examples, with the other half;
+    titles of fewer than three words are left out."""
+    head = "".join(f"{title}\n" for title in titles[:examples])
+    words = [title.split() for title in titles[examples:]]
+    halves = [((len(own) + 1) // 2, own) for own in words if len(own) > 2]
+    return [(head + " ".join(own[:half]), " ".join(own[half:])) for half, own in halves]
 
 
 def row_questions(rows: Sequence[str], before: int = 4) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """The study of histories: its cases, what is compared, and that it goes on where it was."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
@@ -10,7 +11,9 @@ from recsys_lib.data.datasets import Dataset
 from recsys_lib.experiments import histories_study
 from recsys_lib.experiments.notebook_record import resume
 from recsys_lib.experiments.reranking.candidates import Candidates, Catalogue
+from recsys_lib.llm import memorization
 from recsys_lib.llm.user_encoder import UserEncoder
+from recsys_lib.reporting.figures import histories
 
 
 class Letters:
@@ -67,3 +70,42 @@ def test_a_study_goes_on_where_it_was_and_names_what_cannot_run(tmp_path, capsys
     assert done == ["a", "b"]
     assert [one["parameters"]["part"] for one in records.read(path)] == ["a", "b"]
     assert "2/3 absent: left out: model not fetched" in capsys.readouterr().out
+
+
+def test_what_a_model_completes_is_counted_by_kind(monkeypatch):
+    n = 12
+    items = pd.DataFrame({
+        "id": [str(10 * i) for i in range(n)], "title": [f"Film of the {i}" for i in range(n)],
+        "year": [1980 + i for i in range(n)],
+    })  # fmt: skip
+    users = pd.DataFrame({"id": ["7", "8"]})
+    data = Dataset(
+        "toy",
+        np.tile([0, 1], 6),
+        np.arange(12),
+        np.full(12, 4, np.float32),
+        np.arange(100, 112),
+        items,
+        users,
+    )
+    assert histories_study.rating_rows(data, 2) == ["7\t0\t4\t100", "8\t10\t4\t101"]
+    source = Catalogue("toy", "film", data, items["title"].tolist(), items["title"].tolist())
+    asked = []
+
+    def knows_years(prompts, questions, max_tokens):
+        asked.append((questions, max_tokens))
+        return [
+            end.startswith("19") and max_tokens == histories_study.END_TOKENS["years"] for _, end in questions
+        ]
+
+    monkeypatch.setattr(memorization, "completed", knows_years)
+    monkeypatch.setattr(histories_study, "AT_ONCE", 5)
+    found = histories_study.completed(source, None, 8)
+    assert found == {
+        "years": {"completed": 8, "asked": 8}, "titles": {"completed": 0, "asked": 8},
+        "rows": {"completed": 0, "asked": 4},
+    }  # fmt: skip
+    assert max(len(questions) for questions, _ in asked) == 5
+    kept = [{"parameters": {"part": "memorization", "model": "smollm2"}, "metrics": {"found": found}}]
+    assert histories.memorized(kept).loc["SmolLM2, 135M"].tolist() == ["8 of 8", "0 of 8", "0 of 4"]
+    assert "8 of 8 years" in histories.takeaways(kept)[0] and len(histories.memorized([])) == 0

@@ -66,6 +66,10 @@ def test_completions_are_compared_with_what_follows(prompts, monkeypatch):
     questions = memorization.year_questions(["A", "B", "C"], [1990, 1991, 1992], examples=1)
     assert questions == [("A (1990)\nB (", "1991"), ("A (1990)\nC (", "1992")]
     assert memorization.row_questions(["1 2", "3 4", "5 6"], before=2) == [("1 2\n3 4\n", "5 6")]
+    titles = ["A", "Big", "Toy Story", "The Usual Suspects", "It Could Happen to You"]
+    assert memorization.title_questions(titles, examples=1) == [
+        ("A\nThe Usual", "Suspects"), ("A\nIt Could Happen", "to You")
+    ]  # fmt: skip
     monkeypatch.setattr(memorization, "write", lambda prompts, users, ids, n, usage: [" 1991) x", "1995"])
     assert memorization.completed(prompts, questions) == [True, False]
 

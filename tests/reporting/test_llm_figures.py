@@ -4,18 +4,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from recsys_lib.reporting import plots
+from recsys_lib.reporting import bench_tables, plots
 from recsys_lib.reporting.figures import llm as figures
 
 
 def record(ndcg=0.3, difference=-0.1, method="yes/no", **parameters):
     usual = {"catalogue": "ml-100k", "stage": "EASE", "model": "smollm2", "method": method}
+    usual["precision"] = figures.USUAL_PRECISION.get(parameters.get("model", "smollm2"), "int8")
     paired = {"difference": difference, "low": difference - 0.02, "high": difference + 0.02, "p": 0.01}
     metrics = {
         "ndcg": ndcg, "first_stage": 0.4, "ceiling": 0.7, "floor": 0.3, "minus_first_stage": paired,
         "minus_floor": paired | {"low": ndcg - 0.32, "high": ndcg - 0.28, "difference": ndcg - 0.3},
         "fused": 0.41, "weight": 0.1, "fused_minus_first_stage": paired, "users": [1, 2, 3],
-        "read_tokens": 500.0, "prompt_tokens": 4000.0, "cpu_seconds_per_list": 3.6,
+        "read_tokens": 500.0, "prompt_tokens": 4000.0, "cpu_seconds_per_list": 3.6, "seconds_p99": 9.0,
     }  # fmt: skip
     return {"parameters": {**figures.USUAL, **usual, **parameters}, "metrics": metrics}
 
@@ -101,3 +102,20 @@ def test_a_list_that_was_repaired_is_no_better_than_a_random_order():
     assert figures.readable([written, record()]) == [record()]
     text = figures.takeaways([written, record()], figures.costs([record()], 0.1, 5.0))
     assert "random order: 0 of 2" in text and "SmolLM2, 135M, written had to be repaired" in text
+
+
+def test_fewer_bits_stand_among_the_forms_only():
+    records = [record(), record(precision="int4"), record(language="zh"), record(model="qwen-coder-0.5b")]
+    records += [record(precision="int4", method="first token"), record(model="a folder", precision="int4")]
+    assert figures.select(records) == [records[0], records[3], records[5]]
+    varied = figures.forms(records, model=["smollm2", "qwen-coder-0.5b"])
+    assert varied == [records[2], records[1]]
+    assert [figures.form_label(r["parameters"]) for r in varied] == [
+        "SmolLM2, 135M, yes/no, language zh", "SmolLM2, 135M, yes/no, int4"
+    ]  # fmt: skip
+
+
+def test_speeds_are_those_of_the_record():
+    table = figures.speeds(bench_tables.recorded("rerank"))
+    row = table.xs("transformers, padded", level="baseline").iloc[0]
+    assert row["times as fast"] > 6 and 0 < row["fraction of the roofline"] < 1

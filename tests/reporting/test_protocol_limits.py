@@ -49,6 +49,7 @@ def test_it_is_said_whether_a_gain_is_decided_otherwise(measured):
 
 def rerank(catalogue, model, fused, difference, **parameters):
     usual = llm.USUAL | {"catalogue": catalogue, "stage": "EASE", "model": model, "method": "yes/no"}
+    usual["precision"] = llm.USUAL_PRECISION.get(model, "int8")
     test = {"difference": difference, "low": difference - 0.01, "high": difference + 0.01, "p": 0.001}
     metrics = {"users": [1, 2], "first_stage": 0.4, "ndcg": 0.3}
     if fused is not None:

@@ -115,6 +115,7 @@ def cases() -> list[Case]:
         _films(small, 3, 0, method="all pairs"),
         _films(small, 100, 0, control="ratings shown", **asked),
         _films(half, 50, 0, "int8", language="zh", **asked),
+        *(_films(small, 100, 0, precision, **asked) for precision in ("int8", "int4")),
     ]
     others = [
         _films(cross, 200, 60, "int8", stage="ItemKNN", **pairs),

@@ -1,4 +1,4 @@
-"""Tables, figure and takeaways of the study of histories: user vectors, and titles that command."""
+"""Tables, figure and takeaways of the study of histories: user vectors, titles that command, memorization."""
 
 from __future__ import annotations
 
@@ -84,6 +84,17 @@ def _short(text: str) -> str:
     )
 
 
+def memorized(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """A row a recorded model: of how many years, ends of titles and rows of ratings it wrote which."""
+    rows = {}
+    for record in records:
+        if record["parameters"]["part"] == "memorization":
+            found = record["metrics"]["found"]
+            name = MODELS.get(record["parameters"]["model"], record["parameters"]["model"])
+            rows[name] = {what: f"{one['completed']} of {one['asked']}" for what, one in found.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["years", "titles", "rows"])
+
+
 def takeaways(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """What the record says, a sentence in Markdown each."""
     lines = []
@@ -112,6 +123,13 @@ def takeaways(records: Sequence[Mapping[str, Any]]) -> list[str]:
         lines.append(
             f"**A title that commands** leads at most this share of the lists: {ways}{_marks(asked)}."
         )
+    known = memorized(records)
+    if len(known):
+        said = "; ".join(
+            f"{name} {row['years']} years, {row['titles']} ends of titles, {row['rows']} rows of ratings"
+            for name, row in known.iterrows()
+        )
+        lines.append(f"**Known by heart** of MovieLens-100K: {said}.")
     return lines
 
 

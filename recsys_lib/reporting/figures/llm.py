@@ -11,6 +11,7 @@ import pandas as pd
 from recsys_lib import evaluation
 from recsys_lib.evaluation import Evaluation
 from recsys_lib.reporting import plots
+from recsys_lib.reporting.bench_tables import Bench
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +26,8 @@ MODELS = {
 USUAL = {
     "control": "none", "language": "en", "history": 10, "permutations": 2, "seed": 0, "depth": 20, "known": 0
 }  # fmt: skip
+# The precision that a model's cases have unless a table is about it; that of any other model is usual.
+USUAL_PRECISION = {"smollm2": "float32", "qwen-coder-0.5b": "int8", "qwen-coder-1.5b": "int8"}
 # Cases of the study's first question: more candidates, and users of whom little is known.
 ORDERS: dict[str, Any] = {"depth": [20, 50], "known": [0, 1, 3, 5]}
 LISTS = 1e6
@@ -42,7 +45,14 @@ def select(records: Sequence[dict[str, Any]], **chosen: Any) -> list[dict[str, A
         r
         for r in records
         if all(r["parameters"][k] in (v if isinstance(v, list) else [v]) for k, v in wanted.items())
+        and ("precision" in chosen or not _rounded(r["parameters"]))
     ]
+
+
+def _rounded(parameters: dict[str, Any]) -> bool:
+    """Whether a case has other weights than is usual for its model."""
+    precision = parameters["precision"]
+    return precision != USUAL_PRECISION.get(parameters["model"], precision)
 
 
 def label(parameters: dict[str, Any]) -> str:
@@ -117,8 +127,8 @@ def _unreadable(records: Sequence[dict[str, Any]]) -> str:
 
 
 def costs(records: Sequence[dict[str, Any]], usd_per_core_hour: float, watts_per_core: float) -> pd.DataFrame:
-    """A row a record: tokens and seconds a list on one core, joules at this power, dollars per million lists,
-    NDCG gained over the first stage.
+    """A row a record: tokens and seconds a list on one core, the 99th percentile by the clock of a shared
+    machine, joules at this power, dollars per million lists, NDCG gained over the first stage.
     """
     rows = []
     for r in records:
@@ -126,11 +136,26 @@ def costs(records: Sequence[dict[str, Any]], usd_per_core_hour: float, watts_per
         usd = m["cpu_seconds_per_list"] / 3600 * usd_per_core_hour * LISTS
         rows.append({
             "tokens read": m["read_tokens"], "tokens of all prompts": m["prompt_tokens"],
-            "core seconds": m["cpu_seconds_per_list"],
+            "core seconds": m["cpu_seconds_per_list"], "p99 s, clock": m["seconds_p99"],
             "joules, modelled": m["cpu_seconds_per_list"] * watts_per_core, "USD per million lists": usd,
             "NDCG gained": m["minus_first_stage"]["difference"],
         })  # fmt: skip
     return pd.DataFrame(rows, index=[label(r["parameters"]) for r in records])
+
+
+def speeds(bench: Bench) -> pd.DataFrame:
+    """The rows of ``bench rerank``, as ``bench_tables.recorded`` gives them: the baseline's time over ours, and
+    the fraction of the roofline that we reach.
+    """
+    rows = [
+        {
+            "work": r["workload"], "size": r["size"], "baseline": r["baseline"],
+            "instructions": r["instructions"], "times as fast": r["ratio"],
+            "fraction of the roofline": r["fraction_of_limit"],
+        }
+        for r in bench["rows"]
+    ]  # fmt: skip
+    return pd.DataFrame(rows).set_index(["work", "size", "baseline"])
 
 
 def between(ax: Axes, table: pd.DataFrame) -> None:
@@ -171,13 +196,21 @@ def differences(ax: Axes, table: pd.DataFrame) -> None:
     ax.grid(axis="y", visible=False)
 
 
-# What the table of forms varies, one parameter or method at a time.
+# What the table of forms varies beside the bits of the weights, one parameter or method at a time.
 FORMS: dict[str, list[Any]] = {
     "language": ["zh"],
     "history": [3, 30],
     "permutations": [1, 8],
     "method": ["likelihood", "first token", "pairwise heap", "setwise 4", "written", "all pairs"],
 }
+
+
+def forms(records: Sequence[dict[str, Any]], **chosen: Any) -> list[dict[str, Any]]:
+    """The records that differ from the usual in one of ``FORMS``, or in the bits of the weights."""
+    varied = [r for key, values in FORMS.items() for r in select(records, **chosen, **{key: values})]
+    bits = sorted({r["parameters"]["precision"] for r in records if _rounded(r["parameters"])})
+    rounded = [r for r in select(records, **chosen, precision=bits) if _rounded(r["parameters"])]
+    return varied + [r for r in rounded if r["parameters"]["method"] == "yes/no"]
 
 
 def case_label(parameters: dict[str, Any]) -> str:
@@ -190,6 +223,7 @@ def case_label(parameters: dict[str, Any]) -> str:
 def form_label(parameters: dict[str, Any]) -> str:
     """Model and method of a case, and what is unusual about its prompt."""
     unusual = [f"{k} {parameters[k]}" for k, usual in USUAL.items() if k != "seed" and parameters[k] != usual]
+    unusual += [parameters["precision"]] if _rounded(parameters) else []
     return ", ".join([label(parameters), *unusual])
 
 

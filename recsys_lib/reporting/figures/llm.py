@@ -144,8 +144,8 @@ def costs(records: Sequence[dict[str, Any]], usd_per_core_hour: float, watts_per
 
 
 def speeds(bench: Bench) -> pd.DataFrame:
-    """The rows of ``bench rerank``, as ``bench_tables.recorded`` gives them: the baseline's time over ours, and
-    the fraction of the roofline that we reach.
+    """The rows of ``bench rerank`` of ``bench_tables.recorded``: the baseline's time over ours, and the
+    fraction of the roofline that we reach.
     """
     rows = [
         {

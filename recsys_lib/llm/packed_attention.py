@@ -54,7 +54,7 @@ class Extension:
 
     hidden: Tensor
     ends: list[int]
-    prefixes: Sequence[Prefix]
+    prefixes: list[Prefix]
 
     def last(self) -> Tensor:
         """Hidden state of the last token of every segment, ``[segments, d]``."""
@@ -120,12 +120,12 @@ class _Pass:
             )[0]  # fmt: skip
         return out.transpose(0, 1)
 
-    def prefixes(self) -> list[KeysAndValues]:
+    def prefixes(self) -> list[Prefix]:
         """What was read so far at the end of every segment."""
         import torch
 
         layers = sorted(self.kept)
-        found = []
+        found: list[Prefix] = []
         for prefix, begin, end in self.segments:
             keys = [self.kept[layer][0][:, begin:end] for layer in layers]
             values = [self.kept[layer][1][:, begin:end] for layer in layers]

@@ -102,7 +102,9 @@ def _tensors(model: Any) -> Iterator[tuple[str, np.ndarray]]:
         if config.model_type == "llama":
             heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
             weight = _rotated_pairs(weight, heads.get(name.split(".")[-2]))
-        yield names.get_name(name, try_suffixes=(".weight", ".bias")), weight.float().numpy()
+        written = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        assert written is not None, name  # the architectures above have a name for every weight
+        yield written, weight.float().numpy()
 
 
 def _rotated_pairs(weight: Tensor, heads: int | None) -> Tensor:

@@ -163,33 +163,30 @@ def test_processor_time_is_compared_at_every_common_load(plain, words):
     assert figures._more(ratios) == words
 
 
-def compared(ratio, *p99):
-    """A record of both servers of lists: saturations, and pairs of p99 at increasing loads."""
+def compared(ratio, own, other):
+    """A record of both servers of lists: saturations, and (rate, p99) of each at increasing loads."""
     kills = {"server": "ours", "scenario": "kills", "kills": 2, "restart_s": [0.5, 3.0]}
     rows = [kills, row("ours", "saturation", throughput_per_s=49.0 * ratio), row(figures.PLAIN, "saturation")]
-    for place, (own, other) in enumerate(p99):
-        load = (0.3, 0.7)[place]
-        rows += [
-            row("ours", "poisson", load=load, p99_ms=own),
-            row(figures.PLAIN, "poisson", load=load, p99_ms=other),
-        ]
+    for server, points in (("ours", own), (figures.PLAIN, other)):
+        for load, (rate, p99) in zip((0.3, 0.7), points, strict=True):
+            rows.append(row(server, "poisson", load=load, rate_per_s=rate, p99_ms=p99))
     return {"rows": rows}
 
 
 @pytest.mark.parametrize(
-    ("ratio", "p99", "verdict"),
+    ("own", "times", "verdict"),
     [
-        (2.5, [(4.0, 4.0), (9.0, 10.0)], "met."),
-        (2.5, [(5.0, 4.0), (9.0, 10.0)], "met at 70% only."),
-        (2.5, [(5.0, 4.0), (11.0, 10.0)], "missed."),
-        (1.9, [(1.0, 4.0), (1.0, 10.0)], "missed."),
+        ([(30.0, 4.0), (70.0, 10.0)], "3.0 times within 4 ms, 2.8 times within 10 ms", "met."),
+        ([(30.0, 5.0), (70.0, 9.0)], "0.0 times within 4 ms, 2.8 times within 10 ms", "met at 70% only."),
+        ([(30.0, 5.0), (70.0, 11.0)], "0.0 times within 4 ms, 1.2 times within 10 ms", "missed."),
+        ([(70.0, 1.0), (30.0, 5.0)], "7.0 times within 4 ms, 2.8 times within 10 ms", "met."),
     ],
 )
-def test_goals_are_held_against_the_record(ratio, p99, verdict):
-    restart, lists = figures.goals(compared(ratio, *p99))
+def test_goals_are_held_against_the_record(own, times, verdict):
+    restart, lists = figures.goals(compared(2.5, own, [(10.0, 4.0), (25.0, 10.0)]))
     assert "after 0.5 to 3.0 s (1.8 in the median), in time 1 of 2 times: the goal is missed." in restart
-    assert f"Measured is {ratio:.2f} times its rate" in lists and lists.endswith(f"The goal is {verdict}")
-    assert f"{p99[1][0]:.0f} and {p99[1][1]:.0f} ms at 70%" in lists
+    assert f"At 30%, 70% of its saturation the recorded rates give {times}; at saturation 2.50 times" in lists
+    assert lists.endswith(f"The goal is {verdict}")
 
 
 def test_loads_of_few_requests_are_counted():

@@ -228,11 +228,11 @@ def test_replicas_answer_as_one_server_does(nodes, tmp_path):
     with TestClient(create(store, database, settings)) as one:
         expected = one.post("/recommend", json=question).json()["items"]
     with serving(store, database, Address("127.0.0.1", 0), settings, replicas=2) as url:
-        assert httpx.get(f"{url}/ready", timeout=60).json()["status"] == "ready"
-        answer = httpx.post(f"{url}/recommend", json=question, timeout=60)
+        assert httpx.get(f"{url}/ready", timeout=300).json()["status"] == "ready"
+        answer = httpx.post(f"{url}/recommend", json=question, timeout=300)
         assert answer.status_code == 200
         assert answer.json()["items"] == expected
-        assert httpx.post(f"{url}/recommend", json={"k": -1}, timeout=60).status_code == 422
+        assert httpx.post(f"{url}/recommend", json={"k": -1}, timeout=300).status_code == 422
 
 
 def test_a_sharded_search_behind_the_service_is_that_of_one_server(nodes, tmp_path, monkeypatch):
@@ -255,7 +255,7 @@ def test_a_sharded_search_behind_the_service_is_that_of_one_server(nodes, tmp_pa
         return [client.post(f"{base}/similar", json=body).json()["items"] for body in asked]
 
     with (
-        httpx.Client(timeout=60) as client,
+        httpx.Client(timeout=300) as client,
         serving(store, database, Address("127.0.0.1", 0), settings, replicas=2, shards=3) as url,
     ):
         for change in range(3):

@@ -27,6 +27,8 @@ KINDS: dict[str, dict[str, tuple[str, str, str]]] = {
     "book": {"en": ("book", "books", ""), "zh": ("书", "书", "本")},
     "paper": {"en": ("paper", "papers", ""), "zh": ("论文", "论文", "篇")},
     "product": {"en": ("product", "products", ""), "zh": ("商品", "商品", "件")},
+    "article": {"en": ("article", "articles", ""), "zh": ("文章", "文章", "篇")},
+    "question": {"en": ("question", "questions", ""), "zh": ("问题", "问题", "个")},
 }
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 NO_HISTORY = {"en": "(nothing so far)", "zh": "（暂无）"}

@@ -11,9 +11,11 @@ from recsys_lib.core import paths
 from recsys_lib.experiments.catalogues import (
     alignment,
     evaluated_methods,
+    llm_ranking,
     long_texts,
     people,
     scale,
+    trained_encoder,
     twins,
     wider_spaces,
 )
@@ -22,6 +24,7 @@ from recsys_lib.experiments.notebook_record import resume
 
 RECORD = "catalogues-study"
 NOTEBOOK = "13_catalogues"
+RANKING, TRAINING = "LLM ranking", "trained encoder"
 
 
 def parts() -> dict[tuple[str, str], Callable[[], dict[str, Any]]]:
@@ -29,6 +32,8 @@ def parts() -> dict[tuple[str, str], Callable[[], dict[str, Any]]]:
     found: dict[tuple[str, str], Callable[[], dict[str, Any]]] = {
         ("methods", name): partial(evaluated_methods.measure, name) for name in CATALOGUES
     }
+    found |= {(RANKING, name): partial(llm_ranking.measure, name) for name in CATALOGUES}
+    found |= {(TRAINING, name): partial(trained_encoder.measure, name) for name in CATALOGUES}
     found |= {("long texts", name): partial(long_texts.measure, name) for name in long_texts.LONG}
     found |= {("people", name): partial(people.measure, name) for name in ("ml-100k", "articles")}
     found |= {("alignment", name): partial(alignment.measure, name) for name in CATALOGUES}

@@ -12,7 +12,7 @@ the weight of a blend have as many values as each method has trials, so none is 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,6 +103,18 @@ def collaborative(timed: bool, searched: Spaces = USUAL) -> dict[str, Method]:
     return found | ({"recent popularity": Method(r.RecentPopularity, searched.recent)} if timed else {})
 
 
+def collaborative_outcomes(
+    data: Dataset, part: Split, trials: int, searched: Spaces = USUAL
+) -> tuple[dict[str, Outcome], str, Callable[[], recommenders.Recommender]]:
+    """Every method that reads interactions only, tuned and tested on one split; which of them the validation
+    part prefers, and what makes that one at its tuned point.
+    """
+    methods = collaborative(data.timestamp is not None and not part.name.startswith("random"), searched)
+    found = _compared(methods, tuning.warm_task(part), trials)
+    base = best_by_validation(found)
+    return found, base, lambda: methods[base].make(**found[base].parameters)
+
+
 def warm_outcomes(
     data: Dataset,
     part: Split,
@@ -112,13 +124,10 @@ def warm_outcomes(
 ) -> tuple[dict[str, Outcome], list[str]]:
     """Every method tuned and tested on one split, and the names of those that read interactions only."""
     task = tuning.warm_task(part)
-    by_time = data.timestamp is not None and not part.name.startswith("random")
-    found = _compared(collaborative(by_time, searched), task, trials)
-    filtering = list(found)
-    base = max(filtering, key=lambda name: found[name].validation)
-    fitted = FittedOnce(collaborative(by_time, searched)[base].make(**found[base].parameters))
+    found, _, make = collaborative_outcomes(data, part, trials, searched)
+    filtering, fitted = list(found), FittedOnce(make())
     strength = found["EASE"].parameters["regularization"]
-    reading = {}
+    reading: dict[str, Method] = {}
     for name, source in sources.items():
         vectors = source.vectors if name == TFIDF else source.whitened(task.train)
         text = FittedOnce(recommenders.TextProfile(vectors))
@@ -130,6 +139,11 @@ def warm_outcomes(
             lambda v=vectors, **p: recommenders.TextEASE(v, strength, **p), searched.prior
         )
     return found | _compared(reading, task, trials), filtering
+
+
+def best_by_validation(outcomes: Mapping[str, Outcome]) -> str:
+    """The method with the highest validation NDCG."""
+    return max(outcomes, key=lambda name: outcomes[name].validation)
 
 
 def _compared(methods: Mapping[str, Method], task: Task, trials: int, seed: int = 0) -> dict[str, Outcome]:
@@ -191,8 +205,8 @@ def gains(
     """The gains of the module's docstring: which pair, relative gain, difference of NDCG with its 95%
     bootstrap interval over users, Holm's p over them.
     """
-    base = max(filtering, key=lambda name: warm[name].validation)
-    best = max((name for name in warm if name not in filtering), key=lambda name: warm[name].validation)
+    base = best_by_validation({name: warm[name] for name in filtering})
+    best = best_by_validation({name: warm[name] for name in warm if name not in filtering})
     found = {"warm": _gain(warm[best].test, warm[base].test, best, base)}
     if LANGUAGE_MAP in cold and TFIDF_MAP in cold:
         tests = _averaged(cold)

@@ -1,6 +1,6 @@
 """How much of a long text an encoder should read: cut at 64 to 512 tokens, in chunks, or field by field.
 
-Few abstracts and few questions pass 256 tokens: they are only cut, and compared with their titles.
+Chunks take part where a tenth of the texts has a second one.
 
 Every variant goes through the same map to EASE's columns, tuned with the same budget, on the same cold items
 (a random fifth, ``DRAWS`` times). Only items with a long text take part.
@@ -28,6 +28,7 @@ from recsys_lib.experiments.study.search_spaces import EASE_MAP_SPACE
 CUTS = {"body": (64, 128, 256, 512), "description": (64, 128, 256, 512)}
 # Words of a chunk, which are about 220 tokens of English, and chunks of a text.
 CHUNK_WORDS, CHUNKS = 160, 2
+MIN_CHUNKED = 0.1
 DRAWS, TRIALS, K = 2, 5, 10
 BASE = "256 tokens"
 # The column that holds the long text.
@@ -56,7 +57,7 @@ def variants(data: Dataset, long: str, texts: Sequence[str]) -> dict[str, Source
     short = tuple(column for column in protocol.text_columns(data) if column != long)
     heads = data.item_texts(short)
     found["title only"] = Source(LANGUAGE, _encode(heads, 256))
-    if np.median([len(text.split()) for text in texts]) > 1.5 * CHUNK_WORDS:
+    if np.mean([len(pieces(text)) > 1 for text in texts]) >= MIN_CHUNKED:
         found["chunks averaged"] = Source(LANGUAGE, chunked(texts))
         bodies = _encode(data.items[long].tolist(), 128)
         found["fields apart"] = Source(LANGUAGE, side_by_side([found["title only"].vectors, bodies]))

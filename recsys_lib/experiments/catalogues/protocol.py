@@ -24,17 +24,21 @@ from recsys_lib.experiments.own_catalogue.compare_methods import cold_share, war
 
 # Columns of items that are read as text, where a catalogue has them; people's tags are no text of the item.
 FIELDS = ("title", "author", "genres", "year", "description", "body")
+# Of a text, where a language model ranks or is trained: what that costs grows with every word. A title ends
+# within them, mostly.
+FIRST_WORDS = 12
 
 
 @dataclass(frozen=True)
 class Entry:
     """A catalogue of the study. core: users, and items, keep at least so many interactions; of the articles
     because twin accounts with fewer cannot be told, of papers to leave out those without a reader, of films
-    and books to keep fits short. scenario: of the article's sections 3.4 and 6. seen: the prediction was made
-    from it. draws: of cold items.
+    and books to keep fits short. scenario: of the article's sections 3.4 and 6. kind: what a prompt calls an
+    item. seen: the prediction was made from it. draws: of cold items.
     """
 
     scenario: str
+    kind: str
     core: tuple[int, int] = (1, 1)
     seen: bool = False
     draws: int = 2
@@ -42,14 +46,14 @@ class Entry:
 
 # In the order in which they are run: those that the prediction was made from come first.
 CATALOGUES = {
-    "ml-100k": Entry("entertainment", seen=True),
-    "book-crossing": Entry("entertainment", core=(30, 30), seen=True),
-    "articles": Entry("content feed", core=(5, 1), seen=True),
-    "ml-latest-small": Entry("entertainment", core=(10, 10), seen=True),
-    "citeulike-a-abstracts": Entry("content feed", core=(2, 1)),
-    "amazon-industrial-and-scientific": Entry("shop", draws=1),
-    "amazon-office-products": Entry("shop", draws=1),
-    "stackexchange": Entry("social feed"),
+    "ml-100k": Entry("entertainment", "film", seen=True),
+    "book-crossing": Entry("entertainment", "book", core=(30, 30), seen=True),
+    "articles": Entry("content feed", "article", core=(5, 1), seen=True),
+    "ml-latest-small": Entry("entertainment", "film", core=(10, 10), seen=True),
+    "citeulike-a-abstracts": Entry("content feed", "paper", core=(2, 1)),
+    "amazon-industrial-and-scientific": Entry("shop", "product", draws=1),
+    "amazon-office-products": Entry("shop", "product", draws=1),
+    "stackexchange": Entry("social feed", "question"),
 }
 SHORT = {
     "amazon-industrial-and-scientific": "amazon industrial",
@@ -73,6 +77,11 @@ def catalogue(name: str) -> Dataset:
 def text_columns(data: Dataset) -> tuple[str, ...]:
     """Which of ``FIELDS`` the items have."""
     return tuple(field for field in FIELDS if field in data.items)
+
+
+def beginnings(data: Dataset) -> list[str]:
+    """The first ``FIRST_WORDS`` words of every item's text."""
+    return [" ".join(text.split()[:FIRST_WORDS]) for text in data.item_texts(text_columns(data))]
 
 
 def warm_parts(data: Dataset) -> tuple[Dataset, list[Split]]:

@@ -151,10 +151,19 @@ def first_stage(
     split = warm_split(source, seed)
     held = known_users(split.validation, split.train)
     best = tune(Method(make, space), split.train, held, TRIALS, seed)[0].parameters
-    whole = split.with_validation()
+    return warm_lists(lambda: make(**best), split, n_users, n_validation, seed, k, known)
+
+
+def warm_lists(
+    make: Callable[[], recommenders.Recommender], split: Split, n_users: int, n_validation: int,
+    seed: int = 0, k: int = 20, known: int = 0,
+) -> tuple[Candidates, Candidates]:  # fmt: skip
+    """As ``first_stage``, for a recommender that ``make`` makes at its tuned point, of all items."""
+    held, whole = known_users(split.validation, split.train), split.with_validation()
     test_users, validation_users = _draw(split.test, whole.train, held, n_users, n_validation, seed)
-    before, after = make(**best).fit(split.train), make(**best).fit(whole.train)
+    before = checks.fit(make(), split.train, split.train_times)
     validation = _lists(before, split, held, validation_users, k, None, seed, known)
+    after = checks.fit(make(), whole.train, whole.train_times)
     return validation, _lists(after, whole, whole.test, test_users, k, None, seed, known)
 
 
@@ -169,13 +178,24 @@ def _cold(
     train, held, cold = cold_validation(split, seed=seed)
     method = Method(lambda **p: recommenders.EASEMap(vectors, **p), EASE_MAP_SPACE)
     best = tune(method, train, held, TRIALS, seed, candidates=cold)[0].parameters
+    return cold_lists(lambda: method.make(**best), split, n_users, n_validation, seed, k, known)
+
+
+def cold_lists(
+    make: Callable[[], recommenders.Recommender], split: Split, n_users: int, n_validation: int,
+    seed: int = 0, k: int = 20, known: int = 0,
+) -> tuple[Candidates, Candidates]:  # fmt: skip
+    """As ``warm_lists``, of the split's cold items; on the validation part of warm items made cold in turn,
+    as ``tuning.cold_task`` makes them with the same ``seed``.
+    """
+    train, held, cold = cold_validation(split, seed=seed)
     test_users, validation_users = _draw(
         split.test, split.train, known_users(held, train), n_users, n_validation, seed
     )
-    inner = replace(split, train_rows=split.train_rows[~np.isin(source.data.item[split.train_rows], cold)])
-    fitted = method.make(**best).fit(train)
-    validation = _lists(fitted, inner, held, validation_users, k, cold, seed, known)
-    after = method.make(**best).fit(split.train)
+    items = split.dataset.item[split.train_rows]
+    inner = replace(split, train_rows=split.train_rows[~np.isin(items, cold)])
+    validation = _lists(make().fit(train), inner, held, validation_users, k, cold, seed, known)
+    after = make().fit(split.train)
     return validation, _lists(after, split, split.test, test_users, k, split.cold_items, seed, known)
 
 

@@ -174,7 +174,11 @@ def reranker(case: Case, kind: str, marked: bool = False) -> rerank.Reranker:
 def run_case(case: Case) -> dict[str, Any]:
     """One case's metrics; its lists come from the first stage of the whole study, so that cases share their
     users."""
-    source, validation, test = _stage(case.catalogue, case.stage, case.seed, case.depth, case.known)
+    return measure_case(case, *_stage(case.catalogue, case.stage, case.seed, case.depth, case.known))
+
+
+def measure_case(case: Case, source: Catalogue, validation: Candidates, test: Candidates) -> dict[str, Any]:
+    """The metrics of a case on given lists: alone, and fused by a weight tuned on its validation lists."""
     method = reranker(case, source.kind)
     weight = None
     if case.validation:
@@ -203,8 +207,8 @@ def _metrics(found: Candidates, scores: Sequence[np.ndarray], weight: float | No
         "first_stage": first.mean()["ndcg"],
         "ceiling": results.evaluate(found, results.perfect_scores(found)).mean()["ndcg"],
         "floor": float(chance.mean()),
-        "minus_first_stage": _paired(ours, first),
-        "minus_floor": _paired(ours, replace(ours, per_user={"ndcg": chance})),
+        "minus_first_stage": paired(ours, first),
+        "minus_floor": paired(ours, replace(ours, per_user={"ndcg": chance})),
     }
     per_user = {"ndcg": ours.per_user["ndcg"], "first_stage": first.per_user["ndcg"], "floor": chance}
     if weight is not None:
@@ -212,7 +216,7 @@ def _metrics(found: Candidates, scores: Sequence[np.ndarray], weight: float | No
         metrics |= {
             "fused": both.mean()["ndcg"],
             "weight": weight,
-            "fused_minus_first_stage": _paired(both, first),
+            "fused_minus_first_stage": paired(both, first),
         }
         per_user["fused"] = both.per_user["ndcg"]
     metrics["users"] = found.users.tolist()
@@ -220,7 +224,8 @@ def _metrics(found: Candidates, scores: Sequence[np.ndarray], weight: float | No
     return metrics
 
 
-def _paired(a: Evaluation, b: Evaluation) -> dict[str, float]:
+def paired(a: Evaluation, b: Evaluation) -> dict[str, float]:
+    """NDCG of ``a`` less that of ``b`` over the same users, with its 95% interval and Wilcoxon's p."""
     c = compare(a, b)
     return {"difference": c.difference, "low": c.low, "high": c.high, "p": c.p_value}
 

@@ -48,6 +48,30 @@ class Variant:
             raise InputError(f"objective={self.objective!r}: expected one of {', '.join(OBJECTIVES)}")
 
 
+@dataclass(frozen=True)
+class Budget:
+    """Training that reads at most so many ``tokens``, beside the epochs of its variant, and is validated
+    before it begins and ``looks`` times, at equal distances, the last at its end. There is at least one step
+    between two looks, however few the tokens.
+
+    Raises:
+        InputError: no token or no look.
+    """
+
+    tokens: int
+    looks: int
+
+    def __post_init__(self) -> None:
+        if self.tokens < 1 or self.looks < 1:
+            raise InputError(f"tokens={self.tokens!r}, looks={self.looks!r}: expected at least 1")
+
+    def steps(self, model: TextModel, batches: ItemBlocks, most: int) -> tuple[int, int]:
+        """Steps that fit, at most ``most``, a multiple of the steps between two looks; and these."""
+        read = np.cumsum([model.n_tokens(batches.batch(step).items) for step in range(most)])
+        between = max(1, int(np.searchsorted(read, self.tokens, side="right")) // self.looks)
+        return between * self.looks, between
+
+
 @dataclass(frozen=True, eq=False)
 class Trained:
     """What came of a variant: item vectors ``[n_items, d]``, the course, the model, seconds of its steps."""
@@ -89,9 +113,10 @@ def validation_value(task: Task, k: int = 10) -> Callable[[np.ndarray], float]:
 
 def train_variant(
     texts: list[str], task: Task, variant: Variant, seed: int = 0, state: Path | None = None,
-    report: Callable[[Trainer], None] | None = None,
+    report: Callable[[Trainer], None] | None = None, budget: Budget | None = None,
 ) -> Trained:  # fmt: skip
-    """Train the encoder on ``task.train``; validation once an epoch, the best epoch's weights are kept.
+    """Train the encoder on ``task.train``; validation once an epoch, or as often as a ``budget`` says, and
+    the weights of the best one are kept, which may be those before training.
 
     state: folder in which a run that was killed goes on; the caller removes it when the result is kept.
 
@@ -100,12 +125,14 @@ def train_variant(
     """
     model = TextModel(variant.encoder, texts, variant.trained, variant.rank, seed=seed)
     batches = ItemBlocks(task.train, variant.block, variant.max_pairs, seed)
-    steps = variant.epochs * batches.per_epoch
+    steps, every = variant.epochs * batches.per_epoch, batches.per_epoch
+    if budget is not None:
+        steps, every = budget.steps(model, batches, steps)
     settings = Settings(steps=steps, learning_rate=variant.learning_rate, warmup=10, seed=seed)
     trainer = Trainer(model, batches, objective_of(variant, model, task, seed), settings)
     memory_estimate.check_fits(trainer)
     start = time.process_time()
-    progress = trainer.fit(validation_value(task), batches.per_epoch, 3, state, report)
+    progress = trainer.fit(validation_value(task), every, 3, state, report)
     seconds = time.process_time() - start
     tokens = sum(model.n_tokens(batches.batch(step).items) for step in range(trainer.step_number))
     return Trained(model.encode(), progress, model, seconds, tokens, dict(trainer.phases))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -84,12 +85,15 @@ class Trained:
     phases: dict[str, float]
 
 
-def objective_of(variant: Variant, model: TextModel, task: Task, seed: int) -> Objective:
-    """The loss of a variant on a task's training part."""
+def objective_of(
+    variant: Variant, model: TextModel, task: Task, seed: int, start: np.ndarray | None = None
+) -> Objective:
+    """The loss of a variant on a task's training part; ``start``: as ``vectors`` of ``train_variant``."""
     contrast = Contrastive(model.dimension, temperature=0.1, seed=seed)
     if variant.objective == "contrastive":
         return contrast
-    columns = EASEColumns(task.train, model.encode(), EASE_LAMBDA, MAP_LAMBDA)
+    start = model.encode() if start is None else start
+    columns = EASEColumns(task.train, start, EASE_LAMBDA, MAP_LAMBDA)
     return columns if variant.objective == "distilled" else Sum([(1.0, columns), (0.1, contrast)])
 
 
@@ -114,11 +118,13 @@ def validation_value(task: Task, k: int = 10) -> Callable[[np.ndarray], float]:
 def train_variant(
     texts: list[str], task: Task, variant: Variant, seed: int = 0, state: Path | None = None,
     report: Callable[[Trainer], None] | None = None, budget: Budget | None = None,
+    vectors: np.ndarray | None = None,
 ) -> Trained:  # fmt: skip
     """Train the encoder on ``task.train``; validation once an epoch, or as often as a ``budget`` says, and
     the weights of the best one are kept, which may be those before training.
 
     state: folder in which a run that was killed goes on; the caller removes it when the result is kept.
+    vectors: those of the texts by the encoder as it is, where they are known; else they are made.
 
     Raises:
         InputError: a step needs more memory than there is, or the state is of another run.
@@ -129,13 +135,30 @@ def train_variant(
     if budget is not None:
         steps, every = budget.steps(model, batches, steps)
     settings = Settings(steps=steps, learning_rate=variant.learning_rate, warmup=10, seed=seed)
-    trainer = Trainer(model, batches, objective_of(variant, model, task, seed), settings)
+    trainer = Trainer(model, batches, objective_of(variant, model, task, seed, vectors), settings)
     memory_estimate.check_fits(trainer)
+    validate, best = _remembering(validation_value(task))
     start = time.process_time()
-    progress = trainer.fit(validation_value(task), every, 3, state, report)
+    progress = trainer.fit(validate, every, 3, state, report)
     seconds = time.process_time() - start
     tokens = sum(model.n_tokens(batches.batch(step).items) for step in range(trainer.step_number))
-    return Trained(model.encode(), progress, model, seconds, tokens, dict(trainer.phases))
+    # A run that went on from a state may have validated its best before that.
+    assert progress.best is not None
+    found = best[1] if best and best[0] == progress.best[1] else model.encode()
+    return Trained(found, progress, model, seconds, tokens, dict(trainer.phases))
+
+
+def _remembering(value: Callable[[np.ndarray], float]) -> tuple[Callable[[np.ndarray], float], list[Any]]:
+    """``value``, and the best value so far with its vectors: to encode a catalogue once more takes long."""
+    best: list[Any] = []
+
+    def remembered(vectors: np.ndarray) -> float:
+        found = value(vectors)
+        if not best or found > best[0]:
+            best[:] = [found, vectors]
+        return found
+
+    return remembered, best
 
 
 def state_folder(name: str) -> Path:

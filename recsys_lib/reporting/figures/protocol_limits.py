@@ -149,7 +149,9 @@ def _row(
 
 
 def roles_sentence(table: pd.DataFrame, n_catalogues: int) -> str:
-    """On how many of the study's catalogues language models ranked and were trained, and what was decided."""
+    """On how many of the study's catalogues notebooks 06 and 07 ranked with language models and trained them,
+    and what was decided.
+    """
     parts = []
     for role, own in table.groupby(level=0, sort=False):
         names = list(dict.fromkeys(own.index.get_level_values(1)))
@@ -158,4 +160,4 @@ def roles_sentence(table: pd.DataFrame, n_catalogues: int) -> str:
             f"0 in {len(llm.helped(own))} of {len(own)} rows, {own['difference'].min():+.3f} to "
             f"{own['difference'].max():+.3f} NDCG"
         )
-    return f"**Not under this protocol**: {'; '.join(parts)}."
+    return f"**By other splits**, with more users, larger models and longer training: {'; '.join(parts)}."

@@ -4,13 +4,13 @@ notebook 13.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recsys_lib.evaluation import holm
-from recsys_lib.experiments.catalogues.protocol import SHORT
+from recsys_lib.experiments.catalogues.protocol import CATALOGUES, SHORT
 from recsys_lib.reporting import plots
 from recsys_lib.reporting.figures import llm
 
@@ -144,7 +144,7 @@ def ranking_sentence(ranking: pd.DataFrame) -> str:
         f"{_listed(better)} of {len(ranking)} cases and loses in {_listed(worse)}; alone it gains in "
         f"{_listed(up)} and loses in {len(lost)}. Validation gave it a weight of 0 in "
         f"{int((ranking['weight'] == 0).sum())}. A list takes {seconds.min():.1f} to {seconds.max():.1f} "
-        f"s of one core.{_width(ranking)}"
+        f"s of one core.{_width(ranking)}{_not_run(ranking.index.get_level_values(0))}"
     )
 
 
@@ -177,8 +177,15 @@ def training_sentence(training: pd.DataFrame, budget: Mapping[str, int]) -> str:
         f"**Training MiniLM** on at most {budget['tokens']:,} tokens ({seconds.min():.0f} to "
         f"{seconds.max():.0f} s of one core) changes NDCG of cold items by the map by {relative.min():+.0%} "
         f"to {relative.max():+.0%}: better on {_names(gained)}, worse on {_names(harmed)} of {len(training)} "
-        f"catalogues{declined}."
+        f"catalogues{declined}.{_not_run(training.index)}"
     )
+
+
+def _not_run(names: Iterable[str]) -> str:
+    """Which catalogues of the study the record lacks."""
+    have = set(names)
+    missing = [short for name in CATALOGUES if (short := SHORT.get(name, name)) not in have]
+    return f" Not run on {', '.join(missing)}." if missing else ""
 
 
 def _names(table: pd.DataFrame) -> str:

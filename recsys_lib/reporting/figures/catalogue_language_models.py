@@ -63,7 +63,7 @@ def training_table(trained: Measured) -> pd.DataFrame:
     rows = {}
     for name, metrics in trained.items():
         course = metrics["course"]
-        row = {"users": len(metrics["frozen"]["users"])}
+        row: dict[str, Any] = {"users": len(metrics["frozen"]["users"])}
         row |= {key: metrics[key]["ndcg"]["map"] for key in ("frozen", "trained")}
         row |= _difference(metrics["gains"]["map"])
         row |= {"kept": course["kept"], "steps": course["steps"], "core s": course["core_seconds"]}

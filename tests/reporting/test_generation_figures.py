@@ -23,7 +23,8 @@ def records():
             "free, probability": counted | {"invented per 100": 61.0}, "trie, probability": counted,
         },
     }  # fmt: skip
-    following = {"found": {"EASE": _row(0.07, 0, 0, 0), "TIGER": _row(0.08, 0.01, 0.002, 0.02)}}
+    ranked = {"EASE": _row(0.07, 0, 0, 0), "TIGER": _row(0.08, 0.01, 0.002, 0.02)}
+    following = {"found": ranked, "parameters": {"TIGER": {"epochs": 40}}}
     return [
         {"parameters": {"part": "titles"}, "metrics": titles},
         {"parameters": {"part": "next item"}, "metrics": following},
@@ -35,6 +36,7 @@ def test_takeaways_name_inventions_and_the_order_of_methods(records):
     assert "61 to 61 are no item" in written
     assert "0 under the trie" in written
     assert "TIGER 0.080, EASE 0.070" in ids
+    assert ids.endswith("trained for 40 epochs, is above EASE (+0.010, interval +0.002 to +0.020).")
 
 
 def test_a_record_without_a_part_has_fewer_sentences(records):

@@ -49,6 +49,16 @@ def _finding(table: pd.DataFrame) -> str:
     return f"{better} better than EASE, {worse} worse"
 
 
+def _tiger(metrics: Mapping[str, Any]) -> str:
+    """TIGER beside EASE, and how long it was trained."""
+    row = metrics["found"]["TIGER"]
+    found = "below" if row["high"] < 0 else "above" if row["low"] > 0 else "not told from"
+    return (
+        f" TIGER, trained for {metrics['parameters']['TIGER']['epochs']} epochs, is {found} EASE "
+        f"({row['less EASE']:+.3f}, interval {row['low']:+.3f} to {row['high']:+.3f})."
+    )
+
+
 def takeaways(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """What the record says, a sentence in Markdown each."""
     found = parts(records)
@@ -67,5 +77,5 @@ def takeaways(records: Sequence[Mapping[str, Any]]) -> list[str]:
     if "next item" in found:
         ndcg = {name: row["ndcg"] for name, row in found["next item"]["found"].items()}
         named = ", ".join(f"{name} {value:.3f}" for name, value in sorted(ndcg.items(), key=lambda p: -p[1]))
-        lines.append(f"**Written ids** of the next item (NDCG@10): {named}.")
+        lines.append(f"**Written ids** of the next item (NDCG@10): {named}.{_tiger(found['next item'])}")
     return lines

@@ -15,14 +15,25 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys_lib.kernels.compiler import SEARCH_SOURCE, address, compiled, isa_flags, structure
-from recsys_lib.vectors.quantization.arrays import LINE, aligned
 from recsys_lib.vectors.quantization.floats import to_bfloat16
 from recsys_lib.vectors.search import forms
 from recsys_lib.vectors.search.forms import Form
+from recsys_lib.vectors.search.layouts import (
+    LANES,
+    in_c_order,
+    lines,
+    norms,
+    padded,
+    panels,
+    panels8,
+    planes,
+    rounded,
+    sign_tables,
+)
 
 FLAGS = ("-O3", "-std=c11", "-shared", "-fPIC", "-pthread")
-# As in search.h: queries of a panel, and threads at once.
-LANES, MAX_THREADS = 16, 64
+# As in threads.h.
+MAX_THREADS = 64
 # Up to so many queries, fine products alone are faster than panels (without matrix units); tables are the
 # quickest to read in panels.
 FEW, FEW_TABLES = 4, 1
@@ -136,109 +147,42 @@ def prepare(form: Form, unit: np.ndarray) -> Queries:
     if form.kind <= forms.BINARY:
         # A sum of d products with 8-bit codes must fit 32 bits; of 4-bit codes, the higher byte must fit 8.
         most = 127 * 257 if form.kind == forms.INT4 else 2**15 - 1
-        fine, scale, lost = _rounded(v, min(most, (2**31 - 1) // (128 * v.shape[1])))
+        fine, scale, lost = rounded(v, min(most, (2**31 - 1) // (128 * v.shape[1])))
         scale, fine_error = padded(scale), lost * form.code_length
-        fine = _planes(fine.astype(np.int32)) if form.kind == forms.INT4 else _array(fine, np.int16)
+        fine = planes(fine.astype(np.int32)) if form.kind == forms.INT4 else in_c_order(fine, np.int16)
         if few:
             return Queries(fine, scale, fine_error, None, None, None, nothing)
-        coarse, coarse_scale, lost = _rounded(v, max_code)
+        coarse, coarse_scale, lost = rounded(v, max_code)
         lost = lost * form.code_length
-        return Queries(fine, scale, fine_error, _panels8(coarse, raised), padded(coarse_scale), None, lost)
+        return Queries(fine, scale, fine_error, panels8(coarse, raised), padded(coarse_scale), None, lost)
     if form.kind in (forms.PRODUCT, forms.PRODUCT4):
         tables = form.tables(v)
-        fine = _array(tables, np.float32)
+        fine = in_c_order(tables, np.float32)
         if few:
             return Queries(fine, None, nothing, None, None, None, nothing)
         coarse, scale, minimum, lost = _rounded_tables(fine, 255 if form.kind == forms.PRODUCT else 127)
-        coarse = _panels(coarse, np.uint8) if form.kind == forms.PRODUCT else coarse
+        coarse = panels(coarse, np.uint8) if form.kind == forms.PRODUCT else coarse
         return Queries(
             fine, None, nothing, coarse, padded(scale), padded(minimum), lost * form.largest_factor
         )
     if form.kind == forms.BITS:
         ones = np.ones(-(-len(v) // LANES) * LANES, np.float32)
-        v = _array(v, np.uint8)
+        v = in_c_order(v, np.uint8)
         if few or not tiles:
-            signs = None if few or v.shape[1] > MAX_SIGN_BYTES else _sign_tables(v)
+            signs = None if few or v.shape[1] > MAX_SIGN_BYTES else sign_tables(v)
             return Queries(v, ones, nothing, signs, -2 * ones, 8 * v.shape[1] * ones, nothing)
         bits = 2 * np.unpackbits(v, axis=1, bitorder="little").astype(np.int8) - 1
-        return Queries(v, ones, nothing, _panels8(bits, raised), ones, None, nothing)
-    fine = _array(v, np.float32)
+        return Queries(v, ones, nothing, panels8(bits, raised), ones, None, nothing)
+    fine = in_c_order(v, np.float32)
     if few or not tiles:
-        return Queries(fine, None, nothing, None if few else _panels(fine), None, None, nothing)
+        return Queries(fine, None, nothing, None if few else panels(fine), None, None, nothing)
     coarse = to_bfloat16(fine)
     kept = (coarse.astype(np.uint32) << 16).view(np.float32)
-    lost = _norms(v - kept) + (0 if form.kind == forms.BFLOAT16 else 2.0**-8) * _norms(kept)
+    lost = norms(v - kept) + (0 if form.kind == forms.BFLOAT16 else 2.0**-8) * norms(kept)
     # Numbers below the smallest normal one are taken for 0; scaled by at most 1e30, products of them come to
     # no more than this.
     lost = lost * form.code_length + form.d * 2.0**-26
-    return Queries(fine, None, nothing, _lines(coarse), None, None, lost)
-
-
-def _array(v: np.ndarray, dtype: type) -> np.ndarray:
-    """In C order, which the kernel reads; arithmetic keeps whatever order it finds."""
-    return np.ascontiguousarray(v, dtype=dtype)
-
-
-def _rounded(v: np.ndarray, max_code: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Whole numbers up to ``max_code``, the scale of every row, and the length of what rounding took."""
-    largest = np.abs(v).max(axis=1, initial=0)
-    scale = (largest / max_code).astype(np.float32)
-    scale = np.where(scale > 0, scale, np.float32(1))
-    exact = scale[:, None].astype(np.float64)
-    codes = np.clip(np.rint(v / exact), -max_code, max_code)
-    lost = v - codes * exact
-    return codes, scale, np.sqrt(np.einsum("ij,ij->i", lost, lost))
-
-
-def _planes(codes: np.ndarray) -> np.ndarray:
-    """Codes ``[n, d]`` as bytes ``[n, 2d + 4]``: lower ones, higher ones, 8 times the sum as int32."""
-    lower = (codes + 128) % 256 - 128
-    sums = (8 * codes.sum(axis=1, dtype=np.int32, keepdims=True)).view(np.int8)
-    return _array(np.hstack([lower, (codes - lower) // 256, sums]), np.int8)
-
-
-def _sign_tables(v: np.ndarray) -> np.ndarray:
-    """How many of 4 signs of packed queries ``[n, width]`` differ from each of the 16 codes of 4 signs,
-    ``[n, 2 width, 16]``: of all lower halves of bytes, then of all higher ones.
-    """
-    nibbles = np.hstack([v & 15, v >> 4])
-    return np.bitwise_count(nibbles[..., None] ^ np.arange(16, dtype=np.uint8))
-
-
-def padded(v: np.ndarray) -> np.ndarray:
-    """``v [..., n]`` as float32 with zeros up to a multiple of 16."""
-    out = np.zeros((*v.shape[:-1], -(-v.shape[-1] // LANES) * LANES), dtype=np.float32)
-    out[..., : v.shape[-1]] = v
-    return out
-
-
-def _norms(v: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.einsum("ij,ij->i", v, v))
-
-
-def _panels8(codes: np.ndarray, raised: int) -> np.ndarray:
-    """Each code plus ``raised``, as bytes."""
-    return _lines((codes + np.float32(raised)).astype(np.int16).astype(np.uint8))
-
-
-def _lines(codes: np.ndarray) -> np.ndarray:
-    """4 bytes of each of 16 queries together, which one instruction multiplies; zeros up to 64 bytes of
-    each.
-    """
-    n, d = codes.shape
-    width = -(-d * codes.itemsize // LINE) * LINE
-    filled = np.zeros((-(-n // LANES) * LANES, width // codes.itemsize), codes.dtype)
-    filled[:n, :d] = codes
-    lines = aligned((len(filled) // LANES, width // 4, LANES), np.uint32)
-    lines[:] = filled.view(np.uint32).reshape(-1, LANES, width // 4).swapaxes(1, 2)
-    return lines
-
-
-def _panels(v: np.ndarray, dtype: type = np.float32) -> np.ndarray:
-    """``v [n, ...]`` as ``[panels, ..., 16]``."""
-    raised = np.zeros((-(-len(v) // LANES) * LANES, *v.shape[1:]), dtype=dtype)
-    raised[: len(v)] = v
-    return np.ascontiguousarray(np.moveaxis(raised.reshape(-1, LANES, *v.shape[1:]), 1, -1))
+    return Queries(fine, None, nothing, lines(coarse), None, None, lost)
 
 
 def _rounded_tables(

@@ -2,8 +2,9 @@
    runs on.
 
    In order: search_lanes.h (vector registers), search.h (data, candidates), search_fine.h, search_coarse.h,
-   search_tables.h and search_amx.h (products), search_blocks.h (codes as products read them); here the scan, its
-   threads, and the scores in float32 of what it found.
+   search_tables.h and search_amx.h (products), search_blocks.h (codes as products read them),
+   search_queries.h (tables of queries, and their best in order), search_nearest.h (a whole search by codes of
+   4 bits); here the scan, its threads, and the scores in float32 of what it found.
 
    The score of an item is factor[item] * (query . code) + sum over t of term[t][item] * term_scale[t][query].
    It may be wrong by up to margin[item] * spread[query]: the upper bound of a candidate is compared with the
@@ -11,15 +12,17 @@
    still in registers, so scores are never written.
 
    A pair has one fine product, always summed in the same way. Few queries are scored with it alone. For many,
-   blocks of items and panels of queries are multiplied at a time and coarsely: in 8 bits (6 on AVX2), floats in
-   bfloat16 where there are matrix units, entries of tables in 7 bits, signs by tables too. A pair that might
-   pass by its coarse product is scored by the fine one. So results depend neither on the number of queries nor
-   on the units of the processor. What is not a number passes every comparison. */
+   blocks of items and panels of queries are multiplied at a time and coarsely: in 8 bits (6 on AVX2), floats
+   in bfloat16 where there are matrix units, entries of tables in 8 bits or what adds up in 8, signs by tables
+   too. A pair that might pass by its coarse product is scored by the fine one. So results depend neither on
+   the number of queries nor on the units of the processor. What is not a number passes every comparison. */
 
 #define _GNU_SOURCE
 #include "search_amx.h"
 #include "search_blocks.h"
 #include "search_coarse.h"
+#include "search_nearest.h"
+#include "search_queries.h"
 #include "search_tables.h"
 
 /* The items from ... from + n - 1 with all queries, by the fastest products that there are for them. */
@@ -48,7 +51,10 @@ static void scan_block(const Scan *p, Found *f, const Buffers *buffers, int64_t 
     return;
   }
 #endif
-  scan_few(p, f, from, n, block, 0, buffers->score);
+  if (p->kind == BITS)
+    scan_few_signs(p, f, from, n);
+  else
+    scan_few(p, f, from, n, block, 0, buffers->score);
 }
 
 /* Take blocks of items until none is left. Returns 1 where there is no memory for a block. */
@@ -81,7 +87,7 @@ int matrix_units(void) {
 #endif
 }
 
-/* The largest code of a query in coarse products of 8 bits, 0 where there are none; and what is added to it. */
+/* The largest code of a query in 8-bit coarse products, 0 where there are none; and what is added to it. */
 int max_code(void) { return MAX_CODE; }
 int raise_of_codes(void) { return RAISE; }
 
@@ -111,8 +117,8 @@ int scan(const Scan *p, Found *f, int64_t threads) {
 
 /* ---------------------------------------------------------------- what shorter codes left */
 
-/* Lists of candidates, one for each thread, and the scan of longer codes of theirs: INT8 or FLOAT32, which lie
-   in memory as products read them. What ends below a list's limit is out. */
+/* Lists of candidates, one for each thread, and the scan of longer codes of theirs: INT8 or FLOAT32, which
+   lie in memory as products read them. What ends below a list's limit is out. */
 typedef struct {
   const Scan *scan;
   const Found *lists;

@@ -29,7 +29,12 @@
 #endif
 
 #define GROUP 64 /* items whose sums with a panel fit the matrix registers; bytes of a line of the cache */
+#if NUMBERS
+#define REGISTERS_OF_GROUP (GROUP / BYTES)
+#endif
 #define MAX_PARTS 256
+#define MAX_TERMS 4             /* whose extremes a block notes */
+#define TOGETHER 2              /* bytes of PRODUCT4 whose coarse entries add up in 8 bits */
 #define AT_ONCE 4               /* queries whose sums over parts fit the vector registers */
 #define BLOCK_BYTES (96 * 1024) /* of codes, unpacked: they stay in the cache while all queries pass */
 #define SAMPLE 32               /* one block of so many comes first */
@@ -45,6 +50,7 @@ typedef struct {
   const uint8_t *codes; /* [n_items, row_bytes], PRODUCT4 [groups, row_bytes, GROUP]; PRODUCT: d parts */
   const uint8_t *rows;  /* [n_items, row_bytes]: of PRODUCT4 the same item by item, or NULL */
   const float *factor, *margin, *term;    /* [n_items], [n_items] or NULL for 0, [n_terms, n_items] */
+  const float *extremes;                  /* [1 + n_terms, 2]: least and largest factor and terms, or NULL */
   const void *fine, *coarse;              /* see kernel.py; without coarse ones, all products are fine */
   const float *fine_scale, *coarse_scale; /* [padded]: what a code of a query stands for */
   const float *coarse_min;                /* [padded]: what 0 stands for in coarse tables */
@@ -58,10 +64,13 @@ typedef struct {
   float *limit, *gate; /* [padded]: below them a fine or a coarse score is out */
   float *best;         /* [n_queries, k]: the best lower bounds so far, a heap with the worst on top */
   int32_t *best_id;    /* [n_queries, k] */
-  float *reach;        /* [n_queries, capacity]: upper bounds of the candidates, or coarse scores of pairs put aside */
+  float *reach;        /* [n_queries, capacity]: upper bounds, or coarse scores of pairs put aside */
   int32_t *id;         /* [n_queries, capacity] */
   int64_t *count;      /* [n_queries]: candidates, or -1 where there were too many */
 } Found;
+
+/* In search.c: one pass over all codes by up to `threads` threads, each with a Found of its own. */
+int scan(const Scan *p, Found *f, int64_t threads);
 
 /* Codes of some items, unpacked: int8, float or, for product codes and BITS, bytes; stride in codes, and the
    size of a code. tiles: the same as matrix registers read them, int8 or bfloat16, rows of whole 64 bytes;
@@ -84,6 +93,28 @@ static inline int64_t offsets_of(int64_t tile_bytes) { return MAX_CODE == 127 ? 
 
 /* n_queries up to a multiple of 16. */
 static inline int64_t padded(const Scan *p) { return (p->n_queries + LANES - 1) / LANES * LANES; }
+
+/* The least and the largest of n numbers; of none, infinities the other way round. */
+static void range_of(const float *x, int64_t n, float *low, float *high) {
+  float lows[LANES], highs[LANES]; /* that many at once, which compilers turn into vector instructions */
+  for (int j = 0; j < LANES; j++) lows[j] = INFINITY, highs[j] = -INFINITY;
+  int64_t i = 0;
+  for (; i + LANES <= n; i += LANES)
+    for (int j = 0; j < LANES; j++) {
+      lows[j] = x[i + j] < lows[j] ? x[i + j] : lows[j];
+      highs[j] = x[i + j] > highs[j] ? x[i + j] : highs[j];
+    }
+  for (; i < n; i++) {
+    lows[0] = x[i] < lows[0] ? x[i] : lows[0];
+    highs[0] = x[i] > highs[0] ? x[i] : highs[0];
+  }
+  for (int half = LANES / 2; half; half /= 2)
+    for (int j = 0; j < half; j++) {
+      lows[j] = lows[j + half] < lows[j] ? lows[j + half] : lows[j];
+      highs[j] = highs[j + half] > highs[j] ? highs[j + half] : highs[j];
+    }
+  *low = lows[0], *high = highs[0];
+}
 
 /* ---------------------------------------------------------------- candidates */
 

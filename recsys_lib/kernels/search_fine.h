@@ -36,8 +36,8 @@ static int32_t product_int(const int16_t *query, const int8_t *code, int64_t d) 
   return sum;
 }
 
-/* Sums of the products of registers of 4-bit codes with bytes of a query, in 32 bits. AVX2 adds pairs up in 16
-   bits: at most 4 * 15 * 128 a step, so STEPS of them fit. */
+/* Sums of the products of registers of 4-bit codes with bytes of a query, in 32 bits. AVX2 adds pairs up in
+   16 bits: at most 4 * 15 * 128 a step, so STEPS of them fit. */
 #if NUMBERS == 16
 #define STEPS 16
 INLINE Wholes with_halves(Wholes sum, Wholes a, Wholes b, const int8_t *q, int64_t half) {
@@ -61,8 +61,8 @@ INLINE Wholes with_halves(Wholes sum, Wholes a, Wholes b, const int8_t *q, int64
 INLINE Wholes widened_sum(Wholes sum) { return sum; }
 #endif
 
-/* A query as [lower bytes, higher bytes, 8 times its sum] times a code of 4 bits, which stand for themselves less
-   8. All lower halves of bytes come first: kernel.py orders queries likewise. */
+/* A query as [lower bytes, higher bytes, 8 times its sum] times a code of 4 bits, which stand for themselves
+   less 8. All lower halves of bytes come first: kernel.py orders queries likewise. */
 static int32_t product_halves(const int8_t *query, const uint8_t *code, int64_t row_bytes) {
   const int8_t *higher = query + 2 * row_bytes;
   int32_t sum;
@@ -187,6 +187,20 @@ static void scan_few(const Scan *p, Found *f, int64_t from, int64_t n, Block blo
       int passed = 0;
       for (int64_t j = i; j < end; j++) passed |= !(score[j] + (margin ? margin[j] * spread : 0) < limit);
       for (int64_t j = i; j < end && passed; j++) consider(p, f, from + j, q, score[j]);
+    }
+  }
+}
+
+/* The same for signs, whose scores have no terms: nearly all are compared as soon as they are counted. */
+static void scan_few_signs(const Scan *p, Found *f, int64_t from, int64_t n) {
+  for (int64_t q = 0; q < p->n_queries; q++) {
+    const uint8_t *query = (const uint8_t *)p->fine + q * p->row_bytes;
+    const float scale = p->fine_scale[q];
+    for (int64_t i = from; i < from + n; i++) {
+      const uint8_t *code = p->codes + i * p->row_bytes;
+      if (!q) fetch_ahead(code, p->row_bytes);
+      const float score = scale * (float)product_bits(query, code, p->row_bytes) * p->factor[i];
+      if (!(score < f->limit[q])) consider(p, f, i, q, score);
     }
   }
 }

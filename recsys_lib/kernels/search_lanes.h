@@ -7,8 +7,8 @@
      NEON           4 numbers   4 registers   tile of 6 items x 1 panel  = 24 sums of 32 registers
 
    Elsewhere NUMBERS is 0 and there are only plain loops. DOT is an instruction that adds 4 products of bytes
-   to every number of a register; AVX2 without VNNI has none, see tile_int. RAISE is what was added to codes of
-   queries to make them unsigned, which most of these instructions ask for. */
+   to every number of a register; AVX2 without VNNI has none, see tile_int. RAISE is what was added to codes
+   of queries to make them unsigned, which most of these instructions ask for. */
 
 #pragma once
 #include <stdint.h>
@@ -42,6 +42,15 @@
 #if NUMBERS
 #define REGISTERS (LANES / NUMBERS)
 #define BYTES (4 * NUMBERS) /* of a register */
+/* Adds numbers of 16 bits up in place and in the order of the source: of the intrinsic GCC 12 makes copies,
+   and spills. */
+#if NUMBERS == 16
+#define ADD16(sum, some) __asm__ volatile("vpaddw %1, %0, %0" : "+v"(sum) : "v"(some))
+#elif NUMBERS == 8
+#define ADD16(sum, some) __asm__ volatile("vpaddw %1, %0, %0" : "+x"(sum) : "x"(some))
+#else
+#define ADD16(sum, some) (sum = plus16(sum, some))
+#endif
 #endif
 
 #if NUMBERS == 16 /* ---------------------------------------------------------------- AVX-512 */
@@ -90,11 +99,15 @@ INLINE Wholes odd_of(Wholes a) { return _mm512_srli_epi16(a, 8); }
 /* Numbers 16 i ... 16 i + 15 of those whose even ones of 16 bits are in one register, odd ones in another. */
 INLINE Reals in_turn(Wholes even, Wholes odd, const int i) {
   __m512i a = _mm512_unpacklo_epi16(even, odd), b = _mm512_unpackhi_epi16(even, odd);
-  __m256i both = i == 0   ? _mm256_set_m128i(_mm512_extracti32x4_epi32(b, 0), _mm512_extracti32x4_epi32(a, 0))
-                 : i == 1 ? _mm256_set_m128i(_mm512_extracti32x4_epi32(b, 1), _mm512_extracti32x4_epi32(a, 1))
-                 : i == 2 ? _mm256_set_m128i(_mm512_extracti32x4_epi32(b, 2), _mm512_extracti32x4_epi32(a, 2))
-                          : _mm256_set_m128i(_mm512_extracti32x4_epi32(b, 3), _mm512_extracti32x4_epi32(a, 3));
+#define QUARTERS(i) _mm256_set_m128i(_mm512_extracti32x4_epi32(b, i), _mm512_extracti32x4_epi32(a, i))
+  __m256i both = i == 0 ? QUARTERS(0) : i == 1 ? QUARTERS(1) : i == 2 ? QUARTERS(2) : QUARTERS(3);
+#undef QUARTERS
   return _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(both));
+}
+INLINE Wholes all16(uint16_t x) { return _mm512_set1_epi16((int16_t)x); }
+/* Whether a number of 16 bits of either register is at least that of the third. */
+INLINE int any_from16(Wholes a, Wholes b, Wholes least) {
+  return (_mm512_cmpge_epu16_mask(a, least) | _mm512_cmpge_epu16_mask(b, least)) != 0;
 }
 INLINE Reals entries(Entries a, const int i) { return (void)i, reals(_mm512_cvtepu16_epi32(a)); }
 
@@ -161,6 +174,11 @@ INLINE Reals in_turn(Wholes even, Wholes odd, const int i) {
   __m128i eight = i / 2 ? _mm256_extracti128_si256(both, 1) : _mm256_castsi256_si128(both);
   return reals(_mm256_cvtepu16_epi32(eight));
 }
+INLINE Wholes all16(uint16_t x) { return _mm256_set1_epi16((int16_t)x); }
+INLINE int any_from16(Wholes a, Wholes b, Wholes least) { /* what is missing, 0 where nothing is */
+  const __m256i missing = _mm256_min_epu16(_mm256_subs_epu16(least, a), _mm256_subs_epu16(least, b));
+  return _mm256_movemask_epi8(_mm256_cmpeq_epi16(missing, _mm256_setzero_si256())) != 0;
+}
 INLINE Reals entries(Entries a, const int i) {
   __m128i eight = i ? _mm256_extracti128_si256(a, 1) : _mm256_castsi256_si128(a);
   return reals(_mm256_cvtepu16_epi32(eight));
@@ -224,6 +242,10 @@ INLINE Wholes odd_of(Wholes a) { return vreinterpretq_s32_u16(vshrq_n_u16(AS16(a
 INLINE Reals in_turn(Wholes even, Wholes odd, const int i) {
   uint16x8_t both = i / 2 ? vzip2q_u16(AS16(even), AS16(odd)) : vzip1q_u16(AS16(even), AS16(odd));
   return vcvtq_f32_u32(vmovl_u16(i % 2 ? vget_high_u16(both) : vget_low_u16(both)));
+}
+INLINE Wholes all16(uint16_t x) { return vreinterpretq_s32_u16(vdupq_n_u16(x)); }
+INLINE int any_from16(Wholes a, Wholes b, Wholes least) {
+  return vmaxvq_u16(vorrq_u16(vcgeq_u16(AS16(a), AS16(least)), vcgeq_u16(AS16(b), AS16(least)))) != 0;
 }
 INLINE Reals entries(Entries a, const int i) {
   uint16x8_t both = a.val[i / 2];

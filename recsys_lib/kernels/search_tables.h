@@ -1,8 +1,10 @@
 /* Parts of 4 bits: one instruction looks a part of many items up in a table of 16 bytes.
 
-     codes  [groups, row_bytes, 64]  byte j of 64 items: two parts of 4 bits, row j and row row_bytes + j of a table
-     table  [parts, 16] of a query   PRODUCT4: entries of 7 bits, so that two of them add up in 8 and all in 16
-                                     BITS: how many of 4 signs differ, so that 62 of them add up in 8 */
+     codes  [groups, row_bytes, 64]  byte j of 64 items: two parts of 4 bits, row j and row row_bytes + j of a
+                                     table
+     table  [parts, 16] of a query   PRODUCT4: entries, of which those of TOGETHER bytes add up in 8 bits,
+                                     and all in 16
+                                     BITS: how many of 4 signs are equal, so that 62 of them add up in 8 */
 
 #pragma once
 #include "search_fine.h"
@@ -17,10 +19,11 @@ static void consider_fine(const Scan *p, Found *f, int64_t item, int64_t q) {
 
 /* ---------------------------------------------------------------- pairs put aside
 
-   A fine score and a place among the k best cost more than the coarse scores of hundreds of items. So pairs that pass
-   the gate are put aside with their coarse scores. A full list is cut: the k-th best coarse score is wrong by up to
-   the coarse slack, and so is any other, hence what lies more than twice that below it cannot be among the k best.
-   What is left at the end is scored finely: the k best are those of all fine scores, wherever the lists were cut. */
+   A fine score and a place among the k best cost more than the coarse scores of hundreds of items. So pairs
+   that pass the gate are put aside with their coarse scores. A full list is cut: the k-th best coarse score
+   is wrong by up to the coarse slack, and so is any other, hence what lies more than twice that below it
+   cannot be among the k best. What is left at the end is scored finely: the k best are those of all fine
+   scores, wherever the lists were cut. */
 
 /* Bring the k largest scores to the front; k < n. */
 static void largest_first(float *score, int32_t *id, int64_t n, int64_t k) {
@@ -87,6 +90,8 @@ static void settle_all(const Scan *p, Found *f) {
 }
 
 #if NUMBERS
+/* ---------------------------------------------------------------- screening */
+
 /* Screen the items after `item`, `n` or as many as a register has, by their coarse scores of one query. */
 INLINE void screen_items(const Scan *p, Found *f, Reals score, int64_t item, int64_t n, int64_t q) {
   score = times(score, load_some(p->factor + item, n));
@@ -109,60 +114,149 @@ INLINE void screen_items(const Scan *p, Found *f, Reals score, int64_t item, int
   }
 }
 
-/* As many items as a register has bytes, with `width` queries. `pairs` bytes of a code add up in 8 bits. The sums
-   of those are kept twice: over pairs of bytes, and over their higher halves, whose part is then taken off. */
-INLINE void group_parts(const Scan *p, Found *f, const uint8_t *codes, int64_t item, int64_t n, int64_t q,
-                        const int width, const int pairs) {
-  const int64_t size = 32 * p->row_bytes; /* of the tables of a query */
-  const uint8_t *tables = (const uint8_t *)p->coarse + q * size;
-  Wholes sum[AT_ONCE], odd[AT_ONCE];
-  UNROLL for (int w = 0; w < width; w++) { sum[w] = odd[w] = all_wholes(0); }
-  for (int64_t start = 0; start < p->row_bytes; start += pairs) {
-    const int64_t left = p->row_bytes - start, end = pairs == 1 ? 1 : left < pairs ? left : pairs;
-    Wholes part[AT_ONCE];
-    for (int64_t j = 0; j < end; j++) {
-      const Wholes both = load_bytes(codes + (start + j) * GROUP);
-      const Wholes first = low_half(both), second = high_half(both);
-      UNROLL for (int w = 0; w < width; w++) {
-        const uint8_t *table = tables + w * size + (start + j) * 16;
-        const Wholes pair = plus8(look_up(table, first), look_up(table + p->row_bytes * 16, second));
-        part[w] = j ? plus8(part[w], pair) : pair;
-      }
-    }
+/* Screen items by their sums of 16 bits, of which even and odd ones lie in two registers. */
+static void screen_sums(const Scan *p, Found *f, Wholes even, Wholes odd, int64_t item, int64_t n,
+                        int64_t q) {
+  const Reals scale = all(p->coarse_scale[q]), min = all(p->coarse_min[q]);
+  UNROLL for (int i = 0; i < 4; i++) {
+    if (n <= NUMBERS * i) break;
+    const Reals score = times_plus(in_turn(even, odd, i), scale, min);
+    screen_items(p, f, score, item + NUMBERS * i, n - NUMBERS * i, q);
+  }
+}
+
+/* ---------------------------------------------------------------- what a sum must reach
+
+   Before sums become scores they are compared as whole numbers: with the least that can pass the gate of a
+   query, whichever item of the block it belongs to. */
+
+/* What the numbers of a block's items lie between: their factors, terms, and margins. */
+typedef struct {
+  float factor_low, factor_high, margin_high, term_low[MAX_TERMS], term_high[MAX_TERMS];
+} Extremes;
+
+static Extremes extremes_of(const Scan *p, int64_t from, int64_t n) {
+  Extremes e = {0};
+  float low;
+  if (p->extremes) { /* of all items, which a short scan does not read once more */
+    e.factor_low = p->extremes[0], e.factor_high = p->extremes[1];
+    for (int64_t t = 0; t < p->n_terms && t < MAX_TERMS; t++)
+      e.term_low[t] = p->extremes[2 + 2 * t], e.term_high[t] = p->extremes[3 + 2 * t];
+    return e;
+  }
+  range_of(p->factor + from, n, &e.factor_low, &e.factor_high);
+  if (p->margin) range_of(p->margin + from, n, &low, &e.margin_high);
+  for (int64_t t = 0; t < p->n_terms && t < MAX_TERMS; t++)
+    range_of(p->term + t * p->n_items + from, n, e.term_low + t, e.term_high + t);
+  return e;
+}
+
+/* The least sum of entries with which any item of a block can pass the gate of a query; 0 where that is not
+   known. The bounds of the gate cover what float32 loses, so that in float64 none has to be added. */
+static uint16_t least_sum(const Scan *p, const Found *f, const Extremes *e, int64_t q) {
+  if (p->n_terms > MAX_TERMS || !(e->factor_low >= 0)) return 0;
+  double left = f->gate[q];
+  if (p->margin) left -= (double)e->margin_high * p->spread[q];
+  for (int64_t t = 0; t < p->n_terms; t++) {
+    const double scale = p->term_scale[t * padded(p) + q];
+    left -= scale * (scale > 0 ? e->term_high[t] : e->term_low[t]);
+  }
+  const double needed = left / (left > 0 ? e->factor_high : e->factor_low);
+  const double least = (needed - p->coarse_min[q]) / p->coarse_scale[q];
+  /* What is not a number passes. */
+  return least > UINT16_MAX ? UINT16_MAX : least > 1 ? (uint16_t)least : 0;
+}
+
+/* ---------------------------------------------------------------- sums of entries */
+
+typedef struct {
+  Wholes at[REGISTERS_OF_GROUP][AT_ONCE]; /* registers of items, queries */
+} Sums;
+
+/* Look byte j of codes up in the tables of `width` queries, and add it to what is there unless it is the
+   first. */
+INLINE void add_byte(Sums *part, const uint8_t *codes, const uint8_t *tables, int64_t row_bytes, int64_t j,
+                     const int first, const int registers, const int width) {
+  __builtin_prefetch(codes + j * GROUP + AHEAD);
+  UNROLL for (int r = 0; r < registers; r++) {
+    const Wholes both = load_bytes(codes + j * GROUP + r * BYTES);
+    const Wholes low = low_half(both), high = high_half(both);
     UNROLL for (int w = 0; w < width; w++) {
-      sum[w] = plus16(sum[w], part[w]), odd[w] = plus16(odd[w], odd_of(part[w]));
+      const uint8_t *table = tables + (2 * w * row_bytes + j) * 16;
+      const Wholes pair = plus8(look_up(table, low), look_up(table + row_bytes * 16, high));
+      part->at[r][w] = first ? pair : plus8(part->at[r][w], pair);
     }
   }
-  UNROLL for (int w = 0; w < width; w++) {
-    const Wholes even = less_odd(sum[w], odd[w]);
-    const Reals scale = all(p->coarse_scale[q + w]), min = all(p->coarse_min[q + w]);
-    UNROLL for (int i = 0; i < 4; i++) {
-      if (n <= NUMBERS * i) break;
-      Reals score = times_plus(in_turn(even, odd[w], i), scale, min);
-      screen_items(p, f, score, item + NUMBERS * i, n - NUMBERS * i, q + w);
+}
+
+INLINE void add_widened(Sums *sum, Sums *odd, const Sums *part, const int registers, const int width) {
+  UNROLL for (int r = 0; r < registers; r++) {
+    UNROLL for (int w = 0; w < width; w++) {
+      ADD16(sum->at[r][w], part->at[r][w]);
+      ADD16(odd->at[r][w], odd_of(part->at[r][w]));
+    }
+  }
+}
+
+/* As many items as `registers` have bytes, with `width` queries. `together` bytes of a code add up in 8 bits.
+   Sums of those are kept twice: over pairs of bytes, and over their higher halves, whose part is then taken
+   off. */
+INLINE void group_parts(const Scan *p, Found *f, const Extremes *e, uint16_t *least, const uint8_t *codes,
+                        int64_t item, int64_t n, int64_t q, const int registers, const int width,
+                        const int together) {
+  const int64_t row_bytes = p->row_bytes;
+  const uint8_t *tables = (const uint8_t *)p->coarse + q * 32 * row_bytes;
+  Sums sum, odd, part;
+  UNROLL for (int r = 0; r < registers; r++) {
+    UNROLL for (int w = 0; w < width; w++) { sum.at[r][w] = odd.at[r][w] = all_wholes(0); }
+  }
+  int64_t j = 0;
+  while (j + together <= row_bytes) {
+    add_byte(&part, codes, tables, row_bytes, j++, 1, registers, width);
+    UNROLL for (int more = 1; more < together; more++) {
+      add_byte(&part, codes, tables, row_bytes, j++, 0, registers, width);
+    }
+    add_widened(&sum, &odd, &part, registers, width);
+  }
+  if (j < row_bytes) {
+    add_byte(&part, codes, tables, row_bytes, j++, 1, registers, width);
+    for (; j < row_bytes; j++) add_byte(&part, codes, tables, row_bytes, j, 0, registers, width);
+    add_widened(&sum, &odd, &part, registers, width);
+  }
+  UNROLL for (int r = 0; r < registers; r++) {
+    UNROLL for (int w = 0; w < width; w++) {
+      const Wholes even = less_odd(sum.at[r][w], odd.at[r][w]);
+      if (any_from16(even, odd.at[r][w], all16(least[w]))) {
+        const int64_t at = r * BYTES;
+        screen_sums(p, f, even, odd.at[r][w], item + at, n - at, q + w);
+        least[w] = least_sum(p, f, e, q + w);
+      }
     }
   }
 }
 
 /* The items from ... from + n - 1, whose groups begin at `groups`, with all queries. */
 INLINE void scan_groups_of(const Scan *p, Found *f, const uint8_t *groups, int64_t from, int64_t n,
-                           const int pairs) {
+                           const int together) {
+  const Extremes e = extremes_of(p, from, n);
   for (int64_t q = 0; q < p->n_queries;) {
     const int width = q + AT_ONCE <= p->n_queries ? AT_ONCE : 1;
-    for (int64_t i = 0; i < n; i += BYTES) {
+    const int64_t step = width == 1 ? GROUP : BYTES;
+    uint16_t least[AT_ONCE];
+    for (int w = 0; w < width; w++) least[w] = least_sum(p, f, &e, q + w);
+    for (int64_t i = 0; i < n; i += step) {
       const uint8_t *codes = groups + i / GROUP * GROUP * p->row_bytes + i % GROUP;
-      if (!q && i % GROUP == 0 && p->kind == PRODUCT4) fetch_ahead(codes, GROUP * p->row_bytes);
       if (width == AT_ONCE)
-        group_parts(p, f, codes, from + i, n - i, q, AT_ONCE, pairs);
+        group_parts(p, f, &e, least, codes, from + i, n - i, q, 1, AT_ONCE, together);
       else
-        group_parts(p, f, codes, from + i, n - i, q, 1, pairs);
+        group_parts(p, f, &e, least, codes, from + i, n - i, q, REGISTERS_OF_GROUP, 1, together);
     }
     q += width;
   }
 }
 
 static void scan_parts(const Scan *p, Found *f, int64_t from, int64_t n) {
-  scan_groups_of(p, f, p->codes + from / GROUP * GROUP * p->row_bytes, from, n, 1);
+  scan_groups_of(p, f, p->codes + from / GROUP * GROUP * p->row_bytes, from, n, TOGETHER);
 }
 
 static void scan_signs(const Scan *p, Found *f, int64_t from, int64_t n, Block block) {

@@ -43,6 +43,9 @@ int main(void) {
     const int64_t failed = head[0] == 0   ? scan(problem, results, head[1])
                            : head[0] == 1 ? rescore(problem, head[1])
                            : head[0] == 3 ? refine(problem, results, head[1])
+                           : head[0] == 4 ? tables(problem, head[1])
+                           : head[0] == 5 ? rank(problem)
+                           : head[0] == 6 ? nearest(problem, head[1])
                                           : neighbours(problem, head[1]);
     fwrite(&failed, 8, 1, stdout);
     for (int64_t i = 0; i < n; i++) fwrite(memory[i].here, 1, memory[i].size, stdout), free(made[i]);
@@ -93,6 +96,15 @@ class Emulated:
 
     def rescore(self, problem, threads):
         return self._call(1, threads.value, bytes(problem._obj), b"")
+
+    def tables(self, problem, threads):
+        return self._call(4, threads.value, bytes(problem._obj), b"")
+
+    def rank(self, problem):
+        return self._call(5, 1, bytes(problem._obj), b"")
+
+    def nearest(self, problem, threads):
+        return self._call(6, threads.value, bytes(problem._obj), b"")
 
     def neighbours(self, problem, threads):
         return self._call(2, threads.value, bytes(problem._obj), b"")

@@ -34,7 +34,7 @@ def test_the_arrays_of_python_and_c_agree():
     """One field too many or in another order would read another array."""
     files = sorted(compiler.SEARCH_SOURCE.parent.glob("search*.[ch]"))
     source = "".join(path.read_text(encoding="utf-8") for path in files)
-    for name in ("Scan", "Found", "Rescore"):
+    for name in ("Scan", "Found", "Tables", "Ranking", "Nearest", "Rescore"):
         body = source[: source.index(f"}} {name};")].rpartition("typedef struct {")[2]
         lines = [line.partition("/*")[0].strip() for line in body.splitlines()]
         declared = [

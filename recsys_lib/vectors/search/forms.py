@@ -31,8 +31,10 @@ MAX_PARTS = 256
 @dataclass(frozen=True, eq=False)
 class Form:
     """codes: ``[n_items, width]``, C order; PRODUCT4 ``[groups, width, 64]``. d: numbers, or parts of a
-    product code, per item; codebook ``[parts, entries, width]``. rows: codes of PRODUCT4 item by item,
-    ``[n_items, width]``, where they are at hand: an item is scored faster from one line of the cache.
+    product code, per item. codebook: of product codes ``[d, width, entries]`` float32, where the components
+    of each part begin, start ``[d]``; in PRODUCT4 all lower halves of bytes come first. rows: codes of
+    PRODUCT4 item by item, ``[n_items, width]``, where they are at hand: an item is scored faster from one
+    line of the cache.
 
     to_codes: queries ``[n, d]`` float64 in the coordinates of the codes, ``[n, m]``. factor: ``[n_items]``
     float32. terms, directions: ``[t, n_items]`` float32 and ``[t, d]`` float64. code_length: the largest
@@ -49,6 +51,7 @@ class Form:
     directions: np.ndarray
     code_length: float
     rows: np.ndarray | None = None
+    start: np.ndarray | None = None
 
     @cached_property
     def size(self) -> float:
@@ -60,9 +63,17 @@ class Form:
     def largest_factor(self) -> float:
         return float(self.factor.max(initial=0))
 
+    @cached_property
+    def extremes(self) -> np.ndarray:
+        """The least and the largest of all factors and of each term, float32 ``[1 + t, 2]``."""
+        both = np.vstack([self.factor, self.terms])
+        if not both.shape[1]:
+            return np.zeros((len(both), 2), np.float32)
+        return np.ascontiguousarray(np.stack([both.min(axis=1), both.max(axis=1)], axis=1))
+
     @property
     def entries(self) -> int:
-        return self.codebook.shape[1] if self.kind in (PRODUCT, PRODUCT4) else 0
+        return self.codebook.shape[2] if self.kind in (PRODUCT, PRODUCT4) else 0
 
     def with_term(self, term: np.ndarray, direction: np.ndarray) -> Form:
         """The form with one more term."""
@@ -71,21 +82,6 @@ class Form:
             terms=np.ascontiguousarray(np.vstack([self.terms, term.astype(np.float32)])),
             directions=np.vstack([self.directions, direction]),
         )
-
-    def tables(self, v: np.ndarray) -> np.ndarray:
-        """Products of each part of the queries with each of its centroids, ``[n, parts, entries]``."""
-        parts, entries, width = self.codebook.shape
-        filled = np.zeros((len(v), parts * width))
-        filled[:, : v.shape[1]] = v
-        tables = np.zeros((len(v), self.d, entries), dtype=np.float32)
-        by_part = filled.reshape(len(v), parts, width).swapaxes(0, 1) @ self.codebook.swapaxes(1, 2)
-        if self.kind == PRODUCT:
-            tables[:] = by_part.swapaxes(0, 1)
-        else:  # two parts to a byte, of which the kernel reads all lower halves first
-            half = self.d // 2
-            tables[:, : len(by_part[0::2])] = by_part[0::2].swapaxes(0, 1)
-            tables[:, half : half + len(by_part[1::2])] = by_part[1::2].swapaxes(0, 1)
-        return tables
 
 
 def linear_form(q: QuantizedVectors, weight: np.ndarray) -> Form | None:
@@ -105,11 +101,25 @@ def linear_form(q: QuantizedVectors, weight: np.ndarray) -> Form | None:
     factor = w * q.scale.reshape(-1) if per_item else w * _largest_scale(q)
     per_byte = {INT4: 2, BINARY: 8, PRODUCT4: 2}.get(kind, 1)
     terms, directions = _terms(q, w)
+    d, codebook, start = per_byte * codes.shape[1], q.codebook, None
+    if kind in (PRODUCT, PRODUCT4):
+        codebook, start = _parts(codebook, d, per_byte)
     return Form(
-        kind, codes, per_byte * codes.shape[1], q.codebook.astype(np.float64), _query_map(q, kind),
+        kind, codes, d, codebook, _query_map(q, kind),
         factor.astype(np.float32), terms.astype(np.float32), directions,
-        _code_length(q, kind, factor),
+        _code_length(q, kind, factor), start=start,
     )  # fmt: skip
+
+
+def _parts(codebook: np.ndarray, d: int, per_byte: int) -> tuple[np.ndarray, np.ndarray]:
+    """Centroids ``[parts, entries, width]`` as ``[d, width, entries]``, and where each part begins: first the
+    first of every ``per_byte``, then the second; a part that is missing is 0.
+    """
+    parts, entries, width = codebook.shape
+    filled = np.zeros((d, width, entries), dtype=np.float32)
+    filled[:parts] = codebook.swapaxes(1, 2)
+    order = np.arange(d).reshape(-1, per_byte).T.ravel()
+    return np.ascontiguousarray(filled[order]), order * width
 
 
 def _form_of_signs(q: QuantizedVectors, weight: np.ndarray) -> Form:
@@ -119,15 +129,14 @@ def _form_of_signs(q: QuantizedVectors, weight: np.ndarray) -> Form:
     parts, w = 2 * q.codes.shape[1], weight.astype(np.float64)
     # The highest of 4 bits is the first component's.
     signs_of = 2.0 * (np.arange(16)[:, None] >> np.arange(3, -1, -1) & 1) - 1
-    codebook = np.broadcast_to(signs_of, (parts, 16, 4))
-    # The lower half of a byte, which holds its later components, is the earlier part.
-    order = np.arange(4 * parts).reshape(-1, 2, 4)[:, ::-1].ravel()
+    codebook = np.ascontiguousarray(np.broadcast_to(signs_of.T, (parts, 4, 16)), dtype=np.float32)
+    # The lower half of a byte holds its later components.
+    start = 4 * np.arange(parts).reshape(-1, 2)[:, ::-1].T.ravel()
     factor, (terms, directions) = w * q.scale, _terms(q, w)
     return Form(
-        PRODUCT4, in_groups(q.codes), parts, codebook,
-        lambda v: np.pad(v, ((0, 0), (0, len(order) - v.shape[1])))[:, order],
+        PRODUCT4, in_groups(q.codes), parts, codebook, lambda v: v,
         factor.astype(np.float32), terms.astype(np.float32), directions, _code_length(q, BINARY, factor),
-        np.ascontiguousarray(q.codes),
+        np.ascontiguousarray(q.codes), start,
     )  # fmt: skip
 
 

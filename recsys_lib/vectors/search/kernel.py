@@ -7,6 +7,7 @@ threads of its own, as many as torch uses.
 from __future__ import annotations
 
 import ctypes
+import math
 import mmap
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys_lib.kernels.compiler import SEARCH_SOURCE, address, compiled, isa_flags, structure
+from recsys_lib.vectors.quantization.arrays import HUGE
 from recsys_lib.vectors.quantization.floats import to_bfloat16
 from recsys_lib.vectors.search import forms
 from recsys_lib.vectors.search.forms import Form
@@ -31,50 +33,53 @@ from recsys_lib.vectors.search.layouts import (
     sign_tables,
 )
 
-FLAGS = ("-O3", "-std=c11", "-shared", "-fPIC", "-pthread")
+# Products and sums are rounded one by one, as GCC does by this standard and clang only if told.
+FLAGS = ("-O3", "-std=c11", "-ffp-contract=off", "-shared", "-fPIC", "-pthread")
 # As in threads.h.
 MAX_THREADS = 64
 # Up to so many queries, fine products alone are faster than panels (without matrix units); tables are the
 # quickest to read in panels.
 FEW, FEW_TABLES = 4, 1
 # The least room for pairs that are put aside.
-MIN_ASIDE = 256
-# More differing signs would not fit 16 bits.
+MIN_ASIDE = 64
+# More equal signs would not fit 16 bits.
 MAX_SIGN_BYTES = 8191
 # Codes that lie in memory as products read them.
 REFINES = (forms.INT8, forms.FLOAT32)
-NO_ID = 2**31 - 1
 # As in search.c.
 INSTRUCTIONS = ("portable", "NEON", "AVX2", "AVX-VNNI", "AVX-512 VNNI", "AMX")
 
 
-_INT, _POINTER = ctypes.c_int64, ctypes.c_void_p
-# Field by field as in search.h and search.c.
+_INT, _REAL, _POINTER = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
+# Field by field as in search.h, search_queries.h, search_nearest.h and search.c.
 Scan = structure(
     "Scan", n_items=_INT, d=_INT, kind=_INT, row_bytes=_INT, entries=_INT, n_queries=_INT, k=_INT,
     capacity=_INT, n_terms=_INT, tiles=_INT, aside=_INT,
-    codes=_POINTER, rows=_POINTER, factor=_POINTER, margin=_POINTER, term=_POINTER, fine=_POINTER,
-    coarse=_POINTER, fine_scale=_POINTER,
-    coarse_scale=_POINTER, coarse_min=_POINTER, spread=_POINTER, term_scale=_POINTER, slack=_POINTER,
-    coarse_slack=_POINTER, seen_start=_POINTER,
+    codes=_POINTER, rows=_POINTER, factor=_POINTER, margin=_POINTER, term=_POINTER, extremes=_POINTER,
+    fine=_POINTER, coarse=_POINTER, fine_scale=_POINTER, coarse_scale=_POINTER, coarse_min=_POINTER,
+    spread=_POINTER, term_scale=_POINTER, slack=_POINTER, coarse_slack=_POINTER, seen_start=_POINTER,
     seen=_POINTER, next=_POINTER,
 )  # fmt: skip
 Found = structure(
-    "Found",
-    limit=_POINTER,
-    gate=_POINTER,
-    best=_POINTER,
-    best_id=_POINTER,
-    reach=_POINTER,
-    id=_POINTER,
+    "Found", limit=_POINTER, gate=_POINTER, best=_POINTER, best_id=_POINTER, reach=_POINTER, id=_POINTER,
     count=_POINTER,
+)  # fmt: skip
+Tables = structure(
+    "Tables", n_queries=_INT, dimension=_INT, parts=_INT, width=_INT, entries=_INT, kind=_INT,
+    queries=_POINTER, codebook=_POINTER, start=_POINTER, fine=_POINTER, coarse=_POINTER, scale=_POINTER,
+    min=_POINTER, lost=_POINTER, next=_POINTER,
+)  # fmt: skip
+Nearest = structure(
+    "Nearest", scan=Scan, dimension=_INT, width=_INT, queries=_POINTER, codebook=_POINTER, start=_POINTER,
+    directions=_POINTER, rounding=_REAL, largest_factor=_REAL, longest=_REAL, ids=_POINTER, scores=_POINTER,
+)  # fmt: skip
+Ranking = structure(
+    "Ranking", n_lists=_INT, n_queries=_INT, k=_INT, best=_POINTER, best_id=_POINTER, ids=_POINTER
 )
 Rescore = structure(
     "Rescore", n_lists=_INT, n_queries=_INT, k=_INT, capacity=_INT, d=_INT, max_rescored=_INT,
-    rows=_POINTER, queries=_POINTER,
-    weight=_POINTER, margin=_POINTER, limit=_POINTER, band=_POINTER, reach=_POINTER, id=_POINTER,
-    count=_POINTER,
-    rescored=_POINTER, next=_POINTER,
+    rows=_POINTER, queries=_POINTER, weight=_POINTER, margin=_POINTER, limit=_POINTER, band=_POINTER,
+    reach=_POINTER, id=_POINTER, count=_POINTER, rescored=_POINTER, next=_POINTER,
 )  # fmt: skip
 
 
@@ -156,21 +161,18 @@ def prepare(form: Form, unit: np.ndarray) -> Queries:
         lost = lost * form.code_length
         return Queries(fine, scale, fine_error, panels8(coarse, raised), padded(coarse_scale), None, lost)
     if form.kind in (forms.PRODUCT, forms.PRODUCT4):
-        tables = form.tables(v)
-        fine = in_c_order(tables, np.float32)
+        fine, coarse, scale, minimum, lost = _tables(form, in_c_order(v, np.float64), not few)
         if few:
             return Queries(fine, None, nothing, None, None, None, nothing)
-        coarse, scale, minimum, lost = _rounded_tables(fine, 255 if form.kind == forms.PRODUCT else 127)
         coarse = panels(coarse, np.uint8) if form.kind == forms.PRODUCT else coarse
-        return Queries(
-            fine, None, nothing, coarse, padded(scale), padded(minimum), lost * form.largest_factor
-        )
+        lost = lost * (1 + 1e-5) * form.largest_factor
+        return Queries(fine, None, nothing, coarse, scale, minimum, lost)
     if form.kind == forms.BITS:
         ones = np.ones(-(-len(v) // LANES) * LANES, np.float32)
         v = in_c_order(v, np.uint8)
         if few or not tiles:
             signs = None if few or v.shape[1] > MAX_SIGN_BYTES else sign_tables(v)
-            return Queries(v, ones, nothing, signs, -2 * ones, 8 * v.shape[1] * ones, nothing)
+            return Queries(v, ones, nothing, signs, 2 * ones, -8 * v.shape[1] * ones, nothing)
         bits = 2 * np.unpackbits(v, axis=1, bitorder="little").astype(np.int8) - 1
         return Queries(v, ones, nothing, panels8(bits, raised), ones, None, nothing)
     fine = in_c_order(v, np.float32)
@@ -185,26 +187,20 @@ def prepare(form: Form, unit: np.ndarray) -> Queries:
     return Queries(fine, None, nothing, lines(coarse), None, None, lost)
 
 
-def _rounded_tables(
-    tables: np.ndarray, max_code: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Tables ``[n, parts, entries]`` as whole numbers up to ``max_code``.
-
-    Also steps per query, what a sum of zeros stands for, and the maximum error of a sum.
+def _tables(form: Form, v: np.ndarray, coarse: bool) -> tuple[np.ndarray, ...]:
+    """Tables of queries ``v [n, m]`` float64: fine, as whole numbers if ``coarse``, and of these the steps,
+    what a sum of zeros stands for, both ``[padded]``, and the maximum error of a sum ``[n]``.
     """
-    minimum = tables.min(axis=2, keepdims=True)
-    raised = tables - minimum
-    step = raised.max(axis=(1, 2), initial=0) / np.float32(max_code)
-    step = np.where(step > 0, step, np.float32(1))[:, None, None]
-    codes = np.minimum(np.rint(raised / step), max_code)
-    raised -= codes * step
-    errs = np.abs(raised, out=raised).max(axis=2).sum(axis=1, dtype=np.float64)
-    return (
-        codes.astype(np.uint8),
-        step[:, 0, 0],
-        minimum.sum(axis=(1, 2), dtype=np.float64),
-        errs * (1 + 1e-5),
-    )
+    n, (parts, width, entries) = len(v), form.codebook.shape
+    fine = np.empty((n, parts, entries), np.float32)
+    whole = np.empty(fine.shape if coarse else 0, np.uint8)
+    scale, minimum = np.zeros((2, -(-n // LANES) * LANES), np.float32)
+    lost = np.empty(n)
+    out = (fine, whole if coarse else None, scale, minimum, lost)
+    arrays = (v, form.codebook, form.start, *out, np.zeros(1, np.int64))
+    problem = Tables(n, v.shape[1], parts, width, entries, form.kind, *map(address, arrays))
+    _check(_library().tables(ctypes.byref(problem), _INT(min(threads(), -(-n // 64)))))
+    return fine, whole, scale, minimum, lost
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,14 +253,40 @@ def scan(
     """One pass over all codes; ``seen`` has ascending ids and no stored zeros. ``capacity``: of the list of
     candidates; 0: only the best ``k`` are asked for.
     """
-    aside = not capacity and form.kind == forms.PRODUCT4
-    capacity = max(MIN_ASIDE, 8 * k) if aside else capacity
     problem, _kept = _problem(form, unit, queries, bounds, k, capacity, seen)
-    problem.aside = aside
     n_threads = threads_for(len(form.factor))
     out, limits = _room(n_threads, len(unit), k, capacity)
     _check(_library().scan(ctypes.byref(problem), _found(out, limits), _INT(n_threads)))
     return out
+
+
+def nearest(
+    form: Form, queries: np.ndarray, k: int, seen: sp.csr_matrix | None, rounding: float, longest: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best ``k`` of each of ``queries [n, d]`` by codes of 4 bits or signs (PRODUCT4), in one call.
+
+    queries: float32. rounding: what float32 takes from a score. longest: length of the longest item, below
+    0 for cosine.
+
+    Returns:
+        ids ``[n, k]`` int64 and scores ``[n, k]`` float32, best first, equal ones by the smaller id; -1 and
+        -inf where there are no more.
+    """
+    n, (d, width, entries), kept = len(queries), form.codebook.shape, _csr(seen)
+    ids, scores = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
+    codes = Scan(
+        len(form.factor), d, form.kind, form.codes.shape[1], entries, n, k, max(MIN_ASIDE, 8 * k),
+        len(form.terms), 0, 1, address(form.codes), address(form.rows), address(form.factor), None,
+        address(form.terms), address(form.extremes),
+    )  # fmt: skip
+    codes.seen_start, codes.seen = map(address, kept)
+    arrays = map(address, (queries, form.codebook, form.start, form.directions))
+    problem = Nearest(
+        codes, queries.shape[1], width, *arrays, rounding, form.largest_factor, longest, address(ids),
+        address(scores)
+    )  # fmt: skip
+    _check(_library().nearest(ctypes.byref(problem), _INT(threads_for(len(form.factor)))))
+    return ids, scores
 
 
 def refine(
@@ -293,7 +315,7 @@ def _problem(
 ) -> tuple[ctypes.Structure, list[np.ndarray | None]]:
     """What the kernel is told of a scan, and the arrays that must live as long."""
     arrays = [
-        form.codes, form.rows, form.factor, bounds.margin, form.terms, queries.fine, queries.coarse,
+        form.codes, form.rows, form.factor, bounds.margin, form.terms, None, queries.fine, queries.coarse,
         queries.fine_scale, queries.coarse_scale, queries.coarse_min, padded(bounds.spread),
         padded(form.directions @ unit.T), bounds.slack.astype(np.float32),
         bounds.coarse_slack.astype(np.float32), *_csr(seen), np.zeros(1, np.int64),
@@ -308,7 +330,7 @@ def _room(n_threads: int, n: int, k: int, capacity: int) -> tuple[Candidates, np
     shape = (n_threads, n)
     out = Candidates(
         np.empty((*shape, k), np.float32), np.empty((*shape, k), np.int32),
-        _lazy_zeros((*shape, capacity), np.float32), _lazy_zeros((*shape, capacity), np.int32),
+        _lazy_empty((*shape, capacity), np.float32), _lazy_empty((*shape, capacity), np.int32),
         np.empty(shape, np.int64),
     )  # fmt: skip
     return out, np.empty((2, n_threads, -(-n // LANES) * LANES), np.float32)
@@ -321,6 +343,17 @@ def _found(c: Candidates, limits: np.ndarray) -> ctypes.Array:
     return (Found * len(c.count))(
         *(Found(*(start + i * size for start, size in starts)) for i in range(len(c.count)))
     )
+
+
+def ranked(candidates: Candidates) -> tuple[np.ndarray, np.ndarray]:
+    """The best of all threads: ids ``[n, k]`` int64 and scores, best first, equal ones by the smaller id; -1
+    and -inf where there are no more. What was found is changed.
+    """
+    n_lists, n, k = candidates.best.shape
+    ids = np.empty((n, k), np.int64)
+    arrays = map(address, (candidates.best, candidates.best_id, ids))
+    _check(_library().rank(ctypes.byref(Ranking(n_lists, n, k, *arrays))))
+    return ids, candidates.best[0]
 
 
 def rescore(
@@ -349,12 +382,14 @@ def _check(failed: int) -> None:
         raise MemoryError("no memory for a block of codes")
 
 
-def _lazy_zeros(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """Zeros whose pages are taken when they are first written; NumPy asks for huge pages, and few are
-    written.
+def _lazy_empty(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """Room whose pages are taken when they are first written: NumPy asks for huge pages where there are many,
+    and few are written.
     """
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    return np.frombuffer(mmap.mmap(-1, size), dtype).reshape(shape) if size else np.empty(shape, dtype)
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size < HUGE:
+        return np.empty(shape, dtype)
+    return np.frombuffer(mmap.mmap(-1, size), dtype).reshape(shape)
 
 
 def _csr(seen: sp.csr_matrix | None) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -34,11 +34,11 @@ def planes(codes: np.ndarray) -> np.ndarray:
 
 
 def sign_tables(v: np.ndarray) -> np.ndarray:
-    """How many of 4 signs of packed queries ``[n, width]`` differ from each of the 16 codes of 4 signs,
+    """How many of 4 signs of packed queries ``[n, width]`` are those of each of the 16 codes of 4 signs,
     ``[n, 2 width, 16]``: of all lower halves of bytes, then of all higher ones.
     """
     nibbles = np.hstack([v & 15, v >> 4])
-    return np.bitwise_count(nibbles[..., None] ^ np.arange(16, dtype=np.uint8))
+    return np.uint8(4) - np.bitwise_count(nibbles[..., None] ^ np.arange(16, dtype=np.uint8))
 
 
 def padded(v: np.ndarray) -> np.ndarray:

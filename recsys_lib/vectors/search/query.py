@@ -14,7 +14,8 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.vectors import checked_vectors, similarity
 from recsys_lib.vectors.quantization.bounds import norms
 from recsys_lib.vectors.search import kernel, torch_scan
-from recsys_lib.vectors.search.kernel import NO_ID, Bounds, Candidates
+from recsys_lib.vectors.search.forms import PRODUCT4
+from recsys_lib.vectors.search.kernel import Bounds, Candidates
 
 if TYPE_CHECKING:
     from recsys_lib.vectors.search.index import Index
@@ -83,28 +84,38 @@ class Search:
     def run(self) -> Found:
         candidates = max(MIN_CANDIDATES, 4 * self.width) if self.exact else self.width
         each = 8 * candidates * kernel.threads_for(len(self.index.weight))
-        block = int(np.clip(BLOCK_BYTES // each, 1, BLOCK_QUERIES))
+        block = min(max(BLOCK_BYTES // each, 1), BLOCK_QUERIES)
         for start in range(0, len(self.queries), block):
             self._search(slice(start, min(start + block, len(self.queries))))
         self._fall_back()
         return self.found
 
     def _search(self, part: slice) -> None:
-        lengths = norms(self.queries[part])
-        unit = self.queries[part] / np.where(lengths > 0, lengths, 1)[:, None]
         seen = None if self.seen is None else self.seen[part]
         if self.exact:
+            unit, lengths = self._unit(part)
             row, ids = self._certain(part, unit, lengths, seen)
         else:
-            row, ids, score = self._nearest_signs(part, seen) if self.signs else self._nearest(unit, seen)
-        if self.rescore:
-            self.found.rescored[part] = np.bincount(row, minlength=len(unit))
-            row, ids = self._rescored(unit, lengths, row, ids)
-        if self.exact or self.rescore:
-            score = self._pair_scores(row + part.start, ids)
-        elif self.index.metric == "dot" and not self.signs:
-            score = score * (lengths * self.index.longest)[row]
-        _place(self.found, row + part.start, ids, score.astype(np.float32))
+            ids, score = self._nearest_signs(part, seen) if self.signs else self._nearest(part, seen)
+            if not self.rescore:
+                self.found.ids[part], self.found.scores[part] = ids, score
+                return
+            self.found.rescored[part] = (ids >= 0).sum(axis=1)
+            row, ids = self._rescored(part, ids)
+        score, found = self._pair_scores(row + part.start, ids), self.found
+        _place(found.ids, found.scores, row + part.start, ids, score.astype(np.float32))
+
+    def _unit(self, part: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Queries of length 1 (or 0), float64, and their lengths."""
+        lengths = norms(self.queries[part])
+        return self.queries[part] / np.where(lengths > 0, lengths, 1)[:, None], lengths
+
+    def _scaled(self, ids: np.ndarray, score: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Scores of unit queries ``[n, width]`` as those of queries of these lengths."""
+        if self.index.metric == "cosine":
+            return score
+        some = np.where(ids < 0, 0, score) * (lengths * self.index.longest)[:, None]
+        return np.where(ids < 0, -np.inf, some)
 
     def _certain(
         self, part: slice, unit: np.ndarray, lengths: np.ndarray, seen
@@ -143,22 +154,32 @@ class Search:
         best = candidates.best.swapaxes(0, 1).reshape(len(slack), -1)
         return np.partition(best, best.shape[1] - self.k, axis=1)[:, best.shape[1] - self.k] - slack
 
-    def _nearest(self, unit: np.ndarray, seen) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The best ``width`` pairs of each query by their codes, with their scores."""
-        index, n = self.index, len(unit)
-        if index.form is None:
+    def _nearest(self, part: slice, seen) -> tuple[np.ndarray, np.ndarray]:
+        """The best ``width`` items of each query by their codes and their scores, ``[n, width]``, best first;
+        -1 and -inf where there are no more.
+        """
+        index, form = self.index, self.index.form
+        if form is not None and form.kind == PRODUCT4:
+            longest = index.longest if index.metric == "dot" else -1.0
+            rounding = _rounding(index, form.size)
+            return kernel.nearest(form, self.queries[part], self.width, seen, rounding, longest)
+        unit, lengths = self._unit(part)
+        n = len(unit)
+        if form is None:
             pairs, _ = torch_scan.scan(
                 index.quantized, unit, index.weight, None, np.zeros(n), self.width, self.width, seen
             )
-            return pairs.row, pairs.id, pairs.score
-        queries = kernel.prepare(index.form, unit)
-        coarse_slack = (queries.fine_error + queries.coarse_error) * (1 + 1e-5) + 2 * _rounding(
-            index, index.form.size
-        )
-        bounds = Bounds(None, np.ones(n), np.zeros(n), coarse_slack)
-        return self._best(kernel.scan(index.form, unit, queries, bounds, self.width, 0, seen))
+            ids, score = self._in_order(pairs, n)
+        else:
+            queries = kernel.prepare(form, unit)
+            coarse_slack = (queries.fine_error + queries.coarse_error) * (1 + 1e-5) + 2 * _rounding(
+                index, form.size
+            )
+            bounds = Bounds(None, np.ones(n), np.zeros(n), coarse_slack)
+            ids, score = kernel.ranked(kernel.scan(form, unit, queries, bounds, self.width, 0, seen))
+        return ids, self._scaled(ids, score, lengths)
 
-    def _nearest_signs(self, part: slice, seen) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _nearest_signs(self, part: slice, seen) -> tuple[np.ndarray, np.ndarray]:
         """The same by equal signs, whose share minus that of the others is the score."""
         queries, quantized = self.queries[part], self.index.quantized
         d, padding = quantized.dimension, -quantized.dimension % 8  # of equal bits
@@ -169,35 +190,31 @@ class Search:
                 np.ones(len(quantized), dtype=np.float32), None, np.zeros(len(queries)), self.width,
                 self.width, seen,
             )  # fmt: skip
-            return pairs.row, pairs.id, pairs.score / d
+            ids, score = self._in_order(pairs, len(queries))
+            return ids, score / d
         nothing = np.zeros(len(queries))
         bounds = Bounds(None, np.ones(len(queries)), nothing, nothing)
-        row, ids, score = self._best(
+        ids, score = kernel.ranked(
             kernel.scan(form, queries, kernel.prepare(form, queries), bounds, self.width, 0, seen)
         )
-        return row, ids, (score - padding) / d
+        return ids, (score - padding) / d
 
-    def _best(self, candidates: Candidates) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The best ``width`` pairs of each query of what all threads found, in no order."""
-        n = candidates.best.shape[1]
-        best, ids = (a.swapaxes(0, 1).reshape(n, -1) for a in (candidates.best, candidates.best_id))
-        if best.shape[1] > self.width:
-            best, ids = _unpacked(np.partition(_packed(best, ids), -self.width, axis=1)[:, -self.width :])
-        row, column = np.nonzero(ids != NO_ID)
-        return row, ids[row, column].astype(np.int64), best[row, column]
+    def _in_order(self, pairs: torch_scan.Pairs, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """The best ``width`` of these pairs, as ``_nearest`` gives them."""
+        shape = (n, self.width)
+        ids, score = np.full(shape, -1), np.full(shape, -np.inf, pairs.score.dtype)
+        _place(ids, score, pairs.row, pairs.id, pairs.score)
+        return ids, score
 
-    def _rescored(self, unit: np.ndarray, lengths: np.ndarray, row: np.ndarray, ids: np.ndarray):
-        """Of these pairs, those that may be among the best k by their rows."""
+    def _rescored(self, part: slice, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Query and item of those of ``ids [n, width]`` that may be among the best k by their rows."""
+        count = (ids >= 0).sum(axis=1)
         if self.index.form is None:
-            return row, ids
-        n = len(unit)
-        listed = np.zeros((1, n, self.width), dtype=np.int32)
-        place = np.arange(len(row)) - np.searchsorted(row, row)
-        listed[0, row, place] = ids
-        count = np.bincount(row, minlength=n)[None].astype(np.int64)
-        empty = np.empty((1, n, 0), dtype=np.float32)
-        candidates = Candidates(empty, empty, np.full(listed.shape, np.inf, np.float32), listed, count)
-        self._filter(candidates, unit, lengths, np.full(n, -np.inf), self.width)
+            return np.repeat(np.arange(len(ids)), count), ids[ids >= 0]
+        empty = np.empty((1, len(ids), 0), dtype=np.float32)
+        listed = ids[None].astype(np.int32)
+        candidates = Candidates(empty, empty, np.full(listed.shape, np.inf, np.float32), listed, count[None])
+        self._filter(candidates, *self._unit(part), np.full(len(ids), -np.inf), self.width)
         return candidates.pairs()
 
     def _filter(
@@ -297,27 +314,6 @@ def _plain(seen: sp.csr_matrix | None) -> sp.csr_matrix | None:
     return plain
 
 
-def _packed(score: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """float32 scores and int32 ids as one int64 each, in the order of the scores, of equal ones the smaller
-    id above: one number is compared several times as fast as two.
-    """
-    bits = (score + np.float32(0)).view(np.int32)  # -0 is 0
-    rising = np.where(bits < 0, bits ^ NO_ID, bits).astype(np.int64)
-    return (rising << 32) + (NO_ID - ids.astype(np.int64))
-
-
-def _unpacked(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and ids of ``_packed``.
-
-    >>> score, ids = np.array([-1.5, 0.25, -np.inf], np.float32), np.array([7, 0, NO_ID], np.int32)
-    >>> _unpacked(_packed(score, ids))
-    (array([-1.5 ,  0.25,  -inf], dtype=float32), array([         7,          0, 2147483647], dtype=int32))
-    """
-    rising = (packed >> 32).astype(np.int32)
-    ids = (NO_ID - (packed & NO_ID)).astype(np.int32)
-    return np.where(rising < 0, rising ^ NO_ID, rising).astype(np.int32).view(np.float32), ids
-
-
 def _ranked(
     row: np.ndarray, ids: np.ndarray, score: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -328,7 +324,10 @@ def _ranked(
     return row[kept], ids[kept], score[kept]
 
 
-def _place(found: Found, row: np.ndarray, ids: np.ndarray, score: np.ndarray) -> None:
-    row, ids, score = _ranked(row, ids, score, found.ids.shape[1])
+def _place(
+    found_ids: np.ndarray, found_scores: np.ndarray, row: np.ndarray, ids: np.ndarray, score: np.ndarray
+) -> None:
+    """Put the best pairs of each row into ``[n, k]``."""
+    row, ids, score = _ranked(row, ids, score, found_ids.shape[1])
     place = np.arange(len(row)) - np.searchsorted(row, row)
-    found.ids[row, place], found.scores[row, place] = ids, score
+    found_ids[row, place], found_scores[row, place] = ids, score

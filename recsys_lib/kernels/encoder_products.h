@@ -63,7 +63,8 @@ static inline __attribute__((always_inline)) wholes dot_int8(wholes acc, const u
 #elif defined(__ARM_FEATURE_MATMUL_INT8)
   uint32_t x;
   memcpy(&x, a, 4);
-  return (wholes)vusdotq_s32((int32x4_t)acc, vreinterpretq_u8_u32(vdupq_n_u32(x)), vld1q_s8((const int8_t *)b));
+  const uint8x16_t all = vreinterpretq_u8_u32(vdupq_n_u32(x));
+  return (wholes)vusdotq_s32((int32x4_t)acc, all, vld1q_s8((const int8_t *)b));
 #elif defined(__ARM_FEATURE_DOTPROD)
   // Signed only: a - 128, and 128 times the sum of the weights, which all rows of a block share.
   uint32_t x;
@@ -78,8 +79,8 @@ static inline __attribute__((always_inline)) wholes dot_int8(wholes acc, const u
 #endif
 }
 
-// Sums of `rows` rows and COLUMNS columns over `lines` groups of 4 bytes, into sums [rows][COLUMNS]. No memset
-// and no memcpy: gcc would copy the registers through the stack.
+// Sums of `rows` rows and COLUMNS columns over `lines` groups of 4 bytes, into sums [rows][COLUMNS]. No
+// memset and no memcpy: gcc would copy the registers through the stack.
 #define BLOCK(name, vector, dot, rows)                                                               \
   static void name(const uint8_t *a, int64_t stride, const uint8_t *b, int64_t panel, int64_t lines, \
                    void *sums) {                                                                     \
@@ -93,7 +94,7 @@ static inline __attribute__((always_inline)) wholes dot_int8(wholes acc, const u
                           b + c * WIDE / 16 * panel + 64 * i + c * WIDE % 16 * 4);                   \
     for (int r = 0; r < rows; r++)                                                                   \
       for (int c = 0; c < COLUMNS / WIDE; c++)                                                       \
-        ((vector *)sums)[(r * COLUMNS + c * WIDE) / WIDE] = acc[r][c];                                        \
+        ((vector *)sums)[(r * COLUMNS + c * WIDE) / WIDE] = acc[r][c];                               \
   }
 BLOCK(block_f32, floats, dot_f32, ROWS)
 BLOCK(block_bf16, floats, dot_bf16, ROWS)
@@ -162,7 +163,8 @@ static void amx_product(int precision, const uint8_t *a, int64_t m, const float 
   for (int64_t column = 0; column < w->n; column += 32) {
     const uint8_t *b = (const uint8_t *)w->packed + column / 16 * panel;
     for (int64_t row = 0; row < m; row += 32) {
-      (precision == INT8 ? amx_int8 : amx_bf16)(a + row * stride, stride, b, panel, lines, row + 16 < m, sums);
+      const uint8_t *rows = a + row * stride;
+      (precision == INT8 ? amx_int8 : amx_bf16)(rows, stride, b, panel, lines, row + 16 < m, sums);
       for (int64_t r = 0; r < 32 && row + r < m; r++)
         finish(precision == INT8, 0, 32, sums[r], w, column, step ? step[row + r] : 0,
                min ? min[row + r] : 0, out + (row + r) * w->n);

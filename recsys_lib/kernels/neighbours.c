@@ -1,19 +1,20 @@
-/* The k most similar items of every item, by the cosines of a sparse matrix's columns. compiler.py compiles this
-   for the machine it runs on.
+/* The k most similar items of every item, by the cosines of a sparse matrix's columns. compiler.py compiles
+   this for the machine it runs on.
 
-   Row i of the Gram matrix is the sum of the rows of i's users, each times i's weight there (Gustavson, 1978):
+   Row i of the Gram matrix is the sum of the rows of i's users, each times i's weight there (Gustavson,
+   1978):
 
      by item   i: u1 u4 u9        by user   u1: i j          sum   [i] [j]  0  [l] ... 0
                                             u4: i j l        met   i j l
                                             u9: i l
 
-   Sums of one item are 4 bytes for each item of the catalogue, zero between items: they stay in the cache, and
-   no block of similarities is ever written. Where an item meets few others these are noted as they are met, and
-   only they are looked at; where it meets many, all are, a register at a time.
+   Sums of one item are 4 bytes for each item of the catalogue, zero between items: they stay in the cache,
+   and no block of similarities is ever written. Where an item meets few others these are noted as they are
+   met, and only they are looked at; where it meets many, all are, a register at a time.
 
-   A sum is divided by max(|i| |j| + shrinkage, 1e-12) and compared with the k-th best so far. Nearly all pairs
-   are out by a product instead of the division. All is added in float32 in the order of the users, as SciPy's
-   product does: the same bits, whatever the number of threads. */
+   A sum is divided by max(|i| |j| + shrinkage, 1e-12) and compared with the k-th best so far. Nearly all
+   pairs are out by a product instead of the division. All is added in float32 in the order of the users, as
+   SciPy's product does: the same bits, whatever the number of threads. */
 
 #define _GNU_SOURCE
 #include <stdatomic.h>
@@ -74,8 +75,8 @@ static int64_t add_and_note_rows(const Neighbours *p, int64_t i, float *restrict
 /* ---------------------------------------------------------------- selection */
 
 /* What may be among the best k of item i. A key is the bits of a cosine above 0, which are in order as whole
-   numbers are, and below them the other item's number turned round: of equal cosines the smaller item's key is
-   the larger. */
+   numbers are, and below them the other item's number turned round: of equal cosines the smaller item's key
+   is the larger. */
 typedef struct {
   uint64_t *key;
   int64_t i, n, room;
@@ -152,7 +153,8 @@ static void offer_all(const Neighbours *p, Candidates *c, float *restrict sum) {
   }
 }
 
-static void offer_met(const Neighbours *p, Candidates *c, float *restrict sum, const int32_t *met, int64_t n) {
+static void offer_met(const Neighbours *p, Candidates *c, float *restrict sum, const int32_t *met,
+                      int64_t n) {
   for (int64_t t = 0; t < n; t++) {
     const int64_t j = met[t];
     offer(p, c, j, sum[j]);

@@ -23,15 +23,15 @@ INLINE void screen(const Scan *p, Found *f, Reals score, int64_t from, Block blo
 
 /* ---------------------------------------------------------------- 8 bits */
 
-/* Sums of whole numbers of `rows` items with `width` panels. Each step multiplies 4 bytes of an item with 4 of
-   every query:
+/* Sums of whole numbers of `rows` items with `width` panels. Each step multiplies 4 bytes of an item with 4
+   of every query:
 
      line of a panel  | q0: 0 1 2 3 | q1: 0 1 2 3 | ... |    times    | 0 1 2 3 | 0 1 2 3 | ... | of the item
 
    With DOT that is one instruction, and sums have 32 bits. Without it, AVX2 multiplies and adds pairs in 16
    bits, which saturate: codes of queries have 6 bits, so that no pair does (at most 2 * 63 * 128). Sums over
    CHUNK = 16 dimensions then wrap around at 16 bits; they start at what RAISE will add, taken off, so they
-   end at the sum of 8 products of numbers of at most 31 and 128, which fits: what wrapped has wrapped back. */
+   end at the sum of 8 products of numbers of at most 31 and 128, which fits: what wrapped wraps back. */
 INLINE void tile_int(const Scan *p, Found *f, int64_t from, Block block, int64_t first, const int32_t *offset,
                      int64_t panel, const int rows, const int width) {
   const int64_t panel_bytes = up_to(p->d, 64) * LANES;
@@ -91,8 +91,8 @@ INLINE void tile_int(const Scan *p, Found *f, int64_t from, Block block, int64_t
   }
 }
 
-/* What raising the codes of queries adds to the products of items, with the opposite sign: of each item, or of
-   each CHUNK of it and apart for the two halves of a register's 32-bit places. */
+/* What raising the codes of queries adds to the products of items, with the opposite sign: of each item, or
+   of each CHUNK of it and apart for the two halves of a register's 32-bit places. */
 static void offsets(Block block, int64_t n, int32_t *out) {
   for (int64_t i = 0; i < n; i++) {
     const uint8_t *code = block.tiles + i * block.tile_bytes;

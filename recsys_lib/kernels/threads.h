@@ -1,5 +1,5 @@
-/* The same task by several threads, shared by both kernels: a pool that grows to what is asked for at once and
-   sleeps in between, instead of threads started per call.
+/* The same task by several threads, shared by both kernels: a pool that grows to what is asked for at once
+   and sleeps in between, instead of threads started per call.
 
        in_parallel   puts n - 1 parts in the queue, does the first itself, takes back what nobody has begun
                      (it has found nothing left to do by then), and waits for what others have

@@ -69,12 +69,10 @@ def serve(
 
     Example: python -m recsys_lib serve --interactions sales.csv --items products.csv --port 8080
     """
-    gc.disable()  # imports leave nothing to collect, and make many objects
-    from recsys_lib.serving import server
+    server = _server()
     from recsys_lib.serving.http_app import Settings
     from recsys_lib.serving.slate import Rule
 
-    gc.enable()
     store, token = artefact or default_store(), _token(token_file)
     server.check_token(host, token)
     for name, value, most in (("--port", port, 65535), ("--deadline-ms", deadline_ms, 1000)):
@@ -88,6 +86,15 @@ def serve(
     _prepared(store, interactions, items, encoder)
     start(store, events or str(store / EVENTS), server.Address(host, port), settings, workers, token)
     return 0
+
+
+def _server() -> Any:
+    """The module ``serving.server``. Imports make many objects and leave nothing to collect."""
+    gc.disable()
+    from recsys_lib.serving import server
+
+    gc.enable()
+    return server
 
 
 def _with_ray(address: str | None, shards: int) -> Callable[..., None]:

@@ -70,7 +70,8 @@ def test_what_is_decided_is_counted_and_named(ranking, training):
     assert "a weight of 0 in 2." in said and "0.5 to 2.0 s of one core" in said and "0.04 wide" in said
     assert models.title(ranking, training) == (
         "Fused with the first stage a language model's order gains in 2 of 6 cases and loses in 1; alone it "
-        "loses in 3.\nTraining MiniLM raises NDCG of cold items on 1 of 3 catalogues and lowers it on 1"
+        "loses in 3.\nTraining MiniLM raises NDCG of cold items on 1 of 3 catalogues and lowers it on 1 "
+        "(all after Holm's correction)"
     )
     trained = models.training_sentence(training, {"tokens": 100_000, "looks": 2, "words": 24})
     assert "on at most 100,000 tokens (60 to 90 s of one core)" in trained

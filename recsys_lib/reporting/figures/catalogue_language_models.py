@@ -88,14 +88,16 @@ def sides(table: pd.DataFrame, label: str = "") -> tuple[pd.DataFrame, pd.DataFr
 
 def panels(axes: Sequence[Axes], ranking: pd.DataFrame, training: pd.DataFrame) -> None:
     """Differences of NDCG@10 by catalogue: to the first stage of all items and of cold items, by model, alone
-    (open) and fused (filled); and of the trained encoder's map to that of the frozen one.
+    (open) and fused (filled); and of the trained encoder's map to that of the frozen one, in colour where it
+    is decided.
     """
     for ax, stage in zip(axes, STAGES, strict=False):
         _ranking_panel(ax, ranking.xs(stage, level="items"))
         ax.set_xlabel(f"{'cold' if stage == 'cold' else 'all'} items: NDCG@10 less that of the first stage")
     axes[0].legend(loc="best", fontsize=8)
-    colours = [plots.PALETTE[2] if low > 0 else plots.PALETTE[3] if high < 0 else plots.GREY
-               for low, high in zip(training["low"], training["high"], strict=True)]  # fmt: skip
+    gained, harmed = sides(training)
+    colours = [plots.PALETTE[2] if name in gained.index else plots.PALETTE[3] if name in harmed.index
+               else plots.GREY for name in training.index]  # fmt: skip
     plots.intervals(
         axes[2], training.index, training["difference"], training["low"], training["high"], colours
     )
@@ -126,7 +128,8 @@ def title(ranking: pd.DataFrame, training: pd.DataFrame) -> str:
     return (
         f"Fused with the first stage a language model's order gains in {len(better)} of {len(ranking)} cases "
         f"and loses in {len(worse)}; alone it loses in {len(lost)}.\nTraining MiniLM raises NDCG of cold "
-        f"items on {len(gained)} of {len(training)} catalogues and lowers it on {len(harmed)}"
+        f"items on {len(gained)} of {len(training)} catalogues and lowers it on {len(harmed)} "
+        "(all after Holm's correction)"
     )
 
 

@@ -11,8 +11,8 @@ from numeric_text import NumericText
 
 # Fixtures, no doctests: as modules of one name two of them could not be collected together.
 collect_ignore_glob = ["tests/*/conftest.py"]
-# The longest of all tests, which mostly wait.
-BEGIN_WITH = {"test_on_a_cluster.py"}
+# The longest of all tests; and the notebook whose vectors others then find in the cache.
+BEGIN_WITH = {"test_on_a_cluster.py", "02_llm_embeddings.ipynb"}
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,5 +1,6 @@
 """Tiny decoders with random weights and a tokenizer of bytes, in the folders that transformers reads."""
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
@@ -43,6 +44,11 @@ def tiny_folder(folder, kind="llama", chat=CHAT, seed=0, **shape):
         model_class(config).eval().save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     return folder
+
+
+def tokens(n, seed=0):
+    """``n`` random tokens of a byte."""
+    return np.random.default_rng(seed).integers(0, 256, n).tolist()
 
 
 def plain_logits(folder, ids):

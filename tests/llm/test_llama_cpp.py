@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from llama_cpp_double import Double
-from tiny_models import KINDS, tiny_folder
+from tiny_models import tokens
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.llm import gguf_file, language_model, llama_cpp_model, rerank
@@ -30,16 +30,6 @@ METHODS = {
 }
 
 
-@pytest.fixture(scope="module", params=sorted(KINDS))
-def folder(request, tmp_path_factory):
-    return tiny_folder(tmp_path_factory.mktemp(request.param), request.param)
-
-
-@pytest.fixture(scope="module")
-def torch_model(folder):
-    return language_model.load(str(folder), device="cpu")
-
-
 @pytest.fixture(params=["double", "llama_cpp"])
 def backend(request, folder, monkeypatch):
     """``load`` with the backend: by the double, and by the library where it is installed."""
@@ -49,10 +39,6 @@ def backend(request, folder, monkeypatch):
         double = Double(folder, llama_cpp_model.CELLS)
         monkeypatch.setattr(llama_cpp_model, "library", lambda: double)
     return lambda precision="float32": language_model.load(str(folder), precision, "cpu", "llama.cpp")
-
-
-def tokens(n, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, n).tolist()
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))

@@ -63,13 +63,6 @@ def measure_data(
 
 
 def _course(done: Trained) -> dict[str, Any]:
-    """How training went: validations, and the step whose weights were kept, 0 for those from before it."""
+    """How training went, and the step whose weights were kept, 0 for those from before it."""
     assert done.progress.best is not None
-    return {
-        "steps": len(done.progress.losses),
-        "losses": [round(loss, 5) for loss in done.progress.losses],
-        "validated": done.progress.validated,
-        "kept": done.progress.best[0],
-        "tokens": done.tokens,
-        "core_seconds": done.seconds,
-    }
+    return done.course() | {"steps": len(done.progress.losses), "kept": done.progress.best[0]}

@@ -113,13 +113,8 @@ def measure(part: Part) -> dict[str, Any]:
         state = variants.state_folder(part.label)
         done = variants.train_variant(items.item_texts(), task, variant, part.seed, state, _report)
         vectors, topics = done.vectors, trained_quality.sentences(done.model.encode)
-        course = {
-            "losses": [round(loss, 5) for loss in done.progress.losses],
-            "validated": done.progress.validated,
-            "core_seconds": done.seconds,
-            "tokens": done.tokens,
-            "trained_weights": sum(p.numel() for p in done.model.parameters().values()),
-        }
+        trained_weights = sum(p.numel() for p in done.model.parameters().values())
+        course = done.course() | {"trained_weights": trained_weights}
     return _ranked(part, task, vectors) | {"topics": topics} | course
 
 

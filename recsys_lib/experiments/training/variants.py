@@ -84,6 +84,15 @@ class Trained:
     tokens: int
     phases: dict[str, float]
 
+    def course(self) -> dict[str, Any]:
+        """How training went, for a record: loss of every step, validations, core seconds, tokens read."""
+        return {
+            "losses": [round(loss, 5) for loss in self.progress.losses],
+            "validated": self.progress.validated,
+            "core_seconds": self.seconds,
+            "tokens": self.tokens,
+        }
+
 
 def objective_of(
     variant: Variant, model: TextModel, task: Task, seed: int, start: np.ndarray | None = None

@@ -91,9 +91,10 @@ def serve(
 def _server() -> Any:
     """The module ``serving.server``. Imports make many objects and leave nothing to collect."""
     gc.disable()
-    from recsys_lib.serving import server
-
-    gc.enable()
+    try:
+        from recsys_lib.serving import server
+    finally:
+        gc.enable()
     return server
 
 

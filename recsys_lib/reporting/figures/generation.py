@@ -37,7 +37,7 @@ def beside_ease(axes: Sequence[Axes], found: Mapping[str, Mapping[str, Any]]) ->
     for ax, (part, metrics) in zip(axes, found.items(), strict=True):
         table = quality(metrics).drop(index="EASE")
         low, high = table["low"], table["high"]
-        colours = np.where(high < 0, plots.PALETTE[3], plots.PALETTE[0])
+        colours = np.select([high < 0, low > 0], [plots.PALETTE[3], plots.PALETTE[0]], plots.GREY)
         plots.intervals(ax, list(table.index), table["less EASE"], low, high, colours)
         ax.grid(axis="y", visible=False)
         ease = metrics["found"]["EASE"]["ndcg"]

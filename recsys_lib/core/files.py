@@ -1,10 +1,11 @@
-"""Files that are whole or absent, their checksums, and the check that one can be written."""
+"""Files and folders that are whole or absent, checksums, and the check that a file can be written."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,41 @@ def write_atomically(path: Path, text: str) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def check_folder(folder: Path, mark: str) -> None:
+    """Refuse to save to a folder that holds other files and not ``mark``, a file of what is saved.
+
+    Raises:
+        InputError: it does, or is a file.
+    """
+    if folder.is_file():
+        raise InputError(f"{folder}: is a file, expected a folder")
+    if folder.exists() and not (folder / mark).is_file() and any(folder.iterdir()):
+        raise InputError(f"{folder}: holds other files, expected an empty folder or one with a {mark}")
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path, mark: str) -> Iterator[Path]:
+    """A folder beside ``folder`` to write into; at the end of the block it takes that one's place.
+
+    Raises:
+        InputError: the folder cannot be written, or ``check_folder`` refuses it.
+    """
+    check_folder(folder, mark)
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    try:
+        beside.mkdir(parents=True, exist_ok=True)
+        yield beside
+        if folder.exists():
+            old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+            os.replace(folder, old)
+            shutil.rmtree(old, ignore_errors=True)
+        os.replace(beside, folder)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def sha256_of(path: Path) -> str:

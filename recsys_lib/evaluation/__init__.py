@@ -14,6 +14,7 @@ from recsys_lib.evaluation.ranking import (
 from recsys_lib.evaluation.statistics import (
     Comparison,
     Equivalence,
+    auc_interval,
     average,
     bootstrap_means,
     compare,
@@ -27,6 +28,7 @@ __all__ = [
     "Comparison",
     "Equivalence",
     "Evaluation",
+    "auc_interval",
     "average",
     "bootstrap_means",
     "by_count",

@@ -14,7 +14,7 @@ from tiny_models import tokens
 
 from recsys_lib.core.errors import InputError
 from recsys_lib.llm import gguf_file, language_model, llama_cpp_model, rerank
-from recsys_lib.llm.finetune.yes_no import YesNoTuner
+from recsys_lib.llm.finetune.decoder import DecoderTuner
 from recsys_lib.llm.packed_attention import Group, differentiable
 from recsys_lib.llm.prompts import Prompts
 
@@ -125,7 +125,7 @@ def test_what_cannot_be_read_is_refused_as_by_torch(torch_model, backend, groups
 
 def test_gradients_are_refused(backend):
     model = backend()
-    for ask in (lambda: differentiable(model, [1, 2]), lambda: YesNoTuner(Prompts(model))):
+    for ask in (lambda: differentiable(model, [1, 2]), lambda: DecoderTuner(Prompts(model))):
         with pytest.raises(InputError, match="expected backend='torch' for gradients"):
             ask()
 

@@ -58,6 +58,30 @@ def test_a_target_is_held_against_the_rows_that_count(target, baselines, avx2, a
     assert (found["AVX2"], found["AMX"], found["NEON"]) == (avx2, amx, NOT_MEASURED)
 
 
+def test_a_baseline_that_nothing_holds_is_not_judged_beside_a_held_run():
+    held = {"held": {"RECSYS_ISA": "avx2"}, "date": "2026-11-30"}
+    rows = [row("AVX2", "onnxruntime int8", 1.0, 0.8), row("AVX2", "compile", 1.0, 1.2),
+            row("AVX2", "openvino float32", 1.0, 0.9)]  # fmt: skip
+    bench = {"runs": {"AVX2": held}, "rows": rows}
+    assert bench_tables.side_by_side(bench).iloc[0]["AVX2"] == "1.2 compile"
+    free = {"runs": {"AVX2": held | {"held": {}}}, "rows": rows}
+    assert bench_tables.side_by_side(free).iloc[0]["AVX2"] == "0.8 onnxruntime int8"
+    for against, said in (
+        ((), "1.2 (at most 1.2): met"),
+        (("openvino",), "0.9 (at most 0.9): openvino was not held"),
+    ):
+        asked = [Target("exact", "search", "exact int8", "1 x 269,862", 1.0, against)]
+        assert bench_tables.targets(asked, lambda name: bench).iloc[0]["AVX2"] == said
+
+
+def test_a_target_is_held_against_the_latest_run_of_its_instructions():
+    runs = {"AVX2": {"date": "2026-11-01"}, "AVX2, new": {"date": "2026-11-30"}}
+    rows = [row("AVX2", "fast", 2.0, 5.0), row("AVX2, new", "fast", 1.0, 5.0)]
+    asked = [Target("exact", "search", "exact int8", "1 x 269,862", 1.0)]
+    found = bench_tables.targets(asked, lambda name: {"runs": runs, "rows": rows})
+    assert found.iloc[0]["AVX2"] == "5 (at most 5): met"
+
+
 def test_baselines_of_less_fidelity_do_not_count():
     poor, fair = (
         f"cosine worst 0.99700, mean 0.9; baseline's cosine worst {w}, mean 0.9" for w in (0.97, 0.99)

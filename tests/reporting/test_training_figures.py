@@ -44,9 +44,6 @@ def records_by_hand(seeds=3):
         found.append(part("warm", name, 0, ranked(warm, users, 0, shift) | {"few": few}))
     for name, shift in (("frozen", 0.0), ("distilled", 0.03)):
         found.append(part("cold books", name, 0, ranked({"alone": 0.1, "map": 0.12}, users, 0, shift)))
-    for n in (16, 0):
-        own = {"n": n, "decoder": 0.5 + n / 100} | ({"logistic regression on EASE": 0.7} if n else {})
-        found.append(part("yes-no", str(n), 0, own))
     phases = dict.fromkeys(figures.PHASES, 0.1) | {"backward": 0.6}
     times = {c: {"phases_s": phases, "texts": 10, "tokens_per_s": 1500.0, "fraction_of_peak": v}
              for c, v in CASES.items()}  # fmt: skip
@@ -87,7 +84,6 @@ def test_titles_and_takeaways_follow_the_record():
     assert "changes its NDCG by +" in text
     assert "the backward pass takes 60%" in text and "within 5% of the measured peak in 2 cases" in text
     assert "by the map 0.15" in text and "(difference +0.03" in text
-    assert "0.50 after 0 examples, 0.66 after 16" in text and "scores 0.70" in text
     for record in records:
         if record["parameters"]["name"] == "distilled" and record["parameters"]["task"] == "cold":
             users = np.array(record["metrics"]["users"])

@@ -186,7 +186,7 @@ def measure_case(case: Case, source: Catalogue, validation: Candidates, test: Ca
         weight = results.tuned_weight(held, _scores(case, method, source, held)[0])
     found = test.first(case.users)
     scores, usage = _scores(case, method, source, found)
-    return _metrics(found, scores, weight) | _work(usage, method)
+    return metrics_of(found, scores, weight) | _work(usage, method)
 
 
 def _scores(
@@ -197,8 +197,12 @@ def _scores(
     return rerank.rerank(method, changed.lists(texts, case.history, ratings, case.language))
 
 
-def _metrics(found: Candidates, scores: Sequence[np.ndarray], weight: float | None) -> dict[str, Any]:
-    """Means first, then tests, then the values of every user."""
+def metrics_of(
+    found: Candidates, scores: Sequence[np.ndarray], weight: float | None = None
+) -> dict[str, Any]:
+    """NDCG of the lists reordered by ``scores``, and fused with the first stage by ``weight`` if there is
+    one: means first, then tests, then the values of every user.
+    """
     first = results.evaluate(found, results.first_stage_scores(found))
     ours = results.evaluate(found, scores)
     chance = results.floor(found)

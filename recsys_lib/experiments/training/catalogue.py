@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from recsys_lib.core.errors import InputError
+from recsys_lib.core.files import check_folder
 from recsys_lib.data.datasets import Dataset
 from recsys_lib.evaluation import splits
 from recsys_lib.evaluation.tuning import Task
@@ -51,11 +51,7 @@ def fine_tune(
         InputError: too few items or users, a folder with other files, too little memory, another run's state.
     """
     folder = folder.expanduser().absolute()
-    if folder.exists() and not (folder / "modules.json").is_file():
-        if not folder.is_dir():
-            raise InputError(f"{folder}: is a file, expected a folder")
-        if any(folder.iterdir()):
-            raise InputError(f"{folder}: holds other files, expected an empty folder or a saved encoder")
+    check_folder(folder, "modules.json")
     split = splits.cold_item_split(data, HELD_OUT, seed)
     task = Task(split.train, split.test, split.train, split.test, candidates=split.cold_items)
     state = folder.with_name(f".{folder.name}.state")

@@ -1,5 +1,5 @@
-"""The recorded study of training: encoders trained on interactions, where the time and the memory go, and
-yes-no answers.
+"""The recorded study of training: encoders trained on interactions, where the time and the memory go, yes-no
+answers, and rankers taught by EASE.
 
 ``run`` does the parts that ``data/measurements/training-study.json`` lacks, the most decisive first, and
 writes the record after each. A run that was killed goes on within a part, from the state of its training.
@@ -19,7 +19,7 @@ from recsys_lib.evaluation.protocols import dataset_of, split_of
 from recsys_lib.evaluation.tuning import Task
 from recsys_lib.experiments.notebook_record import resume
 from recsys_lib.experiments.study.item_texts import encode, load_encoder
-from recsys_lib.experiments.training import answers, trained_quality, variants, work
+from recsys_lib.experiments.training import answers, students, trained_quality, variants, work
 from recsys_lib.experiments.training.variants import Variant
 from recsys_lib.llm.finetune.trainer import Trainer
 
@@ -35,6 +35,8 @@ VARIANTS = {
     "distilled, last 2 layers": Variant(trained="last 2"),
     "distilled, all weights": Variant(trained="full"),
 }
+# Rankers taught by EASE, and their draws of cold films.
+STUDENTS = (("cross-encoder", 0), ("cross-encoder", 1), ("cross-encoder", 2), ("decoder", 0))
 # On books, of which there are three times as many: fewer epochs, and no kernel map.
 BOOK_VARIANTS = {"distilled": Variant(block=128, epochs=4)}
 
@@ -62,7 +64,9 @@ def parts() -> list[Part]:
         Part("cold", "contrastive", 1),
         Part("cold", "contrastive", 2),
         Part("cold", "distilled, LoRA"),
+        *(Part("yes-no rate", f"{rate:g}") for rate in answers.RATES),
         *(Part("yes-no", str(n)) for n in (0, *answers.PASSES)),
+        *(Part("student", name, seed) for name, seed in STUDENTS),
         Part("cold", MLP),
         Part("cold", "distilled, last 2 layers"),
         Part("cold books", FROZEN),
@@ -102,6 +106,10 @@ def measure(part: Part) -> dict[str, Any]:
     """Metrics of one part."""
     if part.task == "work":
         return work.times() if part.name == "times" else work.memories()
+    if part.task == "student":
+        return students.measure(part.name, part.seed)
+    if part.task == "yes-no rate":
+        return answers.validated(float(part.name), part.seed)
     if part.task == "yes-no":
         return answers.auc(int(part.name), part.seed)
     items, task, variant = dataset_of(protocol_of(part)), task_of(part), variant_of(part)

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +14,7 @@ import numpy as np
 
 from recsys_lib import encoders
 from recsys_lib.core.errors import InputError
+from recsys_lib.core.files import new_folder
 from recsys_lib.core.quiet import quiet
 from recsys_lib.encoders import backends, model_folder
 from recsys_lib.encoders.pooling import parts, pool
@@ -141,25 +140,9 @@ class TextModel:
         Raises:
             InputError: the folder cannot be written, or holds something else.
         """
-        folder = Path(folder)
-        if folder.exists() and not (folder / "modules.json").is_file() and any(folder.iterdir()):
-            raise InputError(f"{folder}: holds other files, expected an empty folder or a saved encoder")
-        beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-        try:
-            beside.mkdir(parents=True, exist_ok=True)
+        with new_folder(Path(folder), "modules.json") as beside:
             self._write(beside)
-            if folder.exists():
-                old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-                os.replace(folder, old)
-                shutil.rmtree(old, ignore_errors=True)
-            os.replace(beside, folder)
-        except OSError as error:
-            raise InputError(
-                f"{folder}: cannot be written ({error.strerror}); choose another folder"
-            ) from error
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
-        return folder
+        return Path(folder)
 
     def _write(self, folder: Path) -> None:
         model = self.model

@@ -240,16 +240,6 @@ def work(axes: Sequence[Axes], records: Records) -> None:
     )
 
 
-def answers_table(records: Records) -> pd.DataFrame:
-    """AUC by number of training examples: the decoder, and logistic regression on EASE's scores."""
-    found = parts(records, "yes-no")
-    rows = {
-        m["n"]: {name: m.get(name, np.nan) for name in ("decoder", "logistic regression on EASE")}
-        for m in found.values()
-    }
-    return pd.DataFrame(rows).T.sort_index().rename_axis("examples")
-
-
 def topics_table(records: Records) -> pd.DataFrame:
     """How well sentences of one topic are told from others (AUC), by encoder, before and after training."""
     found = parts(records, "cold")
@@ -360,14 +350,6 @@ def takeaways(records: Records) -> list[str]:
             f"**Cold books** ({row['encoder']}, {row['draws']} draw): by the map {row['trained']:.3f} "
             f"trained, {row['frozen']:.3f} frozen (difference {row['low']:+.3f} to {row['high']:+.3f}, "
             f"p {row['Holm p']})."
-        )
-    answers = answers_table(records)
-    if len(answers):
-        last = answers.iloc[-1]
-        lines.append(
-            f"**Yes or no** (SmolLM2, AUC): {answers['decoder'].iloc[0]:.2f} after {answers.index[0]} "
-            f"examples, {last['decoder']:.2f} after {answers.index[-1]}; logistic regression on EASE's "
-            f"scores {last['logistic regression on EASE']:.2f}."
         )
     topics = topics_table(records)
     if len(topics) > 1:

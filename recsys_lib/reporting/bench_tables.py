@@ -45,8 +45,8 @@ def recorded(name: str) -> Bench:
 
 
 def side_by_side(bench: Bench, size: str = "", apart: Sequence[str] = APART) -> pd.DataFrame:
-    """One row per work and size, one column per instruction set: the ratio against the best baseline, with
-    its name, as "2.0 NumPy".
+    """One row per work and size, one column per instruction set: the ratio of its latest run against the best
+    baseline, with its name, as "2.0 NumPy".
 
     size: what the sizes to show contain. apart: parts to leave out. Baselines whose vectors are wrong do not
     count, nor in a run that was held to fewer instructions those of ``UNHELD``.
@@ -54,14 +54,16 @@ def side_by_side(bench: Bench, size: str = "", apart: Sequence[str] = APART) -> 
     import pandas as pd
 
     best: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    latest = {_latest(bench, name): name for name in COLUMNS}
     for row in bench["rows"]:
-        if size not in row["size"] or not _counts(row, apart) or _unheld(bench, row):
+        name = latest.get(row["instructions"])
+        if name is None or size not in row["size"] or not _counts(row, apart) or _unheld(bench, row):
             continue
         cells = best.setdefault((row["workload"], row["size"]), {})
-        known = cells.get(row["instructions"])
+        known = cells.get(name)
         if known is None or row["baseline_s"] < known["baseline_s"]:
-            cells[row["instructions"]] = row
-    shown = {work: {name: _cell(cells.get(name)) for name in _columns(bench)} for work, cells in best.items()}
+            cells[name] = row
+    shown = {work: {name: _cell(cells.get(name)) for name in COLUMNS} for work, cells in best.items()}
     return pd.DataFrame(shown).T.rename_axis(["work", "size"])
 
 

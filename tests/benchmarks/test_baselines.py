@@ -88,16 +88,18 @@ def test_some_parts_replace_theirs_in_the_record(small, tmp_path):
 
 def test_rows_of_other_instructions_and_processors_stay(small, tmp_path, monkeypatch):
     record, described = tmp_path / "record.json", bench.machine.describe()
-    for name, processor in (("AVX2", "first"), ("AMX", "first"), ("AVX2", "second"), ("AVX2", "first")):
+    for name, processor, kind in (
+        ("AVX2", "first", "1"), ("AMX", "first", "1"), ("AVX2", "second", "1"), ("AVX2", "first", "1"),
+        ("AVX2", "second", "2"), ("AVX2", "second", "1"),
+    ):  # fmt: skip
+        here = described | {"processor": processor, "identification": kind}
         monkeypatch.setattr(bench.kernel, "instructions", lambda name=name: name)
-        monkeypatch.setattr(
-            bench.machine, "describe", lambda processor=processor: described | {"processor": processor}
-        )
+        monkeypatch.setattr(bench.machine, "describe", lambda here=here: here)
         bench.run("search", record, ["signs"])
     content = json.loads(record.read_text())
     assert (
         set(content["runs"])
-        == {"AVX2", "AMX", "AVX2, second"}
+        == {"AVX2", "AMX", "AVX2, second", "AVX2, second (2)"}
         == {r["instructions"] for r in content["rows"]}
     )
     assert len({(r["instructions"], r["size"]) for r in content["rows"]}) == len(content["rows"])

@@ -81,7 +81,7 @@ def _whole(name: str, json_file: Path | None, found: list[Row]) -> list[Row]:
     if json_file:
         rows, runs = _kept(json_file)
         described = machine.describe()
-        run = _run_of(runs, described["processor"])
+        run = _run_of(runs, described)
         rows = [r for r in rows if r["instructions"] != run]
         rows += [{"instructions": run, **asdict(r)} for r in with_best(found)]
         here = {run: _conditions(described, date=f"{datetime.date.today()}")}
@@ -137,7 +137,7 @@ def _search_parts(json_file: Path | None, parts: Sequence[str]) -> list[Row]:
     check_parts(parts)
     rows, runs = _kept(json_file)
     described = machine.describe()
-    run = _run_of(runs, described["processor"])
+    run = _run_of(runs, described)
     if not parts:
         rows, runs = [r for r in rows if r.get("instructions") != run], {n: runs[n] for n in runs if n != run}
     measured: list[Row] = []
@@ -156,10 +156,16 @@ def _search_parts(json_file: Path | None, parts: Sequence[str]) -> list[Row]:
     return measured
 
 
-def _run_of(runs: dict[str, Any], processor: str) -> str:
-    """The name of the rows that are measured here: the instructions, and where another processor has rows of
-    them already, the processor too.
+def _run_of(runs: dict[str, Any], described: dict[str, Any]) -> str:
+    """The name of the rows that are measured here: the instructions; where another processor has rows of them
+    already, the processor too; and where that is another kind of the same name, its identification.
     """
-    name = kernel.instructions()
-    other = name in runs and runs[name]["environment"]["processor"] != processor
-    return f"{name}, {processor}" if other else name
+    processor, kind = described["processor"], described.get("identification")
+    first = kernel.instructions()
+    names = (first, f"{first}, {processor}", f"{first}, {processor} ({kind})")
+
+    def free(name: str) -> bool:
+        there = runs.get(name, {}).get("environment", described)
+        return there["processor"] == processor and there.get("identification", kind) == kind
+
+    return next((name for name in names if free(name)), names[-1])

@@ -67,6 +67,21 @@ def side_by_side(bench: Bench, size: str = "", apart: Sequence[str] = APART) -> 
     return pd.DataFrame(shown).T.rename_axis(["work", "size"])
 
 
+def exact_range(bench: Bench, size: str) -> tuple[float, float]:
+    """The least and the largest ratio of certified search against the best baseline: of the latest run with
+    each instruction set and each number of queries, by whichever codes are faster there.
+    """
+    latest = {_latest(bench, name) for name in COLUMNS}
+    best: dict[tuple[str, str], dict[str, float]] = {}
+    rows = [row for row in bench["rows"] if row["instructions"] in latest and size in row["size"]]
+    for row in rows:
+        if row["workload"].startswith("exact") and _counts(row) and not _unheld(bench, row):
+            ratios = best.setdefault((row["instructions"], row["size"]), {})
+            ratios[row["workload"]] = min(ratios.get(row["workload"], row["ratio"]), row["ratio"])
+    found = [max(ratios.values()) for ratios in best.values()]
+    return min(found), max(found)
+
+
 def not_held(bench: Bench) -> str:
     """The instructions of the latest run that was held to none; of the latest run where all were."""
     names = {row["instructions"] for row in bench["rows"]}

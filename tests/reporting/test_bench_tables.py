@@ -146,3 +146,20 @@ def test_every_kind_of_processor_says_what_was_recorded_on_it(monkeypatch):
     assert found.loc["AMX", "bench search"] == "Intel Xeon, 2 cores, 2026-11-24"
     assert found.loc["AVX2", "bench search"] == "Intel Xeon, 2 cores, 2026-11-26, held"
     assert set(found.loc["NEON", ["measure", "bench search"]]) == {NOT_MEASURED}
+
+
+def test_the_range_of_exact_search_takes_the_faster_codes_and_the_latest_run():
+    rows = [
+        row("AVX2", "NumPy", 2.0, 5.0), row("AVX2", "faiss", 2.0, 9.0),
+        row("AVX2", "NumPy", 1.0, 5.0) | {"workload": "exact int4"},
+        row("AMX", "torch", 1.0, 8.0), row("AVX2, old", "torch", 1.0, 99.0),
+        row("AMX", "graph", 1.0, 0.1, part="graphs"),
+    ]  # fmt: skip
+    assert bench_tables.exact_range(BENCH | {"rows": rows}, "269,862") == (5.0, 8.0)
+
+
+def test_the_readmes_name_the_range_of_the_record():
+    low, high = bench_tables.exact_range(bench_tables.recorded("search"), "269,862")
+    readme, chinese = ((paths.ROOT / name).read_text("utf-8") for name in ("README.md", "README.zh-CN.md"))
+    assert f"has {low:.1f} to {high:.0f} times the best library's speed" in readme
+    assert f"{low:.1f} 至 {high:.0f} 倍" in chinese

@@ -32,7 +32,7 @@ PASSES = {16: 6, 64: 4, 256: 2, 1024: 1, 4096: 1}
 # with. A test holds it to the record's parts "yes-no rate".
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 TUNED_ON, VALIDATED = 512, 320
-RATE = 1e-3
+RATE = 3e-3
 # Users whose 20 best candidates of EASE are reordered: the first of the reranking study's.
 USERS = 60
 REGULARIZATION = 400.0

@@ -37,6 +37,7 @@
 #define TOGETHER 2              /* bytes of PRODUCT4 whose coarse entries add up in 8 bits */
 #define AT_ONCE 4               /* queries whose sums over parts fit the vector registers */
 #define BLOCK_BYTES (96 * 1024) /* of codes, unpacked: they stay in the cache while all queries pass */
+#define SIDE_BY_SIDE 4          /* 4-bit items whose fine products with one query are summed at once */
 #define SAMPLE 32               /* one block of so many comes first */
 /* Bytes: how far ahead of its use a code is fetched; processors themselves stop at the end of a 4 KB page. */
 #define AHEAD 8192

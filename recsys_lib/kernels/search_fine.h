@@ -41,7 +41,9 @@ static int32_t product_int(const int16_t *query, const int8_t *code, int64_t d) 
 #if NUMBERS == 16
 #define STEPS 16
 INLINE Wholes with_halves(Wholes sum, Wholes a, Wholes b, const int8_t *q, int64_t half) {
-  return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(sum, a, load_bytes(q)), b, load_bytes(q + half));
+  DOT(sum, a, load_bytes(q));
+  DOT(sum, b, load_bytes(q + half));
+  return sum;
 }
 INLINE Wholes widened_sum(Wholes sum) { return sum; }
 #elif NUMBERS == 8
@@ -88,6 +90,43 @@ static int32_t product_halves(const int8_t *query, const uint8_t *code, int64_t 
   }
   return sum;
 }
+
+#if NUMBERS
+/* As product_halves of SIDE_BY_SIDE items: sums that do not wait for each other, of a query that is loaded
+   once, and one reduction for all of them. */
+static void products_halves(const int8_t *query, const uint8_t *code, int64_t row_bytes, int32_t *sum) {
+  const int8_t *higher = query + 2 * row_bytes;
+  Wholes low[SIDE_BY_SIDE], high[SIDE_BY_SIDE];
+  int64_t j = 0;
+  int32_t less;
+  UNROLL for (int i = 0; i < SIDE_BY_SIDE; i++) low[i] = high[i] = all_wholes(0);
+  while (j + BYTES <= row_bytes) {
+    Wholes some[SIDE_BY_SIDE], more[SIDE_BY_SIDE];
+    UNROLL for (int i = 0; i < SIDE_BY_SIDE; i++) some[i] = more[i] = all_wholes(0);
+    for (int step = 0; step < STEPS && j + BYTES <= row_bytes; step++, j += BYTES) UNROLL
+      for (int i = 0; i < SIDE_BY_SIDE; i++) {
+        const Wholes both = load_bytes(code + i * row_bytes + j), a = low_half(both), b = high_half(both);
+        some[i] = with_halves(some[i], a, b, query + j, row_bytes);
+        more[i] = with_halves(more[i], a, b, higher + j, row_bytes);
+      }
+    UNROLL for (int i = 0; i < SIDE_BY_SIDE; i++) {
+      low[i] = plus32(low[i], widened_sum(some[i]));
+      high[i] = plus32(high[i], widened_sum(more[i]));
+    }
+  }
+  UNROLL for (int i = 0; i < SIDE_BY_SIDE; i++) low[i] = plus32(low[i], times256(high[i]));
+  totals_of_four(low, sum);
+  memcpy(&less, query + 4 * row_bytes, 4);
+  for (int i = 0; i < SIDE_BY_SIDE; i++) {
+    const uint8_t *own = code + i * row_bytes;
+    sum[i] -= less;
+    for (int64_t at = j; at < row_bytes; at++) {
+      sum[i] += (query[at] + 256 * higher[at]) * (own[at] & 15);
+      sum[i] += (query[row_bytes + at] + 256 * higher[row_bytes + at]) * (own[at] >> 4);
+    }
+  }
+}
+#endif
 
 static float product_float(const float *a, const float *b, int64_t d) {
   float sum = 0;
@@ -158,6 +197,20 @@ static inline float product(const Scan *p, Block block, int64_t i, int64_t q) {
   return product_float((const float *)p->fine + q * p->d, code, p->d);
 }
 
+/* The same of 4-bit items from i on, SIDE_BY_SIDE at a time; returns where the rest begins. */
+static int64_t products(const Scan *p, Block block, int64_t i, int64_t n, int64_t q, float *score) {
+#if NUMBERS
+  for (; p->kind == INT4 && i + SIDE_BY_SIDE <= n; i += SIDE_BY_SIDE) {
+    const uint8_t *code = (const uint8_t *)block.codes + i * p->row_bytes;
+    int32_t sum[SIDE_BY_SIDE];
+    if (!q) fetch_ahead(code, SIDE_BY_SIDE * p->row_bytes);
+    products_halves((const int8_t *)p->fine + q * (2 * p->d + 4), code, p->row_bytes, sum);
+    for (int own = 0; own < SIDE_BY_SIDE; own++) score[i + own] = p->fine_scale[q] * (float)sum[own];
+  }
+#endif
+  return i;
+}
+
 static inline float fine_score(const Scan *p, int64_t item, Block block, int64_t i, int64_t q) {
   float score = product(p, block, i, q) * p->factor[item];
   for (int64_t t = 0; t < p->n_terms; t++)
@@ -172,7 +225,7 @@ static void scan_few(const Scan *p, Found *f, int64_t from, int64_t n, Block blo
   for (int64_t q = 0; q < p->n_queries; q++) {
     const float *factor = p->factor + from, *margin = p->margin ? p->margin + from : NULL,
                 spread = p->spread[q];
-    for (int64_t i = first; i < n; i++) {
+    for (int64_t i = products(p, block, first, n, q, score); i < n; i++) {
       if (!q) fetch_ahead((const char *)block.codes + i * block.stride * block.size, p->row_bytes);
       score[i] = product(p, block, i, q);
     }

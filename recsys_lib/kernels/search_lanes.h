@@ -94,6 +94,15 @@ INLINE Wholes plus16(Wholes a, Wholes b) { return _mm512_add_epi16(a, b); }
 INLINE Wholes plus32(Wholes a, Wholes b) { return _mm512_add_epi32(a, b); }
 INLINE Wholes times256(Wholes a) { return _mm512_slli_epi32(a, 8); }
 INLINE int32_t total_wholes(Wholes a) { return _mm512_reduce_add_epi32(a); }
+/* Of each of four registers. */
+INLINE void totals_of_four(const Wholes *a, int32_t *sums) {
+  __m512i two = _mm512_add_epi32(_mm512_unpacklo_epi32(a[0], a[1]), _mm512_unpackhi_epi32(a[0], a[1]));
+  __m512i more = _mm512_add_epi32(_mm512_unpacklo_epi32(a[2], a[3]), _mm512_unpackhi_epi32(a[2], a[3]));
+  two = _mm512_add_epi32(_mm512_unpacklo_epi64(two, more), _mm512_unpackhi_epi64(two, more));
+  __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(two), _mm512_extracti64x4_epi64(two, 1));
+  __m128i four = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+  _mm_storeu_si128((__m128i *)sums, four);
+}
 INLINE Wholes less_odd(Wholes a, Wholes odd) { return _mm512_sub_epi16(a, _mm512_slli_epi16(odd, 8)); }
 INLINE Wholes odd_of(Wholes a) { return _mm512_srli_epi16(a, 8); }
 /* Numbers 16 i ... 16 i + 15 of those whose even ones of 16 bits are in one register, odd ones in another. */
@@ -167,6 +176,11 @@ INLINE int32_t total_wholes(Wholes a) {
   four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
   return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1)));
 }
+INLINE void totals_of_four(const Wholes *a, int32_t *sums) {
+  __m256i two = _mm256_hadd_epi32(_mm256_hadd_epi32(a[0], a[1]), _mm256_hadd_epi32(a[2], a[3]));
+  __m128i four = _mm_add_epi32(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1));
+  _mm_storeu_si128((__m128i *)sums, four);
+}
 INLINE Wholes less_odd(Wholes a, Wholes odd) { return _mm256_sub_epi16(a, _mm256_slli_epi16(odd, 8)); }
 INLINE Wholes odd_of(Wholes a) { return _mm256_srli_epi16(a, 8); }
 INLINE Reals in_turn(Wholes even, Wholes odd, const int i) {
@@ -235,6 +249,9 @@ INLINE Wholes plus16(Wholes a, Wholes b) { return vreinterpretq_s32_u16(vaddq_u1
 INLINE Wholes plus32(Wholes a, Wholes b) { return vaddq_s32(a, b); }
 INLINE Wholes times256(Wholes a) { return vshlq_n_s32(a, 8); }
 INLINE int32_t total_wholes(Wholes a) { return vaddvq_s32(a); }
+INLINE void totals_of_four(const Wholes *a, int32_t *sums) {
+  vst1q_s32(sums, vpaddq_s32(vpaddq_s32(a[0], a[1]), vpaddq_s32(a[2], a[3])));
+}
 INLINE Wholes less_odd(Wholes a, Wholes odd) {
   return vreinterpretq_s32_u16(vsubq_u16(AS16(a), vshlq_n_u16(AS16(odd), 8)));
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 import mmap
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -255,7 +256,7 @@ def scan(
     """
     problem, _kept = _problem(form, unit, queries, bounds, k, capacity, seen)
     n_threads = threads_for(len(form.factor))
-    out, limits = _room(n_threads, len(unit), k, capacity)
+    out, limits = _room("scan", n_threads, len(unit), k, capacity)
     _check(_library().scan(ctypes.byref(problem), _found(out, limits), _INT(n_threads)))
     return out
 
@@ -303,7 +304,7 @@ def refine(
     """
     n_lists, n, capacity = listed.id.shape
     problem, _kept = _problem(form, unit, queries, bounds, k, capacity, None)
-    out, limits = _room(n_lists, n, k, capacity)
+    out, limits = _room("refine", n_lists, n, k, capacity)
     lowest = np.tile(limit.astype(np.float32), (2, n_lists, 1))
     both = (Found * (2 * n_lists))(*_found(out, limits), *_found(listed, lowest))
     _check(_library().refine(ctypes.byref(problem), both, _INT(n_lists)))
@@ -325,12 +326,29 @@ def _problem(
     return Scan(*sizes, len(form.terms), matrix_units(), 0, *map(address, arrays)), arrays
 
 
-def _room(n_threads: int, n: int, k: int, capacity: int) -> tuple[Candidates, np.ndarray]:
-    """Room for what the threads find, and for their limits ``[2, n_threads, padded]`` while they look."""
-    shape = (n_threads, n)
+class _Kept(threading.local):
+    """Memory for the candidates of few queries, which each thread that asks keeps from call to call: to give
+    it back and take it again costs a tenth of a search.
+    """
+
+    def __init__(self) -> None:
+        self.maps: dict[str, mmap.mmap] = {}
+
+
+_kept_room = _Kept()
+# Not shared with the child of a fork, which would write to the same memory.
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+
+
+def _room(step: str, n_threads: int, n: int, k: int, capacity: int) -> tuple[Candidates, np.ndarray]:
+    """Room for what the threads find, and for their limits ``[2, n_threads, padded]`` while they look. Of few
+    queries the room of a ``step`` holds until the thread's next one.
+    """
+    shape, keep = (n_threads, n), step if n <= FEW else ""
     out = Candidates(
         np.empty((*shape, k), np.float32), np.empty((*shape, k), np.int32),
-        _lazy_empty((*shape, capacity), np.float32), _lazy_empty((*shape, capacity), np.int32),
+        _lazy_empty((*shape, capacity), np.float32, keep and f"{keep} reach"),
+        _lazy_empty((*shape, capacity), np.int32, keep and f"{keep} id"),
         np.empty(shape, np.int64),
     )  # fmt: skip
     return out, np.empty((2, n_threads, -(-n // LANES) * LANES), np.float32)
@@ -382,14 +400,20 @@ def _check(failed: int) -> None:
         raise MemoryError("no memory for a block of codes")
 
 
-def _lazy_empty(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+def _lazy_empty(shape: tuple[int, ...], dtype: type, keep: str = "") -> np.ndarray:
     """Room whose pages are taken when they are first written: NumPy asks for huge pages where there are many,
-    and few are written.
+    and few are written. ``keep``: the name under which this thread keeps it.
     """
-    size = math.prod(shape) * np.dtype(dtype).itemsize
+    count = math.prod(shape)
+    size = count * np.dtype(dtype).itemsize
     if size < HUGE:
         return np.empty(shape, dtype)
-    return np.frombuffer(mmap.mmap(-1, size), dtype).reshape(shape)
+    room = _kept_room.maps.get(keep) if keep else None
+    if room is None or len(room) < size:
+        room = mmap.mmap(-1, size, **_PRIVATE)
+        if keep:
+            _kept_room.maps[keep] = room
+    return np.frombuffer(room, dtype, count).reshape(shape)
 
 
 def _csr(seen: sp.csr_matrix | None) -> tuple[np.ndarray | None, np.ndarray | None]:

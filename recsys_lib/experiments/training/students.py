@@ -31,16 +31,16 @@ REGULARIZATION, BEST, RANDOM = 400.0, 5, 5
 AMONG = 50  # the best that BEST are drawn from
 HISTORY = 6
 # Lists that a student learns from, passes over them, and the rates of which the best on validation is taken.
-BUDGET: dict[str, tuple[int, int]] = {"cross-encoder": (1500, 1), "decoder": (256, 1)}
+BUDGET: dict[str, tuple[int, int]] = {"cross-encoder": (1500, 1), "decoder": (128, 1)}
 RATES: dict[str, tuple[float, ...]] = {
     "cross-encoder": (3e-5, 1e-4, 3e-4),
     "decoder": (3e-4, 1e-3, 3e-3),
 }
 # Lists that a rate is tried on.
-TUNED_ON: dict[str, int] = {"cross-encoder": 300, "decoder": 96}
+TUNED_ON: dict[str, int] = {"cross-encoder": 300, "decoder": 48}
 USERS, VALIDATION = reranking_study.MAX_USERS, reranking_study.MAX_VALIDATION
 # Users whose lists a student is tested and validated on: a decoder's list takes many times as long.
-JUDGED: dict[str, tuple[int, int]] = {"cross-encoder": (USERS, VALIDATION), "decoder": (60, 30)}
+JUDGED: dict[str, tuple[int, int]] = {"cross-encoder": (USERS, VALIDATION), "decoder": (40, 20)}
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,7 +36,7 @@ VARIANTS = {
     "distilled, all weights": Variant(trained="full"),
 }
 # Rankers taught by EASE, and their draws of cold films.
-STUDENTS = (("cross-encoder", 0), ("cross-encoder", 1), ("cross-encoder", 2), ("decoder", 0))
+STUDENTS = (("cross-encoder", 0), ("decoder", 0), ("cross-encoder", 1), ("cross-encoder", 2))
 # On books, of which there are three times as many: fewer epochs, and no kernel map.
 BOOK_VARIANTS = {"distilled": Variant(block=128, epochs=4)}
 

@@ -31,7 +31,8 @@ def answers_table(records: Records) -> pd.DataFrame:
     """
     rows = {}
     for n, m in _answers(records).items():
-        liked, row = np.asarray(m["liked"], bool), {}
+        liked = np.asarray(m["liked"], bool)
+        row: dict[str, float] = {}
         for name in (DECODER, REGRESSION):
             if SCORES[name] in m:
                 value, low, high = auc_interval(liked, m[SCORES[name]])
@@ -69,7 +70,8 @@ def answers(axes: Sequence[Axes], records: Records) -> None:
         ax.set_xscale("log")
         ax.set_xticks(trained.index.to_list(), [f"{n:,}" for n in trained.index])
         ax.minorticks_off()
-        ax.legend()
+    axes[0].legend(loc="center left")
+    axes[1].legend(loc="center right", bbox_to_anchor=(1.0, 0.8))  # below EASE's line, which no other reaches
     plots.finish(axes[0], answers_title(table), "training examples", "AUC on test interactions")
     plots.finish(axes[1], reordered_title(records), "training examples", "NDCG@10 of EASE's 20 best")
 

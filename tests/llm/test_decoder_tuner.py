@@ -126,7 +126,9 @@ def test_examples_without_an_answer_each_are_refused(prompts, task, example, sai
 
 
 def test_products_in_16_bits_change_the_loss_a_little(prompts):
-    losses = [DecoderTuner(prompts, batch=16, bfloat16=short).fit(YES_NO, epochs=1) for short in (False, True)]
+    losses = [
+        DecoderTuner(prompts, batch=16, bfloat16=short).fit(YES_NO, epochs=1) for short in (False, True)
+    ]
     assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], abs=0.05)
 
 

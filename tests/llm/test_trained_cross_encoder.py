@@ -70,7 +70,9 @@ def test_the_first_loss_is_the_cross_entropy_of_the_first_scores(folder):
 
 def test_products_in_16_bits_change_the_loss_a_little(folder):
     lists, wanted = taught(16)
-    losses = [TrainedCrossEncoder(folder, bfloat16=short, batch=16).fit(lists, wanted) for short in (False, True)]
+    losses = [
+        TrainedCrossEncoder(folder, bfloat16=short, batch=16).fit(lists, wanted) for short in (False, True)
+    ]
     assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], abs=0.05)
 
 

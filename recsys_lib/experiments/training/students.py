@@ -20,8 +20,8 @@ from recsys_lib.experiments.reranking import candidates, reranking_study, result
 from recsys_lib.experiments.reranking.candidates import Candidates
 from recsys_lib.hardware import machine
 from recsys_lib.llm import language_model, rerank
-from recsys_lib.llm.finetune.trained_cross_encoder import TrainedCrossEncoder
 from recsys_lib.llm.finetune.decoder import DecoderTuner, Example
+from recsys_lib.llm.finetune.trained_cross_encoder import TrainedCrossEncoder
 from recsys_lib.llm.prompts import Prompts
 from recsys_lib.llm.rerank import FirstToken, Lists, Reranker
 from recsys_lib.recommenders import EASE

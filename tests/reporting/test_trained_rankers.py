@@ -29,10 +29,11 @@ def yes_no(n, decoder, regression):
 
 def student(name, seed, gained):
     values = np.linspace(0.1, 0.6, 50)
-    after = {"ndcg": 0.35 + gained, "floor": 0.2, "first_stage": 0.4, "fused": 0.42,
+    users = list(range(50))
+    after = {"users": users, "ndcg": 0.35 + gained, "floor": 0.2, "first_stage": 0.4, "fused": 0.42,
              "fused_minus_first_stage": {"difference": 0.02, "low": 0.01, "high": 0.03},
              "per_user": {"ndcg": (values + gained).tolist()}}  # fmt: skip
-    before = {"ndcg": 0.35, "per_user": {"ndcg": values.tolist()}}
+    before = {"users": users, "ndcg": 0.35, "per_user": {"ndcg": values.tolist()}}
     metrics = {"cold": after, "cold before": before, "rate": 1e-4, "lists": 100, "core_seconds": 120.0}
     return part("student", name, metrics, seed)
 

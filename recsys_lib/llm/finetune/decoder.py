@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.core.files import new_folder
 from recsys_lib.core.quiet import quiet
 from recsys_lib.llm import packed_attention
+from recsys_lib.llm.finetune import passes
 from recsys_lib.llm.finetune.text_model import with_adapters
 from recsys_lib.llm.language_model import LanguageModel
 from recsys_lib.llm.prompts import Prompts
@@ -66,17 +67,14 @@ class DecoderTuner:
 
         if task not in TASKS:
             raise InputError(f"task={task!r}: expected one of {', '.join(TASKS)}")
-        if not learning_rate > 0 or batch < 1:
-            raise InputError(
-                f"learning_rate={learning_rate!r}, batch={batch!r}: expected above 0, at least 1"
-            )
+        passes.check_steps(learning_rate, batch)
         self.prompts, self.task, self.batch, self.seed = prompts, task, batch, seed
         self.bfloat16 = bfloat16
         model = copy.deepcopy(prompts.model.module)
         model.set_attn_implementation("sdpa")  # one row a prompt here, not many in one
         self.adapted = with_adapters(model, rank, seed)
-        self.trained = [p for p in self.adapted.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.trained, learning_rate, weight_decay=0.0)
+        trained = [p for p in self.adapted.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(trained, learning_rate, weight_decay=0.0)
 
     def ids(self, example: Example) -> list[int]:
         """The tokens of an example, to the place where the answer begins."""
@@ -91,28 +89,17 @@ class DecoderTuner:
         Raises:
             InputError: examples whose wanted probabilities are not one for each answer.
         """
-        import torch
-
         self._check(examples)
         ids = [self.ids(example) for example in examples]
-        losses = []
-        for epoch in range(epochs):
-            order = np.random.default_rng([self.seed, epoch]).permutation(len(ids))
-            total = 0.0
-            for start in range(0, len(order), self.batch):
-                rows = order[start : start + self.batch]
-                loss = self._loss([ids[i] for i in rows], [examples[i].wanted for i in rows])
-                self.optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
-                self.optimizer.step()
-                total += float(loss.detach()) * len(rows)
-            losses.append(total / max(1, len(ids)))
-        return losses
+
+        def loss_of(rows: np.ndarray) -> Tensor:
+            return self._loss([ids[i] for i in rows], [examples[i].wanted for i in rows])
+
+        return passes.losses_of(loss_of, len(ids), self.batch, epochs, self.seed, self.optimizer)
 
     def model(self) -> LanguageModel:
         """A language model with the adapters merged into its weights, for the methods of ``rerank``."""
-        merged = copy.deepcopy(self.adapted).merge_and_unload()
+        merged = self._merged()
         packed_attention.register()
         merged.set_attn_implementation(packed_attention.NAME)
         merged = merged.eval().requires_grad_(False)
@@ -127,9 +114,13 @@ class DecoderTuner:
             InputError: the folder cannot be written, or holds something else.
         """
         with new_folder(Path(folder), "config.json") as beside, quiet():
-            copy.deepcopy(self.adapted).merge_and_unload().save_pretrained(beside)
+            self._merged().save_pretrained(beside)
             self.prompts.model.tokenizer.save_pretrained(beside)
         return Path(folder)
+
+    def _merged(self) -> Any:
+        """A copy of the model with the adapters added to its weights."""
+        return copy.deepcopy(self.adapted).merge_and_unload()
 
     def _check(self, examples: Sequence[Example]) -> None:
         yes_no = self.task == "pointwise"
@@ -141,7 +132,7 @@ class DecoderTuner:
                     f"examples[{i}]: {shown} candidates and {answers} wanted probabilities; "
                     f"expected {expected}"
                 )
-            if min(example.wanted) < 0 or not abs(sum(example.wanted) - 1) < 1e-3:
+            if not passes.are_probabilities(example.wanted):
                 raise InputError(f"examples[{i}].wanted={example.wanted!r:.60}: expected a sum of 1")
 
     def _loss(self, ids: list[list[int]], wanted: Sequence[Sequence[float]]) -> Tensor:

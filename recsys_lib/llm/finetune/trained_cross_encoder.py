@@ -14,16 +14,15 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.core.files import new_folder
 from recsys_lib.core.quiet import quiet
 from recsys_lib.data import assets
+from recsys_lib.llm.finetune import passes
 from recsys_lib.llm.prompts import clean
-from recsys_lib.llm.rerank.reranker import Lists, Usage
+from recsys_lib.llm.rerank.reranker import Lists, Usage, of_pairs
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 # Between the entries of a history, which are one text to the tokenizer.
 BETWEEN = " ; "
-# What cannot be answered within a rounding error of 1.
-TOLERANCE = 1e-3
 
 
 class TrainedCrossEncoder:
@@ -50,10 +49,7 @@ class TrainedCrossEncoder:
         import torch
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        if not learning_rate > 0 or batch < 1:
-            raise InputError(
-                f"learning_rate={learning_rate!r}, batch={batch!r}: expected above 0, at least 1"
-            )
+        passes.check_steps(learning_rate, batch)
         source = assets.resolve_model(encoder)
         with quiet(), torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -89,22 +85,12 @@ class TrainedCrossEncoder:
         optimizer = torch.optim.AdamW(self.model.parameters(), self.learning_rate, weight_decay=0.01)
         warmup = max(1, steps // 10)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup))
-        losses = []
-        for epoch in range(epochs):
-            order = np.random.default_rng([self.seed, epoch]).permutation(len(lists))
-            total = 0.0
-            for start in range(0, len(order), self.batch):
-                rows = order[start : start + self.batch]
-                part = Lists([lists.histories[i] for i in rows], [lists.candidates[i] for i in rows])
-                loss = self._loss(part, [wanted[i] for i in rows])
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-                total += float(loss.detach()) * len(rows)
-            losses.append(total / max(1, len(lists)))
-        return losses
+
+        def loss_of(rows: np.ndarray) -> Tensor:
+            part = Lists([lists.histories[i] for i in rows], [lists.candidates[i] for i in rows])
+            return self._loss(part, [wanted[i] for i in rows])
+
+        return passes.losses_of(loss_of, len(lists), self.batch, epochs, self.seed, optimizer, schedule)
 
     def score(self, lists: Lists, usage: Usage) -> list[np.ndarray]:
         """Scores ``[candidates]`` of every list, float32."""
@@ -113,11 +99,7 @@ class TrainedCrossEncoder:
         pairs = self._pairs(lists)
         with torch.inference_mode():
             scores = self._scores(pairs).cpu().numpy()
-        n = int(pairs["attention_mask"].sum())
-        usage.prompts += len(scores)
-        usage.read_tokens += n
-        usage.prompt_tokens += n
-        return np.split(scores, np.cumsum([len(c) for c in lists.candidates])[:-1])
+        return of_pairs(scores, lists, int(pairs["attention_mask"].sum()), usage)
 
     def save(self, folder: str | Path) -> Path:
         """Write the folder of a sequence classifier, which sentence-transformers' ``CrossEncoder`` reads.
@@ -162,8 +144,7 @@ def _check(lists: Lists, wanted: Sequence[np.ndarray]) -> None:
     if len(wanted) != len(lists):
         raise InputError(f"{len(wanted)} wanted probabilities for {len(lists)} lists: expected as many")
     for i, (own, candidates) in enumerate(zip(wanted, lists.candidates, strict=True)):
-        right = len(own) == len(candidates) and len(own) > 1 and np.min(own) >= 0
-        if not right or not abs(np.sum(own) - 1) < TOLERANCE:
+        if not 2 <= len(own) == len(candidates) or not passes.are_probabilities(own):
             raise InputError(
                 f"wanted[{i}]={own!r:.60}: expected a probability for each of {len(candidates)} candidates, "
                 "2 or more, with a sum of 1"

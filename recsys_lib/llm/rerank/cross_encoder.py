@@ -11,7 +11,7 @@ import numpy as np
 from recsys_lib.core.errors import InputError
 from recsys_lib.data.assets import locate
 from recsys_lib.llm.prompts import clean
-from recsys_lib.llm.rerank.reranker import Lists, Usage
+from recsys_lib.llm.rerank.reranker import Lists, Usage, of_pairs
 
 # Special tokens around a pair: [CLS] query [SEP] passage [SEP].
 SPECIAL = 3
@@ -60,7 +60,7 @@ class CrossEncoder:
     def score(self, lists: Lists, usage: Usage) -> list[np.ndarray]:
         """Scores ``[candidates]`` of every list."""
         begin, separator, _ = self.special
-        pairs, kinds, sizes = [], [], []
+        pairs, kinds = [], []
         for history, candidates in zip(lists.histories, lists.candidates, strict=True):
             items = self._ids(candidates)
             room = self.max_tokens - SPECIAL - max(map(len, items))
@@ -74,13 +74,7 @@ class CrossEncoder:
             for item in items:
                 pairs.append([begin, *query, separator, *item, separator])
                 kinds.append([0] * (len(query) + 2) + [1] * (len(item) + 1))
-            sizes.append(len(items))
-        scores = self._run(pairs, kinds)
-        n = sum(map(len, pairs))
-        usage.prompts += len(pairs)
-        usage.read_tokens += n
-        usage.prompt_tokens += n
-        return np.split(scores, np.cumsum(sizes)[:-1])
+        return of_pairs(self._run(pairs, kinds), lists, sum(map(len, pairs)), usage)
 
     def _run(self, pairs: list[list[int]], kinds: list[list[int]]) -> np.ndarray:
         longest = max(map(len, pairs))

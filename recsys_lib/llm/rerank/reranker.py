@@ -159,6 +159,16 @@ def count(usage: Usage, users: Sequence[Prefix], questions: Sequence[Sequence[Se
         usage.prompt_tokens += own + user.length * len(asked)
 
 
+def of_pairs(scores: np.ndarray, lists: Lists, tokens: int, usage: Usage) -> list[np.ndarray]:
+    """The scores of every list of a model that reads history and candidate together, ``tokens`` in all, which
+    are added to the work done.
+    """
+    usage.prompts += len(scores)
+    usage.read_tokens += tokens
+    usage.prompt_tokens += tokens
+    return np.split(scores, np.cumsum([len(c) for c in lists.candidates])[:-1])
+
+
 def permutations(n: int, times: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """``times`` random orders of ``n`` places, in pairs of an order and its reverse: a bias that is linear in
     place cancels."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from recsys_lib.evaluation import auc_interval
+from recsys_lib import evaluation
+from recsys_lib.evaluation import Evaluation, auc_interval
 from recsys_lib.reporting import plots
 from recsys_lib.reporting.figures.training import Records, parts
 
@@ -108,25 +109,23 @@ def students_table(records: Records) -> pd.DataFrame:
     rows = []
     for (name, seed), m in parts(records, "student").items():
         after, before = m["cold"], m["cold before"]
-        gain = _paired(after["per_user"]["ndcg"], before["per_user"]["ndcg"])
+        gain = evaluation.compare(_of_users(after), _of_users(before))
         fused = after["fused_minus_first_stage"]
         rows.append({
             "student": name, "draw": seed, "random": after["floor"], "before": before["ndcg"],
-            "after": after["ndcg"], "gained": gain[0], "gained, low": gain[1], "gained, high": gain[2],
-            "map": after["first_stage"], "fused": after["fused"], "fusing": fused["difference"],
+            "after": after["ndcg"], "gained": gain.difference, "gained, low": gain.low,
+            "gained, high": gain.high, "map": after["first_stage"],
+            "fused": after["fused"], "fusing": fused["difference"],
             "fusing, low": fused["low"], "fusing, high": fused["high"], "rate": m["rate"],
             "lists": m["lists"], "core seconds": m["core_seconds"],
         })  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _paired(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
-    """Mean difference of paired values and its 95% bootstrap interval."""
-    from recsys_lib.evaluation import resampled_means
-
-    differences = np.subtract(a, b)
-    low, high = np.quantile(resampled_means(differences, 2000), (0.025, 0.975))
-    return float(differences.mean()), float(low), float(high)
+def _of_users(metrics: Mapping[str, Any]) -> Evaluation:
+    """NDCG@10 of the users of recorded lists."""
+    ndcg = np.array(metrics["per_user"]["ndcg"])
+    return Evaluation.without_lists(10, np.array(metrics["users"]), {"ndcg": ndcg})
 
 
 def takeaways(records: Records) -> list[str]:

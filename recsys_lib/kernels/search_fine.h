@@ -63,61 +63,40 @@ INLINE Wholes with_halves(Wholes sum, Wholes a, Wholes b, const int8_t *q, int64
 INLINE Wholes widened_sum(Wholes sum) { return sum; }
 #endif
 
-/* A query as [lower bytes, higher bytes, 8 times its sum] times a code of 4 bits, which stand for themselves
-   less 8. All lower halves of bytes come first: kernel.py orders queries likewise. */
-static int32_t product_halves(const int8_t *query, const uint8_t *code, int64_t row_bytes) {
+/* A query as [lower bytes, higher bytes, 8 times its sum] times the codes of 4 bits of some items, which stand
+   for themselves less 8. All lower halves of bytes come first: kernel.py orders queries likewise. Of several
+   items sums do not wait for each other, the query is loaded once, and one reduction serves all. */
+INLINE void halves(const int items, const int8_t *query, const uint8_t *code, int64_t row_bytes,
+                   int32_t *sum) {
   const int8_t *higher = query + 2 * row_bytes;
-  int32_t sum;
-  int64_t j = 0;
-  memcpy(&sum, query + 4 * row_bytes, 4);
-  sum = -sum;
-#if NUMBERS
-  Wholes low = all_wholes(0), high = all_wholes(0);
-  while (j + BYTES <= row_bytes) {
-    Wholes some = all_wholes(0), more = all_wholes(0);
-    for (int step = 0; step < STEPS && j + BYTES <= row_bytes; step++, j += BYTES) {
-      const Wholes both = load_bytes(code + j), a = low_half(both), b = high_half(both);
-      some = with_halves(some, a, b, query + j, row_bytes);
-      more = with_halves(more, a, b, higher + j, row_bytes);
-    }
-    low = plus32(low, widened_sum(some)), high = plus32(high, widened_sum(more));
-  }
-  sum += total_wholes(plus32(low, times256(high)));
-#endif
-  for (; j < row_bytes; j++) {
-    sum += (query[j] + 256 * higher[j]) * (code[j] & 15);
-    sum += (query[row_bytes + j] + 256 * higher[row_bytes + j]) * (code[j] >> 4);
-  }
-  return sum;
-}
-
-#if NUMBERS
-/* As product_halves of SIDE_BY_SIDE items: sums that do not wait for each other, of a query that is loaded
-   once, and one reduction for all of them. */
-static void products_halves(const int8_t *query, const uint8_t *code, int64_t row_bytes, int32_t *sum) {
-  const int8_t *higher = query + 2 * row_bytes;
-  Wholes low[SIDE_BY_SIDE], high[SIDE_BY_SIDE];
   int64_t j = 0;
   int32_t less;
-  UNROLL for (int i = 0; i < SIDE_BY_SIDE; i++) low[i] = high[i] = all_wholes(0);
+  memcpy(&less, query + 4 * row_bytes, 4);
+  for (int i = 0; i < items; i++) sum[i] = 0;
+#if NUMBERS
+  Wholes low[SIDE_BY_SIDE], high[SIDE_BY_SIDE];
+  UNROLL for (int i = 0; i < items; i++) low[i] = high[i] = all_wholes(0);
   while (j + BYTES <= row_bytes) {
     Wholes some[SIDE_BY_SIDE], more[SIDE_BY_SIDE];
-    UNROLL for (int i = 0; i < SIDE_BY_SIDE; i++) some[i] = more[i] = all_wholes(0);
+    UNROLL for (int i = 0; i < items; i++) some[i] = more[i] = all_wholes(0);
     for (int step = 0; step < STEPS && j + BYTES <= row_bytes; step++, j += BYTES) UNROLL
-      for (int i = 0; i < SIDE_BY_SIDE; i++) {
+      for (int i = 0; i < items; i++) {
         const Wholes both = load_bytes(code + i * row_bytes + j), a = low_half(both), b = high_half(both);
         some[i] = with_halves(some[i], a, b, query + j, row_bytes);
         more[i] = with_halves(more[i], a, b, higher + j, row_bytes);
       }
-    UNROLL for (int i = 0; i < SIDE_BY_SIDE; i++) {
+    UNROLL for (int i = 0; i < items; i++) {
       low[i] = plus32(low[i], widened_sum(some[i]));
       high[i] = plus32(high[i], widened_sum(more[i]));
     }
   }
-  UNROLL for (int i = 0; i < SIDE_BY_SIDE; i++) low[i] = plus32(low[i], times256(high[i]));
-  totals_of_four(low, sum);
-  memcpy(&less, query + 4 * row_bytes, 4);
-  for (int i = 0; i < SIDE_BY_SIDE; i++) {
+  UNROLL for (int i = 0; i < items; i++) low[i] = plus32(low[i], times256(high[i]));
+  if (items == 1)
+    sum[0] = total_wholes(low[0]);
+  else
+    totals_of_four(low, sum);
+#endif
+  for (int i = 0; i < items; i++) {
     const uint8_t *own = code + i * row_bytes;
     sum[i] -= less;
     for (int64_t at = j; at < row_bytes; at++) {
@@ -126,7 +105,12 @@ static void products_halves(const int8_t *query, const uint8_t *code, int64_t ro
     }
   }
 }
-#endif
+
+static int32_t product_halves(const int8_t *query, const uint8_t *code, int64_t row_bytes) {
+  int32_t sum;
+  halves(1, query, code, row_bytes, &sum);
+  return sum;
+}
 
 static float product_float(const float *a, const float *b, int64_t d) {
   float sum = 0;
@@ -204,7 +188,7 @@ static int64_t products(const Scan *p, Block block, int64_t i, int64_t n, int64_
     const uint8_t *code = (const uint8_t *)block.codes + i * p->row_bytes;
     int32_t sum[SIDE_BY_SIDE];
     if (!q) fetch_ahead(code, SIDE_BY_SIDE * p->row_bytes);
-    products_halves((const int8_t *)p->fine + q * (2 * p->d + 4), code, p->row_bytes, sum);
+    halves(SIDE_BY_SIDE, (const int8_t *)p->fine + q * (2 * p->d + 4), code, p->row_bytes, sum);
     for (int own = 0; own < SIDE_BY_SIDE; own++) score[i + own] = p->fine_scale[q] * (float)sum[own];
   }
 #endif

@@ -21,6 +21,7 @@
 #include "search_amx.h"
 #include "search_blocks.h"
 #include "search_coarse.h"
+#include "search_longer.h"
 #include "search_nearest.h"
 #include "search_queries.h"
 #include "search_tables.h"
@@ -71,6 +72,7 @@ static int scan_blocks(const Scan *p, Found *f) {
     scan_block(p, f, &buffers, from, n);
   }
   settle_all(p, f);
+  score_all_longer(p, f);
 #if TILES
   if (p->tiles && !failed) _tile_release();
 #endif
@@ -113,47 +115,6 @@ static void begin(const Scan *p, Found *f, int64_t threads) {
 int scan(const Scan *p, Found *f, int64_t threads) {
   begin(p, f, threads);
   return in_parallel(p, f, sizeof(Found), threads, scan_task);
-}
-
-/* ---------------------------------------------------------------- what shorter codes left */
-
-/* Lists of candidates, one for each thread, and the scan of longer codes of theirs: INT8 or FLOAT32, which
-   lie in memory as products read them. What ends below a list's limit is out. */
-typedef struct {
-  const Scan *scan;
-  const Found *lists;
-  int64_t n;
-} Refine;
-
-/* Take lists until none is left, and consider what is in them by the longer codes. */
-static int refine_task(const void *problem, void *result) {
-  const Refine *r = problem;
-  const Scan *p = r->scan;
-  Found *f = result;
-  const int64_t size = p->kind == INT8 ? 1 : 4;
-  for (int64_t i; (i = atomic_fetch_add(p->next, 1)) < r->n;)
-    for (int64_t q = 0; q < p->n_queries; q++) {
-      const Found *list = r->lists + i;
-      int32_t *id = list->id + q * p->capacity;
-      int64_t count = list->count[q];
-      if (count < 0) f->count[q] = -1, f->limit[q] = f->gate[q] = INFINITY;
-      if (count > 0) count = compact(list->reach + q * p->capacity, id, count, list->limit[q]);
-      for (int64_t j = 0; j < count; j++) {
-        if (j + 8 < count)
-          for (int64_t at = 0; at < p->row_bytes; at += 64)
-            __builtin_prefetch(p->codes + id[j + 8] * p->row_bytes + at);
-        const Block block = {p->codes + id[j] * p->row_bytes, p->row_bytes / size, size, NULL, 0};
-        consider(p, f, id[j], q, fine_score(p, id[j], block, 0, q));
-      }
-    }
-  return 0;
-}
-
-/* f: what each of `threads` finds, and after them as many lists. */
-int refine(const Scan *p, Found *f, int64_t threads) {
-  const Refine r = {p, f + threads, threads};
-  begin(p, f, threads);
-  return in_parallel(&r, f, sizeof(Found), threads, refine_task);
 }
 
 /* ---------------------------------------------------------------- scores in float32 */

@@ -48,6 +48,7 @@ typedef struct {
   int64_t n_items, d, kind, row_bytes, entries, n_queries, k, capacity, n_terms;
   int64_t tiles;        /* whether matrix units may be used, see matrix_units() */
   int64_t aside;        /* whether pairs are put aside by their coarse scores, see put_aside() */
+  int64_t longer;       /* whether longer codes of the same items follow as p[1], see consider() */
   const uint8_t *codes; /* [n_items, row_bytes], PRODUCT4 [groups, row_bytes, GROUP]; PRODUCT: d parts */
   const uint8_t *rows;  /* [n_items, row_bytes]: of PRODUCT4 the same item by item, or NULL */
   const float *factor, *margin, *term;    /* [n_items], [n_items] or NULL for 0, [n_terms, n_items] */
@@ -155,26 +156,55 @@ static int64_t compact(float *reach, int32_t *id, int64_t count, float limit) {
   return kept;
 }
 
-static void consider(const Scan *p, Found *f, int64_t item, int64_t q, float score) {
-  float margin = p->margin ? p->margin[item] * p->spread[q] : 0;
-  if (score + margin < f->limit[q] || f->count[q] < 0 || is_seen(p, q, item)) return;
+static inline float margin_of(const Scan *p, int64_t item, int64_t q) {
+  return p->margin ? p->margin[item] * p->spread[q] : 0;
+}
+
+/* Take a lower bound of an item's score into the k best, if it belongs there. */
+static void raise_limit(const Scan *p, Found *f, int64_t q, float lower, int32_t item) {
   float *best = f->best + q * p->k;
-  if (worse(best[0], f->best_id[q * p->k], score - margin, (int32_t)item)) {
-    replace_worst(best, f->best_id + q * p->k, p->k, score - margin, (int32_t)item);
-    f->limit[q] = best[0] - p->slack[q];
-    f->gate[q] = f->limit[q] - p->coarse_slack[q];
-  }
-  if (!p->capacity || p->aside) return;
+  if (!worse(best[0], f->best_id[q * p->k], lower, item)) return;
+  replace_worst(best, f->best_id + q * p->k, p->k, lower, item);
+  f->limit[q] = best[0] - p->slack[q];
+  f->gate[q] = f->limit[q] - p->coarse_slack[q];
+}
+
+/* What an upper bound by the codes that are read first must reach. */
+static inline float first_limit(const Scan *p, const Found *f, int64_t q) {
+  return p->longer ? f->gate[q] : f->limit[q];
+}
+
+/* In search_longer.h: the score by longer codes, and the same for what was listed without it. */
+static float longer_score(const Scan *p, int64_t item, int64_t q);
+static void score_longer(const Scan *p, Found *f, int64_t q);
+
+static void enlist(const Scan *p, Found *f, int64_t q, float upper, int32_t item) {
   float *reach = f->reach + q * p->capacity;
   int32_t *id = f->id + q * p->capacity;
   if (f->count[q] == p->capacity) {
     f->count[q] = compact(reach, id, p->capacity, f->limit[q]);
+    if (p->longer && 2 * f->count[q] > p->capacity) score_longer(p, f, q);
     if (2 * f->count[q] > p->capacity) { /* the bounds do not prune: give the query up */
       f->count[q] = -1, f->limit[q] = f->gate[q] = INFINITY;
       return;
     }
   }
-  reach[f->count[q]] = score + margin, id[f->count[q]++] = (int32_t)item;
+  reach[f->count[q]] = upper, id[f->count[q]++] = item;
+}
+
+static void consider(const Scan *p, Found *f, int64_t item, int64_t q, float score) {
+  float margin = margin_of(p, item, q);
+  if (score + margin < first_limit(p, f, q) || f->count[q] < 0 || is_seen(p, q, item)) return;
+  if (p->longer) {
+    if (!(score > f->best[q * p->k])) { /* it would hardly raise the limit */
+      enlist(p, f, q, score + margin + p->coarse_slack[q], ~(int32_t)item);
+      return;
+    }
+    score = longer_score(p, item, q), margin = margin_of(p + 1, item, q);
+    if (score + margin < f->limit[q]) return;
+  }
+  raise_limit(p, f, q, score - margin, (int32_t)item);
+  if (p->capacity && !p->aside) enlist(p, f, q, score + margin, (int32_t)item);
 }
 
 /* ---------------------------------------------------------------- parts of codes */

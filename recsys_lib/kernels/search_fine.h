@@ -65,9 +65,10 @@ INLINE Wholes widened_sum(Wholes sum) { return sum; }
 
 /* A query as [lower bytes, higher bytes, 8 times its sum] times the codes of 4 bits of some items, which stand
    for themselves less 8. All lower halves of bytes come first: kernel.py orders queries likewise. Of several
-   items sums do not wait for each other, the query is loaded once, and one reduction serves all. */
-INLINE void halves(const int items, const int8_t *query, const uint8_t *code, int64_t row_bytes,
-                   int32_t *sum) {
+   items sums do not wait for each other, the query is loaded once, and one reduction serves all. wide: whether
+   there are higher bytes that are not 0. */
+INLINE void halves(const int items, const int wide, const int8_t *query, const uint8_t *code,
+                   int64_t row_bytes, int32_t *sum) {
   const int8_t *higher = query + 2 * row_bytes;
   int64_t j = 0;
   int32_t less;
@@ -83,32 +84,31 @@ INLINE void halves(const int items, const int8_t *query, const uint8_t *code, in
       for (int i = 0; i < items; i++) {
         const Wholes both = load_bytes(code + i * row_bytes + j), a = low_half(both), b = high_half(both);
         some[i] = with_halves(some[i], a, b, query + j, row_bytes);
-        more[i] = with_halves(more[i], a, b, higher + j, row_bytes);
+        if (wide) more[i] = with_halves(more[i], a, b, higher + j, row_bytes);
       }
     UNROLL for (int i = 0; i < items; i++) {
       low[i] = plus32(low[i], widened_sum(some[i]));
-      high[i] = plus32(high[i], widened_sum(more[i]));
+      if (wide) high[i] = plus32(high[i], widened_sum(more[i]));
     }
   }
-  UNROLL for (int i = 0; i < items; i++) low[i] = plus32(low[i], times256(high[i]));
+  UNROLL for (int i = 0; i < items && wide; i++) low[i] = plus32(low[i], times256(high[i]));
   if (items == 1)
     sum[0] = total_wholes(low[0]);
   else
     totals_of_four(low, sum);
 #endif
-  for (int i = 0; i < items; i++) {
-    const uint8_t *own = code + i * row_bytes;
-    sum[i] -= less;
-    for (int64_t at = j; at < row_bytes; at++) {
-      sum[i] += (query[at] + 256 * higher[at]) * (own[at] & 15);
-      sum[i] += (query[row_bytes + at] + 256 * higher[row_bytes + at]) * (own[at] >> 4);
+  UNROLL for (int i = 0; i < items; i++) sum[i] -= less;
+  for (; j < row_bytes; j++)
+    for (int i = 0; i < items; i++) {
+      const int32_t byte = code[i * row_bytes + j];
+      sum[i] += (query[j] + 256 * higher[j]) * (byte & 15);
+      sum[i] += (query[row_bytes + j] + 256 * higher[row_bytes + j]) * (byte >> 4);
     }
-  }
 }
 
 static int32_t product_halves(const int8_t *query, const uint8_t *code, int64_t row_bytes) {
   int32_t sum;
-  halves(1, query, code, row_bytes, &sum);
+  halves(1, 1, query, code, row_bytes, &sum);
   return sum;
 }
 
@@ -188,7 +188,11 @@ static int64_t products(const Scan *p, Block block, int64_t i, int64_t n, int64_
     const uint8_t *code = (const uint8_t *)block.codes + i * p->row_bytes;
     int32_t sum[SIDE_BY_SIDE];
     if (!q) fetch_ahead(code, SIDE_BY_SIDE * p->row_bytes);
-    halves(SIDE_BY_SIDE, (const int8_t *)p->fine + q * (2 * p->d + 4), code, p->row_bytes, sum);
+    const int8_t *query = (const int8_t *)p->fine + q * (2 * p->d + 4);
+    if (p->longer) /* then queries have 8 bits */
+      halves(SIDE_BY_SIDE, 0, query, code, p->row_bytes, sum);
+    else
+      halves(SIDE_BY_SIDE, 1, query, code, p->row_bytes, sum);
     for (int own = 0; own < SIDE_BY_SIDE; own++) score[i + own] = p->fine_scale[q] * (float)sum[own];
   }
 #endif
@@ -220,7 +224,7 @@ static void scan_few(const Scan *p, Found *f, int64_t from, int64_t n, Block blo
     }
     for (int64_t i = first; i < n; i += LANES) {
       const int64_t end = i + LANES < n ? i + LANES : n;
-      const float limit = f->limit[q];
+      const float limit = first_limit(p, f, q);
       int passed = 0;
       for (int64_t j = i; j < end; j++) passed |= !(score[j] + (margin ? margin[j] * spread : 0) < limit);
       for (int64_t j = i; j < end && passed; j++) consider(p, f, from + j, q, score[j]);

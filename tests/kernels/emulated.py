@@ -42,10 +42,9 @@ int main(void) {
     void *problem = take_moved(head[3], memory, n), *results = take_moved(head[4], memory, n);
     const int64_t failed = head[0] == 0   ? scan(problem, results, head[1])
                            : head[0] == 1 ? rescore(problem, head[1])
-                           : head[0] == 3 ? refine(problem, results, head[1])
-                           : head[0] == 4 ? tables(problem, head[1])
-                           : head[0] == 5 ? rank(problem)
-                           : head[0] == 6 ? nearest(problem, head[1])
+                           : head[0] == 3 ? tables(problem, head[1])
+                           : head[0] == 4 ? rank(problem)
+                           : head[0] == 5 ? nearest(problem, head[1])
                                           : neighbours(problem, head[1]);
     fwrite(&failed, 8, 1, stdout);
     for (int64_t i = 0; i < n; i++) fwrite(memory[i].here, 1, memory[i].size, stdout), free(made[i]);
@@ -91,20 +90,17 @@ class Emulated:
     def scan(self, problem, results, threads):
         return self._call(0, threads.value, bytes(problem._obj), bytes(results))
 
-    def refine(self, problem, results, threads):
-        return self._call(3, threads.value, bytes(problem._obj), bytes(results))
-
     def rescore(self, problem, threads):
         return self._call(1, threads.value, bytes(problem._obj), b"")
 
     def tables(self, problem, threads):
-        return self._call(4, threads.value, bytes(problem._obj), b"")
+        return self._call(3, threads.value, bytes(problem._obj), b"")
 
     def rank(self, problem):
-        return self._call(5, 1, bytes(problem._obj), b"")
+        return self._call(4, 1, bytes(problem._obj), b"")
 
     def nearest(self, problem, threads):
-        return self._call(6, threads.value, bytes(problem._obj), b"")
+        return self._call(5, threads.value, bytes(problem._obj), b"")
 
     def neighbours(self, problem, threads):
         return self._call(2, threads.value, bytes(problem._obj), b"")

@@ -36,7 +36,7 @@ def test_rooms_of_other_sizes_follow_each_other(index):
     for n, k in ((1, 10), (4, 10), (1, 40), (2, 3), (24, 10), (1, 10)):
         assert right(asked(index, n, k), k)
     if kernel.load():
-        assert set(kernel._kept_room.maps) == {"scan reach", "scan id", "refine reach", "refine id"}
+        assert set(kernel._kept_room.maps) == {"reach", "id"}
 
 
 def test_threads_keep_rooms_of_their_own(index):

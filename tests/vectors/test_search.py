@@ -18,7 +18,7 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.hardware import timing
 from recsys_lib.kernels import compiler
 from recsys_lib.vectors import quantization, search, similarity
-from recsys_lib.vectors.search import kernel
+from recsys_lib.vectors.search import kernel, query
 
 BACKENDS = ("kernel", "vectors", "portable", "torch")
 SCHEMES = {
@@ -132,7 +132,7 @@ def searches(draw):
     searches(),
     st.sampled_from(("cosine", "dot")),
     st.sampled_from(BACKENDS),
-    st.sampled_from((None, "int4", "binary")),
+    st.sampled_from((None, "int4", "binary", "float16")),
 )
 def test_exact_search_is_brute_force_bit_for_bit(scheme, case, metric, backend, few):
     items, queries, k, exclude = case
@@ -208,6 +208,25 @@ def test_shorter_codes_leave_longer_ones_few_items_to_tell_apart(n_queries, back
     assert found[1].rescored.tolist() == found[0].rescored.tolist()
     alone = search.Index.build(four, items).exact_top_k(queries, 7, exclude)
     assert (alone.rescored > 5 * found[1].rescored).all()
+
+
+@pytest.mark.parametrize("few", ["int4", "binary", "pq"])
+@pytest.mark.parametrize("longer", ["int8", "float32"])
+@pytest.mark.parametrize("room", [query.BLOCK_BYTES, 1])  # 1: lists are full all the time
+def test_shorter_codes_over_several_blocks_and_threads(few, longer, room, backend, monkeypatch):
+    rng = np.random.default_rng(2)
+    n, d = 9001, 67
+    items = vectors_of("clustered", n, d, rng) + 0.3 * vectors_of("random", n, d, rng)
+    items[rng.integers(0, n, 200)] = items[rng.integers(0, n, 200)]
+    queries = items[rng.integers(0, n, 4)] + 0.1 * vectors_of("random", 4, d, rng)
+    exclude = sp.random(4, n, 0.02, "csr", random_state=1)
+    monkeypatch.setattr(kernel, "threads", lambda: 3)
+    monkeypatch.setattr(query, "BLOCK_BYTES", room)
+    index = search.Index.build(quantized(items, longer), items, few=quantized(items, few))
+    for n_queries in (1, 4):
+        found = index.exact_top_k(queries[:n_queries], 10, exclude[:n_queries])
+        assert same(found, similarity.top_k(queries[:n_queries], items, 10, exclude[:n_queries]))
+        assert found.fell_back.sum() == 0 or room == 1
 
 
 def test_one_query_that_falls_back_does_not_disturb_the_others(backend):

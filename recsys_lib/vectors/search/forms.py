@@ -24,6 +24,8 @@ KINDS = {
     "int4": INT4, "binary": BINARY, "pca": FLOAT32, "pca-int8": INT8, "pq": PRODUCT,
 }  # fmt: skip
 
+# What the two numbers of a byte of 4-bit codes, which stand for themselves less 8, add to a square.
+_SQUARES_OF_HALVES = sum(np.square(np.arange(256.0) // by % 16 - 8) for by in (1, 16))
 # Sums of more 8-bit entries of tables could exceed 16 bits.
 MAX_PARTS = 256
 
@@ -180,15 +182,22 @@ def _query_map(q: QuantizedVectors, kind: int) -> Callable[[np.ndarray], np.ndar
             order = np.arange(8 * q.codes.shape[1]).reshape(-1, 8)[:, ::-1].ravel()
         else:  # the kernel reads all lower halves of bytes first
             order = np.arange(2 * q.codes.shape[1]).reshape(-1, 2).T.ravel()
-        return lambda v: np.pad(v, ((0, 0), (0, len(order) - v.shape[1])))[:, order]
+        return lambda v: _with_zeros(v, len(order))[:, order]
     return lambda v: v
+
+
+def _with_zeros(v: np.ndarray, width: int) -> np.ndarray:
+    """``v [n, d]`` with zeros up to ``width`` columns; as ``np.pad`` does in ten times the time."""
+    if v.shape[1] == width:
+        return v
+    out = np.zeros((len(v), width), v.dtype)
+    out[:, : v.shape[1]] = v
+    return out
 
 
 def _code_length(q: QuantizedVectors, kind: int, factor: np.ndarray) -> float:
     if kind == BINARY:
         return float(factor.max(initial=0)) * np.sqrt(q.dimension)
-    if kind == INT4:
-        return float(factor.max(initial=0)) * 8 * np.sqrt(q.dimension)
     if kind in (PRODUCT, PRODUCT4):
         return float(factor.max(initial=0)) * float(
             np.sqrt(np.square(q.codebook.astype(np.float64)).sum(2).max(1).sum())
@@ -198,6 +207,9 @@ def _code_length(q: QuantizedVectors, kind: int, factor: np.ndarray) -> float:
         part = q.codes[start : start + 1024]
         if q.scheme == "bfloat16":
             part = q.dequantize(slice(start, start + 1024))
-        squares = np.einsum("ij,ij->i", part, part, dtype=np.float64)
+        if kind == INT4:
+            squares = _SQUARES_OF_HALVES[part].sum(axis=1)
+        else:
+            squares = np.einsum("ij,ij->i", part, part, dtype=np.float64)
         longest = max(longest, float((factor[start : start + 1024] * np.sqrt(squares)).max()))
     return longest

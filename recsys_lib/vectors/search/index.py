@@ -247,7 +247,7 @@ def _check_few(few: QuantizedVectors | None, quantized: QuantizedVectors, rows: 
         return
     if rows is None:
         raise InputError("codes for few queries serve exact search: build the index with rows")
-    if KINDS.get(quantized.scheme) not in kernel.REFINES:
+    if KINDS.get(quantized.scheme) not in kernel.LONGER:
         raise InputError(f"codes for few queries go with int8 or float32 ones, not with {quantized.scheme}")
 
 

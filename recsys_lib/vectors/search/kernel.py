@@ -10,7 +10,7 @@ import ctypes
 import math
 import mmap
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -46,7 +46,7 @@ MIN_ASIDE = 64
 # More equal signs would not fit 16 bits.
 MAX_SIGN_BYTES = 8191
 # Codes that lie in memory as products read them.
-REFINES = (forms.INT8, forms.FLOAT32)
+LONGER = (forms.INT8, forms.FLOAT32)
 # As in search.c.
 INSTRUCTIONS = ("portable", "NEON", "AVX2", "AVX-VNNI", "AVX-512 VNNI", "AMX")
 
@@ -55,7 +55,7 @@ _INT, _REAL, _POINTER = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 # Field by field as in search.h, search_queries.h, search_nearest.h and search.c.
 Scan = structure(
     "Scan", n_items=_INT, d=_INT, kind=_INT, row_bytes=_INT, entries=_INT, n_queries=_INT, k=_INT,
-    capacity=_INT, n_terms=_INT, tiles=_INT, aside=_INT,
+    capacity=_INT, n_terms=_INT, tiles=_INT, aside=_INT, longer=_INT,
     codes=_POINTER, rows=_POINTER, factor=_POINTER, margin=_POINTER, term=_POINTER, extremes=_POINTER,
     fine=_POINTER, coarse=_POINTER, fine_scale=_POINTER, coarse_scale=_POINTER, coarse_min=_POINTER,
     spread=_POINTER, term_scale=_POINTER, slack=_POINTER, coarse_slack=_POINTER, seen_start=_POINTER,
@@ -130,7 +130,7 @@ class Queries:
     ``[panels, d/4, 16, 4]`` uint8, ``[panels, d, 16]`` float32 or ``[panels, parts, entries, 16]`` uint8, and
     of 4-bit parts and signs tables ``[n, parts, 16]``; None for few queries. fine_scale, coarse_scale,
     coarse_min: ``[padded]``, what a number stands for, and what 0 does. fine_error, coarse_error: ``[n]``,
-    how much rounding took from scores.
+    how much rounding took from scores. term_scale: ``[t, padded]``, products with the directions of terms.
     """
 
     fine: np.ndarray
@@ -140,52 +140,61 @@ class Queries:
     coarse_scale: np.ndarray | None
     coarse_min: np.ndarray | None
     coarse_error: np.ndarray
+    term_scale: np.ndarray
 
 
-def prepare(form: Form, unit: np.ndarray) -> Queries:
-    """Queries ``unit [n, d]`` float64 for a scan of ``form``."""
+def prepare(form: Form, unit: np.ndarray, alone: bool = True) -> Queries:
+    """Queries ``unit [n, d]`` float64 for a scan of ``form``; ``alone``: without codes of another length."""
     v = form.to_codes(unit)
-    nothing = np.zeros(len(v))
+    nothing, along = np.zeros(len(v)), padded(form.directions @ unit.T)
     tiles, (max_code, raised) = matrix_units(), coarse_codes()
-    few = not max_code or len(v) <= {forms.PRODUCT: FEW_TABLES, forms.PRODUCT4: 0, forms.BITS: FEW}.get(
-        form.kind, 1 if tiles else FEW
-    )
+    few = not max_code or len(v) <= _fine_alone(form.kind, tiles, alone)
     if form.kind <= forms.BINARY:
-        # A sum of d products with 8-bit codes must fit 32 bits; of 4-bit codes, the higher byte must fit 8.
-        most = 127 * 257 if form.kind == forms.INT4 else 2**15 - 1
+        # A sum of d products with 8-bit codes must fit 32 bits; of 4-bit codes, the higher byte must fit 8,
+        # and longer codes make it needless.
+        most = (127 * 257 if alone else 127) if form.kind == forms.INT4 else 2**15 - 1
         fine, scale, lost = rounded(v, min(most, (2**31 - 1) // (128 * v.shape[1])))
         scale, fine_error = padded(scale), lost * form.code_length
         fine = planes(fine.astype(np.int32)) if form.kind == forms.INT4 else in_c_order(fine, np.int16)
         if few:
-            return Queries(fine, scale, fine_error, None, None, None, nothing)
+            return Queries(fine, scale, fine_error, None, None, None, nothing, along)
         coarse, coarse_scale, lost = rounded(v, max_code)
         lost = lost * form.code_length
-        return Queries(fine, scale, fine_error, panels8(coarse, raised), padded(coarse_scale), None, lost)
+        coarse = panels8(coarse, raised)
+        return Queries(fine, scale, fine_error, coarse, padded(coarse_scale), None, lost, along)
     if form.kind in (forms.PRODUCT, forms.PRODUCT4):
         fine, coarse, scale, minimum, lost = _tables(form, in_c_order(v, np.float64), not few)
         if few:
-            return Queries(fine, None, nothing, None, None, None, nothing)
+            return Queries(fine, None, nothing, None, None, None, nothing, along)
         coarse = panels(coarse, np.uint8) if form.kind == forms.PRODUCT else coarse
         lost = lost * (1 + 1e-5) * form.largest_factor
-        return Queries(fine, None, nothing, coarse, scale, minimum, lost)
+        return Queries(fine, None, nothing, coarse, scale, minimum, lost, along)
     if form.kind == forms.BITS:
         ones = np.ones(-(-len(v) // LANES) * LANES, np.float32)
         v = in_c_order(v, np.uint8)
         if few or not tiles:
             signs = None if few or v.shape[1] > MAX_SIGN_BYTES else sign_tables(v)
-            return Queries(v, ones, nothing, signs, 2 * ones, -8 * v.shape[1] * ones, nothing)
+            return Queries(v, ones, nothing, signs, 2 * ones, -8 * v.shape[1] * ones, nothing, along)
         bits = 2 * np.unpackbits(v, axis=1, bitorder="little").astype(np.int8) - 1
-        return Queries(v, ones, nothing, panels8(bits, raised), ones, None, nothing)
+        return Queries(v, ones, nothing, panels8(bits, raised), ones, None, nothing, along)
     fine = in_c_order(v, np.float32)
     if few or not tiles:
-        return Queries(fine, None, nothing, None if few else panels(fine), None, None, nothing)
+        coarse = None if few else panels(fine)
+        return Queries(fine, None, nothing, coarse, None, None, nothing, along)
     coarse = to_bfloat16(fine)
     kept = (coarse.astype(np.uint32) << 16).view(np.float32)
     lost = norms(v - kept) + (0 if form.kind == forms.BFLOAT16 else 2.0**-8) * norms(kept)
     # Numbers below the smallest normal one are taken for 0; scaled by at most 1e30, products of them come to
     # no more than this.
     lost = lost * form.code_length + form.d * 2.0**-26
-    return Queries(fine, None, nothing, lines(coarse), None, None, lost)
+    return Queries(fine, None, nothing, lines(coarse), None, None, lost, along)
+
+
+def _fine_alone(kind: int, tiles: bool, alone: bool) -> int:
+    """Up to how many queries fine products alone are the fastest."""
+    if kind in (forms.PRODUCT, forms.PRODUCT4):
+        return FEW_TABLES if kind == forms.PRODUCT else 0
+    return 1 if tiles and alone and kind != forms.BITS else FEW
 
 
 def _tables(form: Form, v: np.ndarray, coarse: bool) -> tuple[np.ndarray, ...]:
@@ -242,23 +251,46 @@ class Bounds:
     coarse_slack: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """Codes that a scan reads, the queries in their layout, and how far scores by them may be wrong."""
+
+    form: Form
+    queries: Queries
+    bounds: Bounds
+
+
 def scan(
-    form: Form,
-    unit: np.ndarray,
-    queries: Queries,
-    bounds: Bounds,
-    k: int,
-    capacity: int,
-    seen: sp.csr_matrix | None,
+    reading: Reading, k: int, capacity: int, seen: sp.csr_matrix | None, longer: Reading | None = None
 ) -> Candidates:
     """One pass over all codes; ``seen`` has ascending ids and no stored zeros. ``capacity``: of the list of
     candidates; 0: only the best ``k`` are asked for.
+
+    ``longer``: codes of the same items, of a kind in ``LONGER``. What passes by the first ones is scored by
+    these at once, and candidates are so by these.
     """
-    problem, _kept = _problem(form, unit, queries, bounds, k, capacity, seen)
-    n_threads = threads_for(len(form.factor))
-    out, limits = _room("scan", n_threads, len(unit), k, capacity)
+    n, n_threads = len(reading.bounds.spread), threads_for(len(reading.form.factor))
+    if longer is None:
+        problems = [_problem(reading, k, capacity, seen)]
+    else:
+        first = replace(reading, bounds=_before(longer.bounds, reading))
+        problems = [_problem(first, k, capacity, seen), _problem(longer, k, capacity, None)]
+    scans, kept = zip(*problems, strict=True)
+    problem = (Scan * len(scans))(*scans)
+    problem[0].longer = len(scans) - 1
+    out, limits = _room(n_threads, n, k, capacity)
     _check(_library().scan(ctypes.byref(problem), _found(out, limits), _INT(n_threads)))
+    del kept  # the arrays had to live as long
     return out
+
+
+def _before(longer: Bounds, reading: Reading) -> Bounds:
+    """Bounds of codes before longer ones: their upper bounds are held against lower bounds by those, and what
+    rounding takes more from them is part of the coarse slack.
+    """
+    more = np.maximum(reading.bounds.slack - longer.slack, 0) / 2 * (1 + 1e-5)
+    coarse = 0 if reading.queries.coarse is None else reading.bounds.coarse_slack
+    return replace(reading.bounds, slack=longer.slack, coarse_slack=coarse + more)
 
 
 def nearest(
@@ -277,7 +309,7 @@ def nearest(
     ids, scores = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
     codes = Scan(
         len(form.factor), d, form.kind, form.codes.shape[1], entries, n, k, max(MIN_ASIDE, 8 * k),
-        len(form.terms), 0, 1, address(form.codes), address(form.rows), address(form.factor), None,
+        len(form.terms), 0, 1, 0, address(form.codes), address(form.rows), address(form.factor), None,
         address(form.terms), address(form.extremes),
     )  # fmt: skip
     codes.seen_start, codes.seen = map(address, kept)
@@ -290,40 +322,20 @@ def nearest(
     return ids, scores
 
 
-def refine(
-    form: Form,
-    unit: np.ndarray,
-    queries: Queries,
-    bounds: Bounds,
-    k: int,
-    listed: Candidates,
-    limit: np.ndarray,
-) -> Candidates:
-    """Of what a scan of shorter codes found, with upper bounds from ``limit [n]`` on, the candidates by the
-    codes of ``form``, which are of a kind in ``REFINES``.
-    """
-    n_lists, n, capacity = listed.id.shape
-    problem, _kept = _problem(form, unit, queries, bounds, k, capacity, None)
-    out, limits = _room("refine", n_lists, n, k, capacity)
-    lowest = np.tile(limit.astype(np.float32), (2, n_lists, 1))
-    both = (Found * (2 * n_lists))(*_found(out, limits), *_found(listed, lowest))
-    _check(_library().refine(ctypes.byref(problem), both, _INT(n_lists)))
-    return out
-
-
 def _problem(
-    form: Form, unit: np.ndarray, queries: Queries, bounds: Bounds, k: int, capacity: int, seen
+    reading: Reading, k: int, capacity: int, seen: sp.csr_matrix | None
 ) -> tuple[ctypes.Structure, list[np.ndarray | None]]:
     """What the kernel is told of a scan, and the arrays that must live as long."""
+    form, queries, bounds = reading.form, reading.queries, reading.bounds
     arrays = [
         form.codes, form.rows, form.factor, bounds.margin, form.terms, None, queries.fine, queries.coarse,
         queries.fine_scale, queries.coarse_scale, queries.coarse_min, padded(bounds.spread),
-        padded(form.directions @ unit.T), bounds.slack.astype(np.float32),
-        bounds.coarse_slack.astype(np.float32), *_csr(seen), np.zeros(1, np.int64),
+        queries.term_scale, bounds.slack.astype(np.float32), bounds.coarse_slack.astype(np.float32), *_csr(seen),
+        np.zeros(1, np.int64),
     ]  # fmt: skip
     row_bytes = form.codes.shape[1] * form.codes.itemsize
-    sizes = (len(form.factor), form.d, form.kind, row_bytes, form.entries, len(unit), k, capacity)
-    return Scan(*sizes, len(form.terms), matrix_units(), 0, *map(address, arrays)), arrays
+    sizes = (len(form.factor), form.d, form.kind, row_bytes, form.entries, len(bounds.slack), k, capacity)
+    return Scan(*sizes, len(form.terms), matrix_units(), 0, 0, *map(address, arrays)), arrays
 
 
 class _Kept(threading.local):
@@ -340,15 +352,15 @@ _kept_room = _Kept()
 _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 
 
-def _room(step: str, n_threads: int, n: int, k: int, capacity: int) -> tuple[Candidates, np.ndarray]:
+def _room(n_threads: int, n: int, k: int, capacity: int) -> tuple[Candidates, np.ndarray]:
     """Room for what the threads find, and for their limits ``[2, n_threads, padded]`` while they look. Of few
-    queries the room of a ``step`` holds until the thread's next one.
+    queries it holds until the thread's next scan.
     """
-    shape, keep = (n_threads, n), step if n <= FEW else ""
+    shape, keep = (n_threads, n), n <= FEW
     out = Candidates(
         np.empty((*shape, k), np.float32), np.empty((*shape, k), np.int32),
-        _lazy_empty((*shape, capacity), np.float32, keep and f"{keep} reach"),
-        _lazy_empty((*shape, capacity), np.int32, keep and f"{keep} id"),
+        _lazy_empty((*shape, capacity), np.float32, "reach" if keep else ""),
+        _lazy_empty((*shape, capacity), np.int32, "id" if keep else ""),
         np.empty(shape, np.int64),
     )  # fmt: skip
     return out, np.empty((2, n_threads, -(-n // LANES) * LANES), np.float32)

@@ -15,7 +15,7 @@ from recsys_lib.vectors import checked_vectors, similarity
 from recsys_lib.vectors.quantization.bounds import norms
 from recsys_lib.vectors.search import kernel, torch_scan
 from recsys_lib.vectors.search.forms import PRODUCT4
-from recsys_lib.vectors.search.kernel import Bounds, Candidates
+from recsys_lib.vectors.search.kernel import Bounds, Candidates, Reading
 
 if TYPE_CHECKING:
     from recsys_lib.vectors.search.index import Index
@@ -135,17 +135,10 @@ class Search:
             self.found.rescored[part] = np.where(given_up, -1, np.bincount(pairs.row, minlength=n))
             return pairs.row, pairs.id
         capacity = max(4 * self.k, min(n_items, BLOCK_BYTES // (8 * n * kernel.threads_for(n_items))))
-        queries, bounds = _bounded(index, unit, tie)
-        if self.few is None:
-            candidates = kernel.scan(index.exact_form, unit, queries, bounds, self.k, capacity, seen)
-        else:
-            first, wider = _bounded(self.few, unit, tie)
-            form = self.few.exact_form
-            assert form is not None
-            listed = kernel.scan(form, unit, first, wider, self.k, capacity, seen)
-            limit = self._limit(listed, wider.slack)
-            candidates = kernel.refine(index.exact_form, unit, queries, bounds, self.k, listed, limit)
-        limit = self._limit(candidates, bounds.slack)
+        whole = _reading(index, unit, tie, self.few is None)
+        first, longer = (whole, None) if self.few is None else (_reading(self.few, unit, tie, False), whole)
+        candidates = kernel.scan(first, self.k, capacity, seen, longer)
+        limit = self._limit(candidates, whole.bounds.slack)
         self.found.rescored[part] = self._filter(candidates, unit, lengths, limit, max_kept)
         return candidates.pairs()
 
@@ -176,7 +169,7 @@ class Search:
                 index, form.size
             )
             bounds = Bounds(None, np.ones(n), np.zeros(n), coarse_slack)
-            ids, score = kernel.ranked(kernel.scan(form, unit, queries, bounds, self.width, 0, seen))
+            ids, score = kernel.ranked(kernel.scan(Reading(form, queries, bounds), self.width, 0, seen))
         return ids, self._scaled(ids, score, lengths)
 
     def _nearest_signs(self, part: slice, seen) -> tuple[np.ndarray, np.ndarray]:
@@ -194,9 +187,8 @@ class Search:
             return ids, score / d
         nothing = np.zeros(len(queries))
         bounds = Bounds(None, np.ones(len(queries)), nothing, nothing)
-        ids, score = kernel.ranked(
-            kernel.scan(form, queries, kernel.prepare(form, queries), bounds, self.width, 0, seen)
-        )
+        reading = Reading(form, kernel.prepare(form, queries), bounds)
+        ids, score = kernel.ranked(kernel.scan(reading, self.width, 0, seen))
         return ids, (score - padding) / d
 
     def _in_order(self, pairs: torch_scan.Pairs, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -282,15 +274,18 @@ class Search:
         found.rescored[rest], found.fell_back[rest] = found.n_items, True
 
 
-def _bounded(index: Index, unit: np.ndarray, tie: np.ndarray) -> tuple[kernel.Queries, Bounds]:
-    """Queries for a scan of the index, and how far its scores may lie from the true ones."""
+def _reading(index: Index, unit: np.ndarray, tie: np.ndarray, alone: bool) -> Reading:
+    """What exact search reads of an index: its codes, the queries for them, and how far scores by them may
+    lie from the true ones. ``alone``: whether it reads codes of one length only.
+    """
     form, certificate = index.exact_form, index.certificate
     assert form is not None and certificate is not None
-    queries, rounding = kernel.prepare(form, unit), _rounding(index, certificate.size)
+    queries, rounding = kernel.prepare(form, unit, alone), _rounding(index, certificate.size)
     across = unit - (unit @ certificate.direction)[:, None] * certificate.direction
     slack = tie + 2 * (queries.fine_error + rounding)
     coarse = (queries.fine_error + queries.coarse_error) * (1 + 1e-5) + 2 * rounding
-    return queries, Bounds(certificate.margin, norms(across) * (1 + 1e-6) + 1e-6, slack, coarse)
+    bounds = Bounds(certificate.margin, norms(across) * (1 + 1e-6) + 1e-6, slack, coarse)
+    return Reading(form, queries, bounds)
 
 
 def _rounding(index: Index, size: float) -> float:

@@ -179,8 +179,8 @@ def prepare(form: Form, unit: np.ndarray, alone: bool = True) -> Queries:
         return Queries(v, ones, nothing, panels8(bits, raised), ones, None, nothing, along)
     fine = in_c_order(v, np.float32)
     if few or not tiles:
-        coarse = None if few else panels(fine)
-        return Queries(fine, None, nothing, coarse, None, None, nothing, along)
+        in_panels = None if few else panels(fine)
+        return Queries(fine, None, nothing, in_panels, None, None, nothing, along)
     coarse = to_bfloat16(fine)
     kept = (coarse.astype(np.uint32) << 16).view(np.float32)
     lost = norms(v - kept) + (0 if form.kind == forms.BFLOAT16 else 2.0**-8) * norms(kept)
@@ -330,8 +330,8 @@ def _problem(
     arrays = [
         form.codes, form.rows, form.factor, bounds.margin, form.terms, None, queries.fine, queries.coarse,
         queries.fine_scale, queries.coarse_scale, queries.coarse_min, padded(bounds.spread),
-        queries.term_scale, bounds.slack.astype(np.float32), bounds.coarse_slack.astype(np.float32), *_csr(seen),
-        np.zeros(1, np.int64),
+        queries.term_scale, bounds.slack.astype(np.float32), bounds.coarse_slack.astype(np.float32),
+        *_csr(seen), np.zeros(1, np.int64),
     ]  # fmt: skip
     row_bytes = form.codes.shape[1] * form.codes.itemsize
     sizes = (len(form.factor), form.d, form.kind, row_bytes, form.entries, len(bounds.slack), k, capacity)

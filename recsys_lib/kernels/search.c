@@ -2,9 +2,10 @@
    runs on.
 
    In order: search_lanes.h (vector registers), search.h (data, candidates), search_fine.h, search_coarse.h,
-   search_tables.h and search_amx.h (products), search_blocks.h (codes as products read them),
-   search_queries.h (tables of queries, and their best in order), search_nearest.h (a whole search by codes of
-   4 bits); here the scan, its threads, and the scores in float32 of what it found.
+   search_tables.h and search_amx.h (products), search_longer.h (longer codes of what short ones leave),
+   search_blocks.h (codes as products read them), search_queries.h (tables of queries, and their best in
+   order), search_nearest.h (a whole search by codes of 4 bits); here the scan, its threads, and the scores in
+   float32 of what it found.
 
    The score of an item is factor[item] * (query . code) + sum over t of term[t][item] * term_scale[t][query].
    It may be wrong by up to margin[item] * spread[query]: the upper bound of a candidate is compared with the

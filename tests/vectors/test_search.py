@@ -229,6 +229,42 @@ def test_shorter_codes_over_several_blocks_and_threads(few, longer, room, backen
         assert found.fell_back.sum() == 0 or room == 1
 
 
+@pytest.mark.parametrize("scheme", ["int8", "int8-offset", "float32", "pca-int8"])
+@settings(
+    deadline=None,
+    derandomize=True,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(searches(), st.sampled_from(("cosine", "dot")), st.sampled_from(BACKENDS), st.sampled_from((0, 1, 2)))
+def test_codes_find_the_same_after_shorter_ones(scheme, case, metric, backend, rescore):
+    items, queries, k, exclude = case
+    with pytest.MonkeyPatch.context() as patch:
+        use(backend, patch)
+        longer, shorter = quantized(items, scheme), quantized(items, "int4")
+        found = [
+            search.Index.build(longer, items, metric, few).top_k(queries, k, exclude, rescore)
+            for few in (None, shorter)
+        ]
+    assert same(found[1], (found[0].ids, found[0].scores))
+
+
+@pytest.mark.parametrize("room", [query.BLOCK_BYTES, 1])
+def test_codes_find_the_same_after_shorter_ones_over_several_blocks(room, backend, monkeypatch):
+    rng = np.random.default_rng(4)
+    items, queries = vectors_of("random", 9001, 67, rng), vectors_of("random", 4, 67, rng)
+    items[rng.integers(0, 9001, 300)] = items[rng.integers(0, 9001, 300)]
+    queries[0] = 0  # all items tie
+    exclude = sp.random(4, 9001, 0.02, "csr", random_state=1)
+    monkeypatch.setattr(kernel, "threads", lambda: 3)
+    monkeypatch.setattr(query, "BLOCK_BYTES", room)
+    eight, four = quantized(items, "int8"), quantized(items, "int4")
+    indexes = [search.Index.build(eight, items, few=few) for few in (None, four)]
+    for rows in (slice(0, 4), slice(1, 2)):
+        alone, after = (index.top_k(queries[rows], 10, exclude[rows], rescore=2) for index in indexes)
+        assert same(after, (alone.ids, alone.scores))
+
+
 def test_one_query_that_falls_back_does_not_disturb_the_others(backend):
     rng = np.random.default_rng(3)
     items = vectors_of("random", 6000, 32, rng)

@@ -45,8 +45,8 @@ class Index:
     weight: ``[n]`` float32, what a product with an item is scaled by so that scores of unit queries stay near
     1: its inverse length, or for dot products the inverse of ``longest``, the longest length. form: how the
     kernel scores codes, exact_form: the same with what is known of the residuals; None where torch decodes
-    and multiplies. few: shorter codes of the same rows, which exact search of up to ``kernel.FEW`` queries
-    reads first: it waits for memory, not for products.
+    and multiplies. few: shorter codes of the same rows, which a search of up to ``kernel.FEW`` queries reads
+    first: it waits for memory, not for products.
     """
 
     quantized: QuantizedVectors
@@ -63,6 +63,12 @@ class Index:
         """How the kernel compares signs of queries with binary codes."""
         return None if self.form is None else sign_form(self.quantized)
 
+    @cached_property
+    def margin_of_two(self) -> np.ndarray:
+        """How far the scores of a unit query by the codes and by shorter ones may lie apart, ``[n]``."""
+        assert self.certificate is not None and self.few is not None and self.few.certificate is not None
+        return self.certificate.margin + self.few.certificate.margin
+
     @staticmethod
     def build(
         quantized: QuantizedVectors,
@@ -74,8 +80,8 @@ class Index:
 
         ``rows`` may be a ``np.memmap``. They are read once, in blocks: the bound of every code is checked
         against its row, so that a certificate rests on no promise. ``few``: shorter codes of the same rows,
-        4 bits beside 8, which exact search of up to 4 queries reads first, and then of ``quantized`` only
-        what they leave. They take memory of their own, and serve where there is a compiler.
+        4 bits beside 8, which a search of up to 4 queries reads first, and then of ``quantized`` only what
+        they leave; it finds the same. They take memory of their own, and serve where there is a compiler.
 
         Raises:
             InputError: an unknown metric, rows of another shape or dtype, NaN, a row farther from its code
@@ -143,7 +149,8 @@ class Index:
             raise InputError(
                 f"query_bits={query_bits!r} with {self.quantized.scheme} codes: expected 16, or 1 for binary"
             )
-        return Search(self, queries, k, exclude, int(rescore), False, query_bits == 1).run()
+        few = None if query_bits == 1 else self._few_for(queries)
+        return Search(self, queries, k, exclude, int(rescore), False, query_bits == 1, few).run()
 
     def exact_top_k(
         self,
@@ -158,8 +165,11 @@ class Index:
         """
         if self.certificate is None:
             raise InputError("exact search needs the float32 rows: build the index with rows")
-        few = self.few if np.shape(queries)[:1] <= (kernel.FEW,) else None
-        return Search(self, queries, k, exclude, 0, True, False, few).run()
+        return Search(self, queries, k, exclude, 0, True, False, self._few_for(queries)).run()
+
+    def _few_for(self, queries: np.ndarray) -> Index | None:
+        """Shorter codes, where they are faster."""
+        return self.few if np.shape(queries)[:1] <= (kernel.FEW,) else None
 
     def save(self, folder: str | Path) -> None:
         """Write the index to ``folder``: codes as ``core.storage`` has them, the float32 rows as ``.npy``

@@ -4,7 +4,7 @@ fall back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.vectors import checked_vectors, similarity
 from recsys_lib.vectors.quantization.bounds import norms
 from recsys_lib.vectors.search import kernel, torch_scan
-from recsys_lib.vectors.search.forms import PRODUCT4
+from recsys_lib.vectors.search.forms import PRODUCT4, Form
 from recsys_lib.vectors.search.kernel import Bounds, Candidates, Reading
 
 if TYPE_CHECKING:
@@ -134,13 +134,18 @@ class Search:
             )
             self.found.rescored[part] = np.where(given_up, -1, np.bincount(pairs.row, minlength=n))
             return pairs.row, pairs.id
-        capacity = max(4 * self.k, min(n_items, BLOCK_BYTES // (8 * n * kernel.threads_for(n_items))))
         whole = _reading(index, unit, tie, self.few is None)
         first, longer = (whole, None) if self.few is None else (_reading(self.few, unit, tie, False), whole)
-        candidates = kernel.scan(first, self.k, capacity, seen, longer)
+        candidates = kernel.scan(first, self.k, self._capacity(n), seen, longer)
         limit = self._limit(candidates, whole.bounds.slack)
         self.found.rescored[part] = self._filter(candidates, unit, lengths, limit, max_kept)
         return candidates.pairs()
+
+    def _capacity(self, n: int) -> int:
+        """How many candidates of each of ``n`` queries a thread may list."""
+        n_items = self.found.n_items
+        room = BLOCK_BYTES // (8 * n * kernel.threads_for(n_items))
+        return max(4 * self.width, min(n_items, room))
 
     def _limit(self, candidates: Candidates, slack: np.ndarray) -> np.ndarray:
         """Per query the k-th best lower bound of all threads, less the slack."""
@@ -164,13 +169,34 @@ class Search:
             )
             ids, score = self._in_order(pairs, n)
         else:
-            queries = kernel.prepare(form, unit)
-            coarse_slack = (queries.fine_error + queries.coarse_error) * (1 + 1e-5) + 2 * _rounding(
-                index, form.size
-            )
-            bounds = Bounds(None, np.ones(n), np.zeros(n), coarse_slack)
-            ids, score = kernel.ranked(kernel.scan(Reading(form, queries, bounds), self.width, 0, seen))
+            ids, score = kernel.ranked(self._by_codes(form, unit, seen))
         return ids, self._scaled(ids, score, lengths)
+
+    def _by_codes(self, form: Form, unit: np.ndarray, seen) -> Candidates:
+        """The best ``width`` of each query by the codes; of few queries what shorter codes leave."""
+        n = len(unit)
+        if self.few is not None and n:
+            longer, first = self._readings_of_two(form, self.few, unit)
+            found = kernel.scan(first, self.width, self._capacity(n), seen, longer)
+            if (found.count >= 0).all():  # else shorter codes leave too many
+                return found
+        queries = kernel.prepare(form, unit)
+        coarse = (queries.fine_error + queries.coarse_error) * (1 + 1e-5) + 2 * _rounding(
+            self.index, form.size
+        )
+        reading = Reading(form, queries, Bounds(None, np.ones(n), np.zeros(n), coarse))
+        return kernel.scan(reading, self.width, 0, seen)
+
+    def _readings_of_two(self, form: Form, few: Index, unit: np.ndarray) -> tuple[Reading, Reading]:
+        """The codes, whose own scores count, and shorter ones before them, whose scores differ from these by
+        what both differ from the true ones.
+        """
+        n, queries = len(unit), kernel.prepare(form, unit, False)
+        longer = Reading(form, queries, Bounds(None, np.ones(n), np.zeros(n), np.zeros(n)))
+        short = _reading(few, unit, np.zeros(n), False)
+        slack = short.bounds.slack + 2 * (queries.fine_error + _rounding(self.index, form.size))
+        margin = self.index.margin_of_two
+        return longer, replace(short, bounds=Bounds(margin, np.ones(n), slack, np.zeros(n)))
 
     def _nearest_signs(self, part: slice, seen) -> tuple[np.ndarray, np.ndarray]:
         """The same by equal signs, whose share minus that of the others is the score."""

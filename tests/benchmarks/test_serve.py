@@ -98,7 +98,11 @@ def test_tables_read_what_the_bench_wrote():
     assert figures.load_table(record).loc[("b", 0.5), "answered"] == 99
     assert figures.load_table(record).loc[("b", 0.5), "times_forecast"] == 2.5
     assert figures.processor_ms(record) == {"ours": 0.5}
-    assert figures.changes(record).loc["swaps", "failed"] == 1
+    changed = figures.changes({"rows": [
+        row("ours", name, statuses={"0": 2, "200": 90, "500": 3, "503": 5}) for name in names
+    ]})  # fmt: skip
+    assert changed.loc["bursts", ["refused", "failed"]].tolist() == [5, 5]
+    assert figures.changes(record).loc["swaps", ["refused", "failed"]].tolist() == [1, 0]
     assert figures.faults(record)["restart median s"] == 2.0
     table = figures.killed({"rows": [*record["rows"], refit]})
     assert table.loc["server", "artefacts damaged"] == "-" and table.loc["refit", "artefacts damaged"] == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -62,6 +63,7 @@ def _pairs(train: sp.csr_matrix) -> dict[str, tuple[Callable, str, Callable, Cal
     import torch
     from implicit.cpu.als import AlternatingLeastSquares
     from implicit.nearest_neighbours import CosineRecommender
+    from implicit.utils import ParameterWarning
     from threadpoolctl import threadpool_limits
 
     def printed() -> np.ndarray:
@@ -74,7 +76,9 @@ def _pairs(train: sp.csr_matrix) -> dict[str, tuple[Callable, str, Callable, Cal
 
     def neighbours() -> Any:
         model = CosineRecommender(K=100, num_threads=torch.get_num_threads())
-        model.fit(train, show_progress=False)
+        with warnings.catch_warnings():  # it warns of a matrix that it makes itself
+            warnings.simplefilter("ignore", ParameterWarning)
+            model.fit(train, show_progress=False)
         return model.similarity
 
     def factors() -> np.ndarray:

@@ -205,11 +205,16 @@ def load_table(record: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def changes(record: Mapping[str, Any]) -> pd.DataFrame:
-    """Bursts and swaps beside the same rate without them; ``failed``: answered with an error."""
+    """Bursts and swaps beside the same rate without them; ``refused``: with 503, as the service sheds load;
+    ``failed``: answered with another error, or not at all.
+    """
     names = ("poisson again", "bursts", "swaps")
     table = pd.concat([rows_of(record, name).assign(scenario=name) for name in names]).set_index("scenario")
-    table["failed"] = [sum(n for status, n in row.items() if status[0] in "45") for row in table["statuses"]]
-    return table[["rate_per_s", "answered", "failed", "p50_ms", "p99_ms", "cpu_ms_per_answer"]].round(2)
+    table["refused"] = [row.get("503", 0) for row in table["statuses"]]
+    bad = [sum(n for status, n in row.items() if status[0] in "045") for row in table["statuses"]]
+    table["failed"] = bad - table["refused"]
+    columns = ["rate_per_s", "answered", "refused", "failed", "p50_ms", "p99_ms", "cpu_ms_per_answer"]
+    return table[columns].round(2)
 
 
 def overload(record: Mapping[str, Any]) -> pd.DataFrame:
@@ -404,8 +409,9 @@ def _load(record: Mapping[str, Any]) -> list[str]:
     if all(name in cost for name in TEXT_SERVERS):
         own, other = (cost[name] for name in TEXT_SERVERS)
         lines.append(f"**Texts**: {own:.1f} ms of a core for each, over sentence-transformers {other:.1f}.")
+    without = int(changed.loc["swaps", ["refused", "failed"]].sum())
     lines.append(
-        f"**Swaps** of the version every second failed {int(changed.loc['swaps', 'failed'])} of "
+        f"**Swaps** of the version every second failed {without} of "
         f"{int(changed.loc['swaps', 'answered']):,} answered requests. **kill -9** at {stopped['kills']:.0f} "
         f"random moments lost {stopped['lost']:.0f} of {stopped['acknowledged']:,.0f} acknowledged events "
         f"and stored {stopped['twice']:.0f} twice."

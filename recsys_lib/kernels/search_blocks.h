@@ -143,7 +143,10 @@ static Buffers buffers_for(const Scan *p) {
   const int same = (integer && kind != INT4) || (kind == BFLOAT16 && narrow && (uintptr_t)p->codes % 64 == 0);
   const int64_t bytes = r.stride * r.size + (r.tiled && !same ? r.tile_bytes : 0);
   /* Unpacked for few queries, codes are read but once or twice: they stay in the smallest cache. */
-  r.n = (in_place || many ? BLOCK_BYTES : BLOCK_BYTES / 4) / bytes / GROUP * GROUP;
+  int64_t block = in_place || many ? BLOCK_BYTES : BLOCK_BYTES / 4;
+  /* One query reads a code but once: longer blocks interrupt less, where there are enough of them. */
+  if (in_place && p->n_queries == 1 && p->n_items * bytes > 64 * BLOCK_BYTES) block = 4 * BLOCK_BYTES;
+  r.n = block / bytes / GROUP * GROUP;
   if (r.n < GROUP) r.n = GROUP;
   if (!in_place) r.unpacked = zeros(r.n * r.stride * r.size);
   if (r.tiled && !same) r.tiles = zeros(r.n * r.tile_bytes);

@@ -210,6 +210,11 @@ static inline float fine_score(const Scan *p, int64_t item, Block block, int64_t
  * unnoticed. */
 static void scan_few(const Scan *p, Found *f, int64_t from, int64_t n, Block block, int64_t first,
                      float *score) {
+  for (int64_t i = first; i < n; i += LANES) {
+    __builtin_prefetch(p->factor + from + i);
+    if (p->margin) __builtin_prefetch(p->margin + from + i);
+    for (int64_t t = 0; t < p->n_terms; t++) __builtin_prefetch(p->term + t * p->n_items + from + i);
+  }
   for (int64_t q = 0; q < p->n_queries; q++) {
     const float *factor = p->factor + from, *margin = p->margin ? p->margin + from : NULL,
                 spread = p->spread[q];

@@ -1,7 +1,7 @@
 /* Two lengths of codes: short ones are read whole, longer ones, p[1], where the short ones leave a doubt.
 
-   Short codes take half the memory, and their bounds are ten times as wide: hundreds of items pass by them for
-   each of the k best, and a longer code waits for memory. So few are read:
+   Short codes take half the memory, and their bounds are over ten times as wide: thousands of items pass by
+   them before the limit is near its end, hundreds after. A longer code waits for memory, so few are read:
 
      score above the k-th best lower bound      scored by its longer code at once: the limit rises
      score below it, upper bound above          listed with its upper bound, as ~id

@@ -2,50 +2,19 @@
 approximate search is exact over the decoded vectors.
 """
 
-import ctypes
-from functools import lru_cache
-from pathlib import Path
-
 import faiss
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from search_cases import BACKENDS, SCHEMES, quantized, same, searches, use, vectors_of
 
 from recsys_lib.core import storage
 from recsys_lib.core.errors import InputError
 from recsys_lib.hardware import timing
-from recsys_lib.kernels import compiler
 from recsys_lib.vectors import quantization, search, similarity
-from recsys_lib.vectors.search import kernel, query
-
-BACKENDS = ("kernel", "vectors", "portable", "torch")
-SCHEMES = {
-    "float32": {}, "float16": {}, "bfloat16": {}, "int8": {}, "int8-offset": {}, "int8-dimension": {},
-    "int4": {}, "int4 groups": {"group": 3}, "pq": {"bits": 4, "subspaces": 3}, "binary": {}, "pca": {},
-    "pca-int8": {},
-}  # fmt: skip
-
-
-@lru_cache
-def portable_library():
-    """The kernel as on a processor without wide vectors of 8-bit numbers."""
-    if kernel.load() is None:
-        return None
-    path = Path(kernel.load()._name).with_suffix(".portable.so")
-    compiler.compile_to(path, compiler.SEARCH_SOURCE, (*kernel.FLAGS, compiler.NATIVE, "-DPORTABLE"))
-    return ctypes.CDLL(str(path))
-
-
-def use(backend: str, patch: pytest.MonkeyPatch) -> None:
-    libraries = {"portable": portable_library, "torch": lambda: None}
-    library = libraries.get(backend, kernel.load)()
-    if backend == "vectors":  # as on a processor without matrix units
-        patch.setattr(kernel, "matrix_units", lambda: False)
-    if library is None and backend != "torch":
-        pytest.skip("no C compiler here")
-    patch.setattr(kernel, "load", lambda: library)
+from recsys_lib.vectors.search import kernel
 
 
 @pytest.fixture(params=BACKENDS)
@@ -54,71 +23,7 @@ def backend(request, monkeypatch):
     return request.param
 
 
-def quantized(vectors, scheme):
-    options = dict(SCHEMES.get(scheme, {}))
-    for name in set(options) & {"group", "subspaces"}:
-        options[name] = min(options[name], vectors.shape[1])
-    # A codebook of 16 entries is learned from at least as many vectors.
-    train = np.tile(vectors, (-(-16 // len(vectors)), 1)) if scheme == "pq" else vectors
-    return quantization.calibrate(train, scheme.split()[0], **options).quantize(vectors)
-
-
-def same(found: search.Found, expected: tuple[np.ndarray, np.ndarray]) -> bool:
-    """Equal ids, and scores equal to the last bit (-0 counts as 0)."""
-    return np.array_equal(found.ids, expected[0]) and np.array_equal(found.scores, expected[1])
-
-
 # ---------------------------------------------------------------- exact search
-
-
-SHAPES = (
-    "random",
-    "clustered",
-    "duplicated",
-    "nearly equal",
-    "with zeros",
-    "of all lengths",
-    "one direction",
-)
-
-
-def vectors_of(shape: str, n: int, d: int, rng: np.random.Generator) -> np.ndarray:
-    v = rng.standard_normal((n, d))
-    if shape == "clustered":
-        v = rng.standard_normal((3, d))[rng.integers(0, 3, n)] + 1e-3 * v
-    if shape == "duplicated":
-        v = v[rng.integers(0, max(1, n // 3), n)]
-    if shape == "nearly equal":  # a unit in the last place apart
-        v = np.nextafter(
-            np.tile(v[:1], (n, 1)).astype(np.float32), rng.choice([-9, 9], (n, d)).astype(np.float32)
-        )
-    if shape == "with zeros":
-        v[rng.random(n) < 0.4] = 0
-    if shape == "of all lengths":
-        v *= 10.0 ** rng.uniform(-12, 12, (n, 1))
-    if shape == "one direction":
-        v = 1 + 1e-4 * v
-    return np.asarray(v, dtype=np.float32)
-
-
-@st.composite
-def searches(draw):
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    n, d = draw(st.integers(1, 70)), draw(st.sampled_from([1, 2, 3, 4, 5, 8, 17, 64, 67, 130]))
-    items = vectors_of(draw(st.sampled_from(SHAPES)), n, d, rng)
-    n_queries = draw(st.sampled_from([0, 1, 2, 3, 4, 5, 16, 17, 50]))
-    queries = (
-        vectors_of(draw(st.sampled_from(SHAPES)), n_queries, d, rng)
-        if n_queries
-        else np.empty((0, d), np.float32)
-    )
-    if draw(st.booleans()) and n_queries:  # queries that are items
-        queries = items[rng.integers(0, n, n_queries)]
-    scale = draw(st.sampled_from([1.0, 1.0, 1.0, 1e-37, 1e-20, 1e-3, 1e5]))
-    k = draw(st.one_of(st.integers(1, n), st.just(n)))
-    share = draw(st.sampled_from([None, 0.1, 0.9, 1.0]))
-    exclude = None if share is None else [np.flatnonzero(rng.random(n) < share) for _ in range(n_queries)]
-    return items * np.float32(scale), queries, k, exclude
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -188,81 +93,6 @@ def test_where_bounds_do_not_prune_it_falls_back_and_says_so(items, scheme, back
     # A zero query scores 0 with everything: there is nothing to look for.
     assert found.fell_back.tolist() == [True, True, False, True, True, True]
     assert found.rescored.tolist() == [6000, 6000, 0, 6000, 6000, 6000]
-
-
-@pytest.mark.parametrize("n_queries", [1, 4, 5])
-def test_shorter_codes_leave_longer_ones_few_items_to_tell_apart(n_queries, backend):
-    rng = np.random.default_rng(0)
-    items = vectors_of("random", 6000, 64, rng)
-    items[:1500] = items[0] + 0.3 * items[:1500]
-    queries = vectors_of("random", n_queries, 64, rng)
-    queries[0] = items[0]
-    exclude = [np.arange(i, 6000, 3) for i in range(n_queries)]
-    four, eight = quantized(items, "int4"), quantized(items, "int8")
-    found = [
-        search.Index.build(eight, items, few=few).exact_top_k(queries, 7, exclude) for few in (None, four)
-    ]
-    assert same(found[1], similarity.top_k(queries, items, 7, exclude))
-    assert not found[1].fell_back.any()
-    # As many rows are read as 8 bits alone leave, not as many as 4 bits do.
-    assert found[1].rescored.tolist() == found[0].rescored.tolist()
-    alone = search.Index.build(four, items).exact_top_k(queries, 7, exclude)
-    assert (alone.rescored > 5 * found[1].rescored).all()
-
-
-@pytest.mark.parametrize("few", ["int4", "binary", "pq"])
-@pytest.mark.parametrize("longer", ["int8", "float32"])
-@pytest.mark.parametrize("room", [query.BLOCK_BYTES, 1])  # 1: lists are full all the time
-def test_shorter_codes_over_several_blocks_and_threads(few, longer, room, backend, monkeypatch):
-    rng = np.random.default_rng(2)
-    n, d = 9001, 67
-    items = vectors_of("clustered", n, d, rng) + 0.3 * vectors_of("random", n, d, rng)
-    items[rng.integers(0, n, 200)] = items[rng.integers(0, n, 200)]
-    queries = items[rng.integers(0, n, 4)] + 0.1 * vectors_of("random", 4, d, rng)
-    exclude = sp.random(4, n, 0.02, "csr", random_state=1)
-    monkeypatch.setattr(kernel, "threads", lambda: 3)
-    monkeypatch.setattr(query, "BLOCK_BYTES", room)
-    index = search.Index.build(quantized(items, longer), items, few=quantized(items, few))
-    for n_queries in (1, 4):
-        found = index.exact_top_k(queries[:n_queries], 10, exclude[:n_queries])
-        assert same(found, similarity.top_k(queries[:n_queries], items, 10, exclude[:n_queries]))
-        assert found.fell_back.sum() == 0 or room == 1
-
-
-@pytest.mark.parametrize("scheme", ["int8", "int8-offset", "float32", "pca-int8"])
-@settings(
-    deadline=None,
-    derandomize=True,
-    max_examples=60,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(searches(), st.sampled_from(("cosine", "dot")), st.sampled_from(BACKENDS), st.sampled_from((0, 1, 2)))
-def test_codes_find_the_same_after_shorter_ones(scheme, case, metric, backend, rescore):
-    items, queries, k, exclude = case
-    with pytest.MonkeyPatch.context() as patch:
-        use(backend, patch)
-        longer, shorter = quantized(items, scheme), quantized(items, "int4")
-        found = [
-            search.Index.build(longer, items, metric, few).top_k(queries, k, exclude, rescore)
-            for few in (None, shorter)
-        ]
-    assert same(found[1], (found[0].ids, found[0].scores))
-
-
-@pytest.mark.parametrize("room", [query.BLOCK_BYTES, 1])
-def test_codes_find_the_same_after_shorter_ones_over_several_blocks(room, backend, monkeypatch):
-    rng = np.random.default_rng(4)
-    items, queries = vectors_of("random", 9001, 67, rng), vectors_of("random", 4, 67, rng)
-    items[rng.integers(0, 9001, 300)] = items[rng.integers(0, 9001, 300)]
-    queries[0] = 0  # all items tie
-    exclude = sp.random(4, 9001, 0.02, "csr", random_state=1)
-    monkeypatch.setattr(kernel, "threads", lambda: 3)
-    monkeypatch.setattr(query, "BLOCK_BYTES", room)
-    eight, four = quantized(items, "int8"), quantized(items, "int4")
-    indexes = [search.Index.build(eight, items, few=few) for few in (None, four)]
-    for rows in (slice(0, 4), slice(1, 2)):
-        alone, after = (index.top_k(queries[rows], 10, exclude[rows], rescore=2) for index in indexes)
-        assert same(after, (alone.ids, alone.scores))
 
 
 def test_one_query_that_falls_back_does_not_disturb_the_others(backend):

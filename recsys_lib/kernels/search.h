@@ -67,7 +67,7 @@ typedef struct {
   float *best;         /* [n_queries, k]: the best lower bounds so far, a heap with the worst on top */
   int32_t *best_id;    /* [n_queries, k] */
   float *reach;        /* [n_queries, capacity]: upper bounds, or coarse scores of pairs put aside */
-  int32_t *id;         /* [n_queries, capacity] */
+  int32_t *id;         /* [n_queries, capacity]; ~id of what awaits its longer code */
   int64_t *count;      /* [n_queries]: candidates, or -1 where there were too many */
 } Found;
 

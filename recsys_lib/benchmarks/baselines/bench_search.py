@@ -22,7 +22,7 @@ BATCHES = (1, 64, 1024)
 # For baselines that score one query after another, 12 s and more for 1,024: faiss's scalar quantizers,
 # usearch's exact search.
 SLOW_BATCHES = BATCHES[:2]
-# Seconds of calls before each timed one with one query, longer than threads of another library spin.
+# Seconds of calls before each timed one of SLOW_BATCHES, longer than threads of another library spin.
 SETTLE = 0.05
 # Queries one by one whose exact results are checked.
 FEW = 64
@@ -333,7 +333,7 @@ def _timed(
         name: asking(name, find) for name, find in {"ours": comparison.ours, **comparison.baselines}.items()
     }
     protocol: dict[str, Any] = {"min_samples": 15, "min_seconds": 0.0, "max_seconds": 6.0, "settle": SETTLE}
-    if len(queries) > FEW:  # the slowest take seconds for so many
+    if len(queries) > max(SLOW_BATCHES):  # the slowest take seconds for so many
         protocol = {"min_samples": 3, "min_seconds": 0.0, "max_seconds": 4.0}
     return timing.compare(work | {"stream": stream.amax}, **protocol), ids
 

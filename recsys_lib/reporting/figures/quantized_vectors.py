@@ -179,21 +179,23 @@ def three_costs(axes: Sequence[Axes], points: pd.DataFrame) -> None:
     """
     place, best = np.arange(len(points))[::-1], points["best"].to_numpy(dtype=bool)
     columns = (
-        ("ndcg_kept", 100.0, "NDCG kept (%)"),
-        ("code_bytes", 1.0, "bytes per item"),
-        ("ms", 1.0, "one query (ms)"),
+        ("ndcg_kept", 100.0, "NDCG kept (%)", ".1f"),
+        ("code_bytes", 1.0, "bytes per item", ",.0f"),
+        ("ms", 1000.0, "one query (µs)", ",.0f"),
     )
-    for ax, (column, scale, label) in zip(axes, columns, strict=True):
+    for ax, (column, scale, label, digits) in zip(axes, columns, strict=True):
         values = scale * points[column].astype(float).to_numpy()
         for chosen, face in ((best, plots.PALETTE[0]), (~best, "white")):
             ax.scatter(
                 values[chosen], place[chosen], s=55, facecolor=face, edgecolor=plots.PALETTE[0], zorder=3
             )
         for x, y in zip(values, place, strict=True):
-            text = f"{x:.1f}" if column != "code_bytes" else f"{x:,.0f}"
-            ax.annotate(text, (x, y), xytext=(7, 0), textcoords="offset points", va="center", fontsize=8)
+            ax.annotate(
+                f"{x:{digits}}", (x, y), xytext=(7, 0), textcoords="offset points", va="center", fontsize=8
+            )
         if column != "ndcg_kept":
             ax.set_xscale("log")
+            ax.xaxis.set_minor_formatter("")
         ax.set_xlabel(label)
         ax.margins(x=0.2)
     axes[0].set_yticks(place, list(points.index))

@@ -187,7 +187,7 @@ def _query_map(q: QuantizedVectors, kind: int) -> Callable[[np.ndarray], np.ndar
 
 
 def _with_zeros(v: np.ndarray, width: int) -> np.ndarray:
-    """``v [n, d]`` with zeros up to ``width`` columns; as ``np.pad`` does in ten times the time."""
+    """``v [n, d]`` with zeros up to ``width`` columns; ``np.pad`` takes a twentieth of a search."""
     if v.shape[1] == width:
         return v
     out = np.zeros((len(v), width), v.dtype)

@@ -275,12 +275,11 @@ def scan(
     else:
         first = replace(reading, bounds=_before(longer.bounds, reading))
         problems = [_problem(first, k, capacity, seen), _problem(longer, k, capacity, None)]
-    scans, kept = zip(*problems, strict=True)
+    scans, _kept = zip(*problems, strict=True)
     problem = (Scan * len(scans))(*scans)
     problem[0].longer = len(scans) - 1
     out, limits = _room(n_threads, n, k, capacity)
     _check(_library().scan(ctypes.byref(problem), _found(out, limits), _INT(n_threads)))
-    del kept  # the arrays had to live as long
     return out
 
 

@@ -18,16 +18,16 @@ test: assets           ## lint, types, unit tests, doctests, and every notebook 
 	$(MAKE) --no-print-directory -j 2 lint suite
 
 suite:
-	$(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval --nbval-current-env --nbval-cell-timeout 600 -q
+	$(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --nbval --nbval-current-env --nbval-cell-timeout 600 -q
 
 unit: assets           ## the same without the notebooks
-	$(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q tests recsys_lib
+	$(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 -q tests recsys_lib
 
 check: assets         ## lint, types, imports and the fast unit tests
 	$(MAKE) --no-print-directory -j 2 lint fast
 
 fast:
-	$(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q -m "not slow" tests
+	$(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 -q -m "not slow" tests
 
 lint: $(READY)
 	$(PY) -m ruff check .

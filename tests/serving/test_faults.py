@@ -23,6 +23,8 @@ pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("RECSYS_KILLS", "0"))
 SERVER_KILLS, REFIT_KILLS, WRITER_KILLS = KILLS or 4, KILLS or 8, KILLS or 8
 
+WRITING = "        os.write(1, b'more\\n')\n"
+
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
@@ -86,19 +88,25 @@ def running(processes):
     return found
 
 
+def soon_gone(processes):
+    """Whether all end by themselves; those that do not are killed."""
+    end = time.monotonic() + 20
+    while running(processes) and time.monotonic() < end:
+        time.sleep(0.02)
+    left = running(processes)
+    for process in left:
+        process.kill()
+    return not left
+
+
 def test_workers_end_with_a_killed_parent(store):
     server = Server(store, "--workers", "2").wait()
     started = psutil.Process(server.process.pid).children(recursive=True)
     assert len(running(started)) >= 2
     os.kill(server.process.pid, signal.SIGKILL)
-    end = time.monotonic() + 2.0
-    while running(started) and time.monotonic() < end:
-        time.sleep(0.02)
-    left = running(started)
-    for process in left:
-        process.kill()
+    gone = soon_gone(started)
     server.process.communicate()
-    assert left == []
+    assert gone
 
 
 def new_events():
@@ -138,6 +146,26 @@ def test_a_killed_client_of_the_database_loses_nothing_that_was_acknowledged(tmp
     assert (row["kills"], row["lost"], row["twice"]) == (WRITER_KILLS, 0, 0)
     assert row["acknowledged"] > 10 * WRITER_KILLS
     assert EventLog(tmp_path / "e.sqlite").counts()["events"] >= row["acknowledged"]
+
+
+def test_a_child_faster_than_its_parent_is_told_by_its_number_first():
+    with faults._forks("    os.write(1, b'a\\nb\\n')\n") as forks:
+        assert [forks.killed("go", None) for _ in range(100)] == [["a", "b"]] * 100
+
+
+def test_an_error_meanwhile_ends_a_child_that_would_write_for_ever():
+    with contextlib.suppress(ZeroDivisionError), faults._forks("    while True:\n" + WRITING) as forks:
+        forks.process.stdin.write("go\n")
+        forks.process.stdin.flush()
+        child = psutil.Process(int(forks._line()))
+        assert forks._line() == "more"
+        raise ZeroDivisionError
+    assert soon_gone([child])
+
+
+def test_a_process_that_forks_no_more_is_an_error_at_once():
+    with faults._forks("    os.kill(os.getppid(), 9)\n") as forks, pytest.raises(RuntimeError, match="ended"):
+        forks.killed("go", None)
 
 
 def test_keys_that_the_log_lacks_or_has_twice_are_counted(tmp_path):

@@ -47,9 +47,9 @@ def work(words):
 for line in sys.stdin:
     child = os.fork()
     if not child:
+        os.write(1, b"%d\\n" % os.getpid())  # itself: it may be faster than its parent
         work(line.split())
         os._exit(0)
-    os.write(1, b"%d\\n" % child)
     os.waitpid(child, 0)
     os.write(1, b"ended\\n")
 """
@@ -78,25 +78,35 @@ class _Forks:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-c", _FORKING.replace("{work}", work), *arguments]
         self.process = subprocess.Popen(
-            command, text=True, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+            command, text=True, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            start_new_session=True,
+        )  # fmt: skip
 
     def killed(self, line: str, after_s: float | None) -> list[str]:
         """What a child printed until it ended by itself, or was killed ``after_s`` its start."""
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self.process.stdin is not None
         self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
-        child = int(self.process.stdout.readline())
+        child = int(self._line())
         killing = None if after_s is None else threading.Timer(after_s, _kill, [child])
         if killing:
             killing.start()
-        said = list(iter(self.process.stdout.readline, f"{ENDED}\n"))
+        said = list(iter(self._line, ENDED))
         if killing:
             killing.cancel()
-        return "".join(said).split()
+        return said
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the process that forks has ended: {self.process.wait()}")
+        return line.strip()
 
     def end(self) -> None:
-        """No more children."""
+        """No more children: one that is there after an error would write for ever."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.communicate()
 
 

@@ -38,6 +38,7 @@ class Writer:
         self._jobs: queue.Queue[_Job | None] = queue.Queue(max_waiting)
         self._lists: list[dict[str, Any]] = []
         self._lock = threading.Lock()
+        self._closed = False
         self.dropped_lists = 0
         self._thread = threading.Thread(target=self._run, name="event-writer", daemon=True)
         self._thread.start()
@@ -46,13 +47,16 @@ class Writer:
         """A future of what becomes of the events (``Stored``); it is set once they are on disk.
 
         Raises:
-            Full: too many requests wait.
+            Full: too many requests wait, or the writer is closed.
         """
         job = _Job(tuple(events), Future())
-        try:
-            self._jobs.put_nowait(job)
-        except queue.Full as error:
-            raise Full from error
+        with self._lock:  # nothing comes behind the end of the queue, where nobody would answer it
+            if self._closed:
+                raise Full
+            try:
+                self._jobs.put_nowait(job)
+            except queue.Full as error:
+                raise Full from error
         return job.done
 
     def show(self, row: dict[str, Any]) -> None:
@@ -65,43 +69,47 @@ class Writer:
 
     def close(self) -> None:
         """Write what waits, then end."""
+        with self._lock:
+            self._closed = True
         self._jobs.put(None)
         self._thread.join()
 
     def _run(self) -> None:
+        job: _Job | None
         while True:
             try:
                 job = self._jobs.get(timeout=0.5)
             except queue.Empty:
                 self._flush_lists()
                 continue
-            if job is None:
-                self._flush_lists()
-                return
-            jobs = [job]
-            size = len(job.events)
-            while size < MAX_GROUP:
+            jobs: list[_Job] = []
+            size = 0
+            while job is not None:
+                jobs.append(job)
+                size += len(job.events)
+                if size >= MAX_GROUP:
+                    break
                 try:
-                    more = self._jobs.get_nowait()
+                    job = self._jobs.get_nowait()
                 except queue.Empty:
                     break
-                if more is None:
-                    self._jobs.put(None)
-                    break
-                jobs.append(more)
-                size += len(more.events)
-            self._write(jobs)
+            if jobs:
+                self._write(jobs)
             self._flush_lists()
+            if job is None:
+                return
 
     def _write(self, jobs: Sequence[_Job]) -> None:
+        # Whoever gave up waiting gets no answer, and cannot give up from here on; the events are kept.
+        waiting = [job for job in jobs if job.done.set_running_or_notify_cancel()]
         try:
             stored = self._log.add_events([event for job in jobs for event in job.events])
             self._after()
         except BaseException as error:
-            for job in jobs:
+            for job in waiting:
                 job.done.set_exception(error)
             return
-        for job in jobs:
+        for job in waiting:
             keys = {event.key for event in job.events}
             job.done.set_result(Stored(stored.new & keys, stored.known & keys, stored.conflicts & keys))
 

@@ -176,6 +176,35 @@ def test_closing_writes_what_waits(log):
     assert log.counts() == {"events": 5, "items": 0, "lists": 1}
 
 
+def test_who_gives_up_waiting_stops_nobody_else_and_its_events_are_kept(log):
+    """A server that ends cancels what waits; the writer answers the others and goes on."""
+    gate, first = threading.Event(), threading.Event()
+
+    def wait():
+        first.set()
+        gate.wait(10)
+
+    writer = Writer(log, wait)
+    begun = writer.add([event("a")])
+    assert first.wait(10) and not begun.cancel()
+    given_up, other = (writer.add([event(key)]) for key in "bc")
+    assert given_up.cancel()
+    gate.set()
+    assert begun.result(10).new == {"a"} and other.result(10).new == {"c"}
+    assert writer.add([event("b")]).result(10).known == {"b"}
+    writer.close()
+
+
+def test_a_closed_writer_takes_nothing_that_nobody_would_answer(log):
+    writer = Writer(log, max_waiting=1)
+    writer.add([event("a")]).result(10)
+    writer.close()
+    with pytest.raises(Full):
+        writer.add([event("b")])
+    writer.close()
+    assert log.counts()["events"] == 1
+
+
 def test_deletions_are_kept_once_in_order(tmp_path):
     log = EventLog(tmp_path / "e.sqlite")
     assert log.delete_items([]).new == set()

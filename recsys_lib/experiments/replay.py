@@ -324,17 +324,20 @@ def _shown(
 
 
 def _logged(log: EventLog, chosen: dict[str, set[str]]) -> tuple[list[Draw], dict[str, dict[str, float]]]:
-    """The draws that the service logged, in an order of their own, and what each candidate would have earned.
+    """The draws that the service logged, and what each candidate would have earned.
 
     In a replay the truth is known: a candidate earns 1 if the user chose it in the second half of the week.
+    ``chosen``: by list, in the order of asking. The first draws of all lists come first, then the second
+    ones: an estimate splits draws by turns, and its halves see the same users and places whatever candidates
+    change places, as nearly equal scores do from processor to processor.
     """
-    draws, would = [], []
-    for row in log.lists():
-        own = draws_of([row])
-        draws += own
-        would += [{item: float(item in chosen[row["id"]]) for item in draw.candidates} for draw in own]
-    order = sorted(range(len(draws)), key=lambda n: (draws[n].candidates, draws[n].shown, draws[n].reward))
-    return [draws[n] for n in order], {str(place): would[n] for place, n in enumerate(order)}
+    rows = {row["id"]: row for row in log.lists()}
+    found = []
+    for list_id, own in chosen.items():
+        for place, draw in enumerate(draws_of([rows[list_id]])):
+            found.append((place, draw, {item: float(item in own) for item in draw.candidates}))
+    found.sort(key=lambda drawn: drawn[0])
+    return [draw for _, draw, _ in found], {str(n): would for n, (_, _, would) in enumerate(found)}
 
 
 def true_value(replay: Replay, policy: Any) -> float:

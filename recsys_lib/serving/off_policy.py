@@ -16,7 +16,6 @@ Learning", NeurIPS 2015; Dudik, Langford and Li, "Doubly Robust Policy Evaluatio
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -105,27 +104,11 @@ def _predicted(draws: Sequence[Draw], rewards: Mapping[str, float] | None) -> li
     """The model's reward of every candidate of every draw; 0 where ``rewards`` does not know an item."""
     if rewards is not None:
         return [np.array([rewards.get(item, 0.0) for item in draw.candidates]) for draw in draws]
-    fold = _folds(draws)
-    others = [_means([draw for draw, own in zip(draws, fold, strict=True) if own != f]) for f in (0, 1)]
+    folds = _means(draws[1::2]), _means(draws[::2])
     return [
-        np.array([others[f].get(item, others[f][""]) for item in draw.candidates])
-        for draw, f in zip(draws, fold, strict=True)
+        np.array([folds[n % 2].get(item, folds[n % 2][""]) for item in draw.candidates])
+        for n, draw in enumerate(draws)
     ]
-
-
-def _folds(draws: Sequence[Draw]) -> list[int]:
-    """0 or 1 for each draw: those of one pool by turns, the first by a checksum of its items. Neither the
-    order of draws nor that of candidates matters: nearly equal scores change places from processor to
-    processor.
-    """
-    pools = [tuple(sorted(draw.candidates)) for draw in draws]
-    turn = {pool: zlib.crc32("\0".join(pool).encode()) for pool in pools}
-    fold = [0] * len(draws)
-    for n in sorted(range(len(draws)), key=lambda n: (pools[n], draws[n].shown, draws[n].reward)):
-        fold[n] = turn[pools[n]] % 2
-        turn[pools[n]] += 1
-    # A model needs draws: of few, all pools may begin alike.
-    return fold if len(set(fold)) == 2 else [n % 2 for n in range(len(draws))]
 
 
 def _estimate(values: np.ndarray, effective: float) -> Estimate:

@@ -1,7 +1,5 @@
 """Interleaving and off-policy estimates against simulators whose truth is known."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -128,22 +126,6 @@ def test_of_the_logging_policy_all_estimates_are_the_mean():
     mean = np.mean([d.reward for d in draws])
     assert found["ips"].value == pytest.approx(mean) and found["snips"].value == pytest.approx(mean)
     assert found["ips"].effective == pytest.approx(500)
-
-
-def test_neither_the_order_of_draws_nor_of_candidates_changes_an_estimate():
-    draws, rng = simulated(400, 3), np.random.default_rng(0)
-    assert 150 < sum(off_policy._folds(draws)) < 250
-    before = estimates(draws, off_policy.uniform)["dr"].value
-    for _ in range(5):
-        other = [replace(draws[n], candidates=tuple(rng.permutation(draws[n].candidates)))
-                 for n in rng.permutation(len(draws))]  # fmt: skip
-        assert estimates(other, off_policy.uniform)["dr"].value == pytest.approx(before, rel=1e-9)
-
-
-def test_few_draws_of_one_pool_have_two_halves():
-    one = [Draw(("a", "b"), "a", 0.5, 1.0), Draw(("c", "d"), "c", 0.5, 0.0)]
-    for draws in (one, one[:1] * 2, one * 2, [Draw((str(n),), str(n), 1.0, 1.0) for n in range(2)]):
-        assert set(off_policy._folds(draws)) == {0, 1}
 
 
 def test_draws_come_from_logged_lists():

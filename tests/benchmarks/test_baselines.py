@@ -16,6 +16,7 @@ from recsys_lib.experiments import vector_compression as compression
 from recsys_lib.hardware import timing
 from recsys_lib.reporting import bench_tables
 from recsys_lib.vectors import similarity
+from recsys_lib.vectors.search import kernel
 
 # Minutes in all: `make check` leaves them out, `make test` runs them.
 pytestmark = pytest.mark.slow
@@ -34,6 +35,7 @@ def small(monkeypatch):
 
     monkeypatch.setattr(compression, "book_vectors", lambda **_: (vectors[:600], vectors[600:610]))
     monkeypatch.setattr(timing, "compare", once)
+    monkeypatch.setattr(kernel, "CACHED", 0)
     monkeypatch.setattr(bench_search, "BATCHES", (1, 10))
     monkeypatch.setattr(bench_search, "SLOW_BATCHES", (1,))
     monkeypatch.setattr(bench_search, "GROWTH", (300, 900))

@@ -20,6 +20,7 @@ QUERIES = RNG.normal(size=(24, 64)).astype(np.float32)
 @pytest.fixture
 def index(monkeypatch):
     monkeypatch.setattr(kernel, "HUGE", 1024)  # so that small lists are kept too
+    monkeypatch.setattr(kernel, "CACHED", 0)
     return built()
 
 
@@ -69,7 +70,10 @@ def child_of_a_fork_and_parent_agree(index):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_child_of_a_fork_does_not_write_to_its_parents_room():
     # Not in this process: threads of other tests may hold locks that a child would wait for.
-    code = "import test_kept_room as t; t.kernel.HUGE = 1024; t.child_of_a_fork_and_parent_agree(t.built())"
+    code = (
+        "import test_kept_room as t; t.kernel.HUGE, t.kernel.CACHED = 1024, 0; "
+        "t.child_of_a_fork_and_parent_agree(t.built())"
+    )
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     run = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path},

@@ -37,6 +37,17 @@ def test_shorter_codes_leave_longer_ones_few_items_to_tell_apart(n_queries, back
     assert (alone.rescored > 5 * found[1].rescored).all()
 
 
+def test_codes_that_a_cache_holds_are_read_alone(monkeypatch):
+    if not kernel.load():
+        pytest.skip("no C compiler here")
+    rng = np.random.default_rng(0)
+    items = vectors_of("random", 3000, 64, rng)
+    index = search.Index.build(quantized(items, "int8"), items, few=quantized(items, "int4"))
+    assert index.quantized.codes.nbytes < kernel.CACHED and index._few_for(items[:1]) is None
+    monkeypatch.setattr(kernel, "CACHED", index.quantized.codes.nbytes - 1)
+    assert index._few_for(items[:4]) is index.few and index._few_for(items[:5]) is None
+
+
 @pytest.mark.parametrize("few", ["int4", "binary", "pq"])
 @pytest.mark.parametrize("longer", ["int8", "float32"])
 @pytest.mark.parametrize("room", [query.BLOCK_BYTES, 1])  # 1: lists are full all the time

@@ -16,6 +16,7 @@ from recsys_lib.core.errors import InputError
 from recsys_lib.experiments import vector_compression as compression
 from recsys_lib.hardware import machine, timing
 from recsys_lib.vectors import quantization, search, similarity
+from recsys_lib.vectors.search import kernel
 
 K = 10
 BATCHES = (1, 64, 1024)
@@ -174,7 +175,11 @@ def _of_few(
     exactly: tuple[np.ndarray, np.ndarray],
     baselines: dict[str, Find],
 ) -> list[Comparison]:
-    """Searches of one query that read 4 bits first: exact, and by the 8-bit ``codes`` with rescoring."""
+    """Searches of one query that read 4 bits first: exact, and by the 8-bit ``codes`` with rescoring. None
+    where a cache holds the codes: then they are read alone.
+    """
+    if codes.codes.nbytes <= kernel.CACHED:
+        return []
     short, few = quantization.quantize(c.items, "int4"), min(FEW, len(c.queries))
     index = search.Index.build(codes, c.items, few=short)
     found = [index.exact_top_k(c.queries[i : i + 1], K) for i in range(few)]

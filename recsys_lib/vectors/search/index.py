@@ -46,7 +46,7 @@ class Index:
     1: its inverse length, or for dot products the inverse of ``longest``, the longest length. form: how the
     kernel scores codes, exact_form: the same with what is known of the residuals; None where torch decodes
     and multiplies. few: shorter codes of the same rows, which a search of up to ``kernel.FEW`` queries reads
-    first: it waits for memory, not for products.
+    first where its codes are more than a cache holds: it waits for memory, not for products.
     """
 
     quantized: QuantizedVectors
@@ -81,7 +81,7 @@ class Index:
         ``rows`` may be a ``np.memmap``. They are read once, in blocks: the bound of every code is checked
         against its row, so that a certificate rests on no promise. ``few``: shorter codes of the same rows,
         4 bits beside 8, which a search of up to 4 queries reads first, and then of ``quantized`` only what
-        they leave; it finds the same. They take memory of their own, and serve where there is a compiler.
+        they leave; it finds the same. They take memory, and serve beyond ``kernel.CACHED`` bytes of codes.
 
         Raises:
             InputError: an unknown metric, rows of another shape or dtype, NaN, a row farther from its code
@@ -168,8 +168,9 @@ class Index:
         return Search(self, queries, k, exclude, 0, True, False, self._few_for(queries)).run()
 
     def _few_for(self, queries: np.ndarray) -> Index | None:
-        """Shorter codes, where they are faster."""
-        return self.few if np.shape(queries)[:1] <= (kernel.FEW,) else None
+        """Shorter codes, where they are faster: few queries wait for memory, if the codes come from there."""
+        waits = self.quantized.codes.nbytes > kernel.CACHED and np.shape(queries)[:1] <= (kernel.FEW,)
+        return self.few if waits else None
 
     def save(self, folder: str | Path) -> None:
         """Write the index to ``folder``: codes as ``core.storage`` has them, the float32 rows as ``.npy``

@@ -36,11 +36,15 @@ def merge_top_k(parts: Sequence[tuple[np.ndarray, np.ndarray]], k: int) -> tuple
     ids = np.concatenate([part[0] for part in parts], axis=1)
     scores = np.concatenate([part[1] for part in parts], axis=1)
     scores = np.where(ids < 0, -np.inf, scores).astype(scores.dtype, copy=False)
-    last = np.where(ids < 0, np.iinfo(np.int64).max, ids)
-    order = np.lexsort((last, -scores), axis=1)[:, :k]
-    found, best = np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1)
-    pad = ((0, 0), (0, max(0, k - found.shape[1])))
-    return np.pad(found, pad, constant_values=-1), np.pad(best, pad, constant_values=-np.inf)
+    if len(parts) > 1:  # one is in order
+        last = np.where(ids < 0, np.iinfo(np.int64).max, ids)
+        order = np.lexsort((last, -scores), axis=1)
+        ids, scores = np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1)
+    pad = ((0, 0), (0, max(0, k - ids.shape[1])))
+    return (
+        np.pad(ids[:, :k], pad, constant_values=-1),
+        np.pad(scores[:, :k], pad, constant_values=-np.inf),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +99,9 @@ class UpdatableIndex:
         state = self._state
         parts = []
         if state.index is not None:
-            left_out = [np.union1d(_places(state.index_ids, own), state.removed) for own in lists]
-            found = state.index.exact_top_k(queries, min(k, len(state.index_ids)), left_out)
+            left_out = [_union(_places(state.index_ids, own), state.removed) for own in lists]
+            some = left_out if any(map(len, left_out)) else None
+            found = state.index.exact_top_k(queries, min(k, len(state.index_ids)), some)
             parts.append((_ids_at(state.index_ids, found.ids), found.scores))
         if len(state.ids):
             left_out = [_places(state.ids, own) for own in lists]
@@ -175,8 +180,17 @@ def _lists(exclude: Sequence[Sequence[int]], n: int) -> list[np.ndarray]:
 
 
 def _places(known: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Where ``ids`` stand in ``known``, which increases; unknown ones are left out."""
-    return np.flatnonzero(np.isin(known, ids)) if len(ids) else np.empty(0, np.int64)
+    """Where ``ids`` stand in ``known``, which increases; increasing, and unknown ones are left out."""
+    if not len(ids) or not len(known):
+        return np.empty(0, np.int64)
+    ids = np.unique(ids)
+    at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    return at[known[at] == ids]
+
+
+def _union(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of increasing numbers; mostly there are none of one kind."""
+    return np.union1d(a, b) if len(a) and len(b) else a if len(a) else b
 
 
 def _ids_at(known: np.ndarray, places: np.ndarray) -> np.ndarray:

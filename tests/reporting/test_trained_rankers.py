@@ -31,6 +31,7 @@ def student(name, seed, gained):
     values = np.linspace(0.1, 0.6, 50)
     users = list(range(50))
     after = {"users": users, "ndcg": 0.35 + gained, "floor": 0.2, "first_stage": 0.4, "fused": 0.42,
+             "minus_first_stage": {"difference": gained - 0.05, "low": gained - 0.06, "high": gained - 0.01},
              "fused_minus_first_stage": {"difference": 0.02, "low": 0.01, "high": 0.03},
              "per_user": {"ndcg": (values + gained).tolist()}}  # fmt: skip
     before = {"users": users, "ndcg": 0.35, "per_user": {"ndcg": values.tolist()}}
@@ -59,9 +60,11 @@ def test_the_panels_and_takeaways_follow_the_record():
     assert [line.get_label() for line in axes[1].get_lines()][-1] == "a random order"
     said = figures.takeaways(made)
     assert len(said) == 2 and "they do not cross" in said[0]
-    assert "lessons gain on 1 of 2 draws, fusing student and map on 2" in said[1]
+    assert "gain on 1 of 2 draws, the student is better than the map on 0 and worse on 1, fusing" in said[1]
+    assert "student and map gains on 2" in said[1]
     table = figures.students_table(made)
     assert table.loc[0, "gained"] == pytest.approx(0.05)
+    assert table.loc[0, "less map"] == pytest.approx(0) and table.loc[1, "less map, high"] < 0
     assert table.loc[0, "gained, low"] <= 0.05 <= table.loc[0, "gained, high"]
     assert figures.takeaways([]) == []
     assert len(fig.axes) == 2

@@ -103,23 +103,26 @@ def reordered_title(records: Records) -> str:
 
 def students_table(records: Records) -> pd.DataFrame:
     """Students of EASE on the cold map's lists of cold films, a row a student: NDCG@10 of a random order, of
-    the student before and after its lessons, of the map, and of the two fused; what the lessons and fusing
-    gained, with 95% intervals over the draw's users; lists and core seconds of the lessons.
+    the student before and after its lessons, of the map, and of the two fused; what the lessons gained, the
+    student less the map, and the two fused less the map, with 95% intervals over the draw's users; lists and
+    core seconds of the lessons.
     """
     rows = []
     for (name, seed), m in parts(records, "student").items():
         after, before = m["cold"], m["cold before"]
         gain = evaluation.compare(_of_users(after), _of_users(before))
-        fused = after["fused_minus_first_stage"]
+        alone, fused = after["minus_first_stage"], after["fused_minus_first_stage"]
         rows.append({
             "student": name, "draw": seed, "random": after["floor"], "before": before["ndcg"],
             "after": after["ndcg"], "gained": gain.difference, "gained, low": gain.low,
-            "gained, high": gain.high, "map": after["first_stage"],
+            "gained, high": gain.high, "map": after["first_stage"], "less map": alone["difference"],
+            "less map, low": alone["low"], "less map, high": alone["high"],
             "fused": after["fused"], "fusing": fused["difference"],
             "fusing, low": fused["low"], "fusing, high": fused["high"], "rate": m["rate"],
             "lists": m["lists"], "core seconds": m["core_seconds"],
         })  # fmt: skip
-    return pd.DataFrame(rows)
+    found = pd.DataFrame(rows)
+    return found.sort_values(["student", "draw"], ignore_index=True) if rows else found
 
 
 def _of_users(metrics: Mapping[str, Any]) -> Evaluation:
@@ -144,12 +147,14 @@ def takeaways(records: Records) -> list[str]:
     students = students_table(records)
     for name, own in students.groupby("student") if len(students) else ():
         taught = int((own["gained, low"] > 0).sum())
+        better, worse = (int(n.sum()) for n in (own["less map, low"] > 0, own["less map, high"] < 0))
         fusing = int((own["fusing, low"] > 0).sum())
         lines.append(
             f"**Taught by EASE** ({name}, {own['lists'].iloc[0]:,} lists, "
             f"{own['core seconds'].mean() / 60:.0f} core minutes): cold films by the student "
             f"{own['after'].mean():.3f}, before its lessons {own['before'].mean():.3f}, a random order "
             f"{own['random'].mean():.3f}, the map that made the lists {own['map'].mean():.3f}; lessons "
-            f"gain on {taught} of {len(own)} draws, fusing student and map on {fusing}."
+            f"gain on {taught} of {len(own)} draw{'s' * (len(own) > 1)}, the student is better than the map "
+            f"on {better} and worse on {worse}, fusing student and map gains on {fusing}."
         )
     return lines

@@ -98,16 +98,14 @@ def test_lists_are_interleaved_while_a_trial_runs_and_choices_are_counted(store)
         artefact.begin_trial(store, candidate)
         service = client.app.service
         assert service.follow() is False and client.get("/ready").json()["trial"] == candidate
-        for number in range(40):
-            user = f"u{number}"
-            answer = client.post("/recommend", json={"user": user, "k": 6}).json()
-            ids = [item["id"] for item in answer["items"]]
+        users = [f"u{number}" for number in range(40)]
+        answers = [client.post("/recommend", json={"user": user, "k": 6}).json() for user in users]
+        teams = _teams(service, [answer["list_id"] for answer in answers])
+        for user, answer in zip(users, answers, strict=True):
+            ids, list_id = [item["id"] for item in answer["items"]], answer["list_id"]
             assert answer["version"] == running and len(set(ids)) == 6
-            picked = _picked_by(service, answer["list_id"])
-            chosen = [name for name, team in zip(ids, picked, strict=True) if team == 1][:1]
-            events = [
-                {"key": f"{user} {i}", "user": user, "item": i, "list_id": answer["list_id"]} for i in chosen
-            ]
+            chosen = [name for name, team in zip(ids, teams[list_id], strict=True) if team == 1][:1]
+            events = [{"key": f"{user} {i}", "user": user, "item": i, "list_id": list_id} for i in chosen]
             assert client.post("/events", json={"events": events}).status_code == 202
     log = EventLog(store / "events.sqlite")
     found = outcome(log, running, candidate)
@@ -116,14 +114,15 @@ def test_lists_are_interleaved_while_a_trial_runs_and_choices_are_counted(store)
     log.close()
 
 
-def _picked_by(service, list_id):
-    """Teams of a list, as it is kept; lists are written within half a second."""
-    for _ in range(100):
-        for row in service.log.lists():
-            if row["id"] == list_id:
-                return row["shown"]["teams"]
-        time.sleep(0.02)
-    raise AssertionError("the list was not kept")
+def _teams(service, list_ids):
+    """Teams of lists, as they are kept; lists are written within half a second."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        kept = {row["id"]: row["shown"]["teams"] for row in service.log.lists()}
+        if kept.keys() >= set(list_ids):
+            return kept
+        time.sleep(0.05)
+    raise AssertionError("a list was not kept")
 
 
 def test_one_user_is_one_observation(tmp_path):

@@ -5,6 +5,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 # Two test processes, one thread each: threads of both on the same cores wait for each other.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+PYTEST := $(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 -q
 NOTEBOOK ?= 03
 GRID ?= -g encoder=tfidf,minilm -g geometry_name=raw,zca
 
@@ -18,16 +19,16 @@ test: assets           ## lint, types, unit tests, doctests, and every notebook 
 	$(MAKE) --no-print-directory -j 2 lint suite
 
 suite:
-	$(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --nbval --nbval-current-env --nbval-cell-timeout 600 -q
+	$(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout 600
 
 unit: assets           ## the same without the notebooks
-	$(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 -q tests recsys_lib
+	$(PYTEST) tests recsys_lib
 
 check: assets         ## lint, types, imports and the fast unit tests
 	$(MAKE) --no-print-directory -j 2 lint fast
 
 fast:
-	$(ONE_THREAD) $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 -q -m "not slow" tests
+	$(PYTEST) -m "not slow" tests
 
 lint: $(READY)
 	$(PY) -m ruff check .

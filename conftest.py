@@ -61,3 +61,12 @@ def own_cache(tmp_path, monkeypatch):
     (tmp_path / "cache" / "assets").symlink_to(assets.cache_dir() / "assets")
     monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def one_sample(monkeypatch):
+    """Comparisons of times take one sample of each, where a test is about what is made of them."""
+    from recsys_lib.hardware import timing
+
+    compare, once = timing.compare, {"min_samples": 1, "min_seconds": 0.0, "warmup": 0, "settle": 0.0}
+    monkeypatch.setattr(timing, "compare", lambda functions, **options: compare(functions, **options | once))

@@ -23,18 +23,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def small(monkeypatch):
+def small(one_sample, monkeypatch):
     rng = np.random.default_rng(0)
     vectors = similarity.normalize(rng.standard_normal((700, 32)).astype(np.float32))
-    compare = timing.compare
-
-    def once(functions, **options):
-        return compare(
-            functions, **options | {"min_samples": 1, "min_seconds": 0.0, "warmup": 0, "settle": 0.0}
-        )
-
     monkeypatch.setattr(compression, "book_vectors", lambda **_: (vectors[:600], vectors[600:610]))
-    monkeypatch.setattr(timing, "compare", once)
     monkeypatch.setattr(kernel, "CACHED", 0)
     monkeypatch.setattr(bench_search, "BATCHES", (1, 10))
     monkeypatch.setattr(bench_search, "SLOW_BATCHES", (1,))

@@ -6,15 +6,11 @@ import pytest
 from tiny_models import tiny_folder
 
 from recsys_lib.benchmarks.baselines import bench_rerank
-from recsys_lib.hardware import timing
 from recsys_lib.llm import rerank
 
 
 @pytest.fixture
-def once(monkeypatch):
-    compare = timing.compare
-    few = {"min_samples": 1, "min_seconds": 0.0, "warmup": 0}
-    monkeypatch.setattr(timing, "compare", lambda functions, **options: compare(functions, **options | few))
+def once(one_sample, monkeypatch):
     titles = [f"Film {i}" for i in range(6)]
     lists = rerank.Lists([titles[:2], []], [titles[2:], titles[3:]])
     monkeypatch.setattr(bench_rerank, "sample_lists", lambda: lists)

@@ -234,14 +234,8 @@ def test_vectors_are_cached_apart(own_cache):
     assert len(list((own_cache / "vectors").glob("*.sqlite"))) == 4
 
 
-def test_auto_measures_once_and_remembers(own_cache, monkeypatch):
-    compare = timing.compare
-
-    def once(runs, **options):
-        return compare(runs, **options | {"min_samples": 1, "min_seconds": 0.0, "warmup": 0, "settle": 0.0})
-
+def test_auto_measures_once_and_remembers(own_cache, one_sample, monkeypatch):
     monkeypatch.setattr(backends, "CANDIDATES", ("native", "torch"))
-    monkeypatch.setattr(timing, "compare", once)
     chosen = encoders.load("minilm", precision="float32", backend="auto", cache=False)
     (entry,) = json.loads((own_cache / "backends.json").read_text()).values()
     assert entry["backend"] == chosen.backend == max(entry["texts_per_s"], key=entry["texts_per_s"].get)

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.slow
 # RECSYS_KILLS=50 kills each as often as the recorded run does; so many take minutes.
 KILLS = int(os.environ.get("RECSYS_KILLS", "0"))
 SERVER_KILLS, REFIT_KILLS, WRITER_KILLS = KILLS or 4, KILLS or 8, KILLS or 8
-
-WRITING = "        os.write(1, b'more\\n')\n"
+# What a child of a process that forks does for ever.
+WRITING = "    while True:\n        os.write(1, b'more\\n')\n"
 
 
 @pytest.fixture(scope="module")
@@ -88,15 +88,15 @@ def running(processes):
     return found
 
 
-def soon_gone(processes):
-    """Whether all end by themselves; those that do not are killed."""
-    end = time.monotonic() + 20
+def left_after(seconds, processes):
+    """Those that have not ended by themselves by then; they are killed."""
+    end = time.monotonic() + seconds
     while running(processes) and time.monotonic() < end:
         time.sleep(0.02)
     left = running(processes)
     for process in left:
         process.kill()
-    return not left
+    return left
 
 
 def test_workers_end_with_a_killed_parent(store):
@@ -104,9 +104,9 @@ def test_workers_end_with_a_killed_parent(store):
     started = psutil.Process(server.process.pid).children(recursive=True)
     assert len(running(started)) >= 2
     os.kill(server.process.pid, signal.SIGKILL)
-    gone = soon_gone(started)
+    left = left_after(2.0, started)
     server.process.communicate()
-    assert gone
+    assert left == []
 
 
 def new_events():
@@ -154,13 +154,13 @@ def test_a_child_faster_than_its_parent_is_told_by_its_number_first():
 
 
 def test_an_error_meanwhile_ends_a_child_that_would_write_for_ever():
-    with contextlib.suppress(ZeroDivisionError), faults._forks("    while True:\n" + WRITING) as forks:
+    with contextlib.suppress(ZeroDivisionError), faults._forks(WRITING) as forks:
         forks.process.stdin.write("go\n")
         forks.process.stdin.flush()
         child = psutil.Process(int(forks._line()))
         assert forks._line() == "more"
         raise ZeroDivisionError
-    assert soon_gone([child])
+    assert left_after(20.0, [child]) == []
 
 
 def test_a_process_that_forks_no_more_is_an_error_at_once():

@@ -108,7 +108,7 @@ def students_table(records: Records) -> pd.DataFrame:
     core seconds of the lessons.
     """
     rows = []
-    for (name, seed), m in parts(records, "student").items():
+    for (name, seed), m in sorted(parts(records, "student").items(), key=lambda part: part[0]):
         after, before = m["cold"], m["cold before"]
         gain = evaluation.compare(_of_users(after), _of_users(before))
         alone, fused = after["minus_first_stage"], after["fused_minus_first_stage"]
@@ -121,8 +121,7 @@ def students_table(records: Records) -> pd.DataFrame:
             "fusing, low": fused["low"], "fusing, high": fused["high"], "rate": m["rate"],
             "lists": m["lists"], "core seconds": m["core_seconds"],
         })  # fmt: skip
-    found = pd.DataFrame(rows)
-    return found.sort_values(["student", "draw"], ignore_index=True) if rows else found
+    return pd.DataFrame(rows)
 
 
 def _of_users(metrics: Mapping[str, Any]) -> Evaluation:
